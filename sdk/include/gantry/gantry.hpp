@@ -33,6 +33,10 @@
 #include <variant>
 #include <vector>
 
+// Nothing declared here crosses the ABI, so its padding is the compiler's business.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpadded"
+
 namespace gantry {
 
 inline std::string_view View(gantry_str s) {
@@ -380,6 +384,16 @@ const gantry_plugin* Entry(const gantry_manifest* manifest) {
 
 }  // namespace detail
 
+// The backend behind an instance, for tables that are written by hand (gantry.datapath/1).
+template <class Backend>
+Backend& BackendOf(gantry_instance* instance) {
+  return *detail::Hold<Backend>(instance).backend;
+}
+template <class Backend>
+const Host& HostOf(gantry_instance* instance) {
+  return detail::Hold<Backend>(instance).host;
+}
+
 // The plugin's entry point: BACKEND is the class, MANIFEST a gantry_manifest of static lifetime.
 #define GANTRY_PLUGIN(BACKEND, MANIFEST)                                                         \
   extern "C" GANTRY_EXPORT const gantry_plugin* gantry_plugin_entry_v0(uint32_t, const char**) { \
@@ -387,3 +401,5 @@ const gantry_plugin* Entry(const gantry_manifest* manifest) {
   }
 
 }  // namespace gantry
+
+#pragma GCC diagnostic pop

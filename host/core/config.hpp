@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration: one YAML file, read once, checked whole before anything starts. Every error
+// names file, line, key, value and what was expected; a key that is not known is an error, since a
+// misspelt grant that is silently ignored would be found in production.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "host/base/error.hpp"
+
+namespace gantry::core {
+
+// What a backend may make the host do. Everything not granted is refused. Patterns are fnmatch(3).
+struct Grants {
+  std::vector<std::string> capabilities;   // for its worker, "NET_BIND_SERVICE"
+  std::vector<std::string> servers;        // sources may name these; empty: none for kernel mounts
+  std::vector<std::string> fs_types;       // FILESYSTEM sources: "tmpfs", "nfs4"
+  std::vector<std::string> mount_options;  // beyond the harmless ones
+  bool userspace = false;                  // USERSPACE sources: a data path of its own
+  struct Helper {
+    std::filesystem::path program;
+    std::vector<std::vector<std::string>> arguments;  // allowed argv tails, each word a pattern
+  };
+  std::map<std::string, Helper> helpers;  // gantry.exec/1, by the name the plugin uses
+};
+
+struct BackendConfig {
+  std::string name;
+  std::string plugin;  // file <plugin>.so in the plugin directory
+  std::string owner;   // id of this installation; goes into handles and records
+  uint32_t uid = 0;    // of its worker and data paths; never 0
+  uint32_t gid = 0;
+  std::string config_json;                                   // `config:` as JSON
+  std::map<std::string, std::filesystem::path> credentials;  // name -> file
+  Grants grants;
+};
+
+struct DriverConfig {
+  std::string name;      // the CSI driver name
+  std::string endpoint;  // unix:///path
+  std::vector<std::string> backends;
+  std::string default_backend;
+};
+
+struct Config {
+  std::filesystem::path state_directory;
+  std::filesystem::path plugin_directory;
+  std::filesystem::path kubelet_directory;
+  std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
+  std::string node_id;
+  std::map<std::string, std::string> topology;  // of this node
+  uint32_t max_volumes_per_node = 0;            // 0: no limit
+  std::vector<DriverConfig> drivers;
+  std::map<std::string, BackendConfig> backends;
+};
+
+// INVALID_ARGUMENT "gantry.yaml:12: backends.fast-nfs.uid: 0: expected ..."
+base::Result<Config> LoadConfig(const std::filesystem::path& file);
+
+}  // namespace gantry::core

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a plugin may ask of the host beside its calls: kv, exec, credentials, metrics. supervise/
+// receives the request on the channel and passes it here; services/ implements it.
+#pragma once
+
+#include <string>
+
+#include "host/base/clock.hpp"
+#include "host/proto/gantry/channel.pb.h"
+
+namespace gantry::core {
+
+class HostServices {
+ public:
+  virtual ~HostServices() = default;
+  // Blocks at most until `deadline`; any thread. The reply of a kSecretGet holds a credential: the
+  // caller wipes it after sending.
+  virtual channel::HostReply Serve(const std::string& backend, const channel::HostCall& request,
+                                   base::TimePoint deadline) = 0;
+};
+
+}  // namespace gantry::core
