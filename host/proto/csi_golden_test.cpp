@@ -43,8 +43,9 @@ TEST(DescriptorLines, TellNumberTypeOneofAndMarks) {
   EXPECT_TRUE(
       wire.contains("field csi.v1.VolumeCapability.mount 2 "
                     "csi.v1.VolumeCapability.MountVolume oneof=access_type"));
-  EXPECT_TRUE(wire.contains("value csi.v1.VolumeCapability.AccessMode.Mode."
-                            "SINGLE_NODE_MULTI_WRITER 7"));
+  EXPECT_TRUE(
+      wire.contains("value csi.v1.VolumeCapability.AccessMode.Mode."
+                    "SINGLE_NODE_MULTI_WRITER 7"));
 }
 
 }  // namespace

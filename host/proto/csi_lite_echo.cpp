@@ -13,56 +13,93 @@
 
 namespace {
 
-// Every message at the top level of csi.proto; those nested in them come along.
-#define GANTRY_CSI_MESSAGES(X)                                                                    \
-  X(GetPluginInfoRequest) X(GetPluginInfoResponse)                                                \
-  X(GetPluginCapabilitiesRequest) X(GetPluginCapabilitiesResponse) X(PluginCapability)            \
-  X(ProbeRequest) X(ProbeResponse)                                                                \
-  X(CreateVolumeRequest) X(CreateVolumeResponse)                                                  \
-  X(VolumeContentSource) X(VolumeCapability) X(CapacityRange) X(Volume)                           \
-  X(TopologyRequirement) X(Topology)                                                              \
-  X(DeleteVolumeRequest) X(DeleteVolumeResponse)                                                  \
-  X(ControllerPublishVolumeRequest) X(ControllerPublishVolumeResponse)                            \
-  X(ControllerUnpublishVolumeRequest) X(ControllerUnpublishVolumeResponse)                        \
-  X(ValidateVolumeCapabilitiesRequest) X(ValidateVolumeCapabilitiesResponse)                      \
-  X(ListVolumesRequest) X(ListVolumesResponse)                                                    \
-  X(ControllerGetVolumeRequest) X(ControllerGetVolumeResponse)                                    \
-  X(ControllerModifyVolumeRequest) X(ControllerModifyVolumeResponse)                              \
-  X(GetCapacityRequest) X(GetCapacityResponse)                                                    \
-  X(ControllerGetCapabilitiesRequest) X(ControllerGetCapabilitiesResponse)                        \
-  X(ControllerServiceCapability)                                                                  \
-  X(CreateSnapshotRequest) X(CreateSnapshotResponse) X(Snapshot)                                  \
-  X(DeleteSnapshotRequest) X(DeleteSnapshotResponse)                                              \
-  X(ListSnapshotsRequest) X(ListSnapshotsResponse)                                                \
-  X(GetSnapshotRequest) X(GetSnapshotResponse)                                                    \
-  X(ControllerExpandVolumeRequest) X(ControllerExpandVolumeResponse)                              \
-  X(NodeStageVolumeRequest) X(NodeStageVolumeResponse)                                            \
-  X(NodeUnstageVolumeRequest) X(NodeUnstageVolumeResponse)                                        \
-  X(NodePublishVolumeRequest) X(NodePublishVolumeResponse)                                        \
-  X(NodeUnpublishVolumeRequest) X(NodeUnpublishVolumeResponse)                                    \
-  X(NodeGetVolumeStatsRequest) X(NodeGetVolumeStatsResponse)                                      \
-  X(VolumeUsage) X(VolumeCondition)                                                               \
-  X(NodeGetCapabilitiesRequest) X(NodeGetCapabilitiesResponse) X(NodeServiceCapability)           \
-  X(NodeGetInfoRequest) X(NodeGetInfoResponse)                                                    \
-  X(NodeExpandVolumeRequest) X(NodeExpandVolumeResponse)                                          \
-  X(GroupControllerGetCapabilitiesRequest) X(GroupControllerGetCapabilitiesResponse)              \
-  X(GroupControllerServiceCapability)                                                             \
-  X(CreateVolumeGroupSnapshotRequest) X(CreateVolumeGroupSnapshotResponse)                        \
-  X(VolumeGroupSnapshot)                                                                          \
-  X(DeleteVolumeGroupSnapshotRequest) X(DeleteVolumeGroupSnapshotResponse)                        \
-  X(GetVolumeGroupSnapshotRequest) X(GetVolumeGroupSnapshotResponse)                              \
-  X(BlockMetadata)                                                                                \
-  X(GetMetadataAllocatedRequest) X(GetMetadataAllocatedResponse)                                  \
-  X(GetMetadataDeltaRequest) X(GetMetadataDeltaResponse)
-
 using google::protobuf::MessageLite;
 using Prototypes = std::map<std::string, std::unique_ptr<MessageLite>>;
 
+// Every message at the top level of csi.proto; those nested in them come along.
 Prototypes MakePrototypes() {
   Prototypes prototypes;
 #define GANTRY_ADD(Type) \
-  prototypes.emplace("csi.v1." #Type, std::make_unique<gantry::lite::csi::v1::Type>());
-  GANTRY_CSI_MESSAGES(GANTRY_ADD)
+  prototypes.emplace("csi.v1." #Type, std::make_unique<gantry::lite::csi::v1::Type>())
+  GANTRY_ADD(GetPluginInfoRequest);
+  GANTRY_ADD(GetPluginInfoResponse);
+  GANTRY_ADD(GetPluginCapabilitiesRequest);
+  GANTRY_ADD(GetPluginCapabilitiesResponse);
+  GANTRY_ADD(PluginCapability);
+  GANTRY_ADD(ProbeRequest);
+  GANTRY_ADD(ProbeResponse);
+  GANTRY_ADD(CreateVolumeRequest);
+  GANTRY_ADD(CreateVolumeResponse);
+  GANTRY_ADD(VolumeContentSource);
+  GANTRY_ADD(VolumeCapability);
+  GANTRY_ADD(CapacityRange);
+  GANTRY_ADD(Volume);
+  GANTRY_ADD(TopologyRequirement);
+  GANTRY_ADD(Topology);
+  GANTRY_ADD(DeleteVolumeRequest);
+  GANTRY_ADD(DeleteVolumeResponse);
+  GANTRY_ADD(ControllerPublishVolumeRequest);
+  GANTRY_ADD(ControllerPublishVolumeResponse);
+  GANTRY_ADD(ControllerUnpublishVolumeRequest);
+  GANTRY_ADD(ControllerUnpublishVolumeResponse);
+  GANTRY_ADD(ValidateVolumeCapabilitiesRequest);
+  GANTRY_ADD(ValidateVolumeCapabilitiesResponse);
+  GANTRY_ADD(ListVolumesRequest);
+  GANTRY_ADD(ListVolumesResponse);
+  GANTRY_ADD(ControllerGetVolumeRequest);
+  GANTRY_ADD(ControllerGetVolumeResponse);
+  GANTRY_ADD(ControllerModifyVolumeRequest);
+  GANTRY_ADD(ControllerModifyVolumeResponse);
+  GANTRY_ADD(GetCapacityRequest);
+  GANTRY_ADD(GetCapacityResponse);
+  GANTRY_ADD(ControllerGetCapabilitiesRequest);
+  GANTRY_ADD(ControllerGetCapabilitiesResponse);
+  GANTRY_ADD(ControllerServiceCapability);
+  GANTRY_ADD(CreateSnapshotRequest);
+  GANTRY_ADD(CreateSnapshotResponse);
+  GANTRY_ADD(Snapshot);
+  GANTRY_ADD(DeleteSnapshotRequest);
+  GANTRY_ADD(DeleteSnapshotResponse);
+  GANTRY_ADD(ListSnapshotsRequest);
+  GANTRY_ADD(ListSnapshotsResponse);
+  GANTRY_ADD(GetSnapshotRequest);
+  GANTRY_ADD(GetSnapshotResponse);
+  GANTRY_ADD(ControllerExpandVolumeRequest);
+  GANTRY_ADD(ControllerExpandVolumeResponse);
+  GANTRY_ADD(NodeStageVolumeRequest);
+  GANTRY_ADD(NodeStageVolumeResponse);
+  GANTRY_ADD(NodeUnstageVolumeRequest);
+  GANTRY_ADD(NodeUnstageVolumeResponse);
+  GANTRY_ADD(NodePublishVolumeRequest);
+  GANTRY_ADD(NodePublishVolumeResponse);
+  GANTRY_ADD(NodeUnpublishVolumeRequest);
+  GANTRY_ADD(NodeUnpublishVolumeResponse);
+  GANTRY_ADD(NodeGetVolumeStatsRequest);
+  GANTRY_ADD(NodeGetVolumeStatsResponse);
+  GANTRY_ADD(VolumeUsage);
+  GANTRY_ADD(VolumeCondition);
+  GANTRY_ADD(NodeGetCapabilitiesRequest);
+  GANTRY_ADD(NodeGetCapabilitiesResponse);
+  GANTRY_ADD(NodeServiceCapability);
+  GANTRY_ADD(NodeGetInfoRequest);
+  GANTRY_ADD(NodeGetInfoResponse);
+  GANTRY_ADD(NodeExpandVolumeRequest);
+  GANTRY_ADD(NodeExpandVolumeResponse);
+  GANTRY_ADD(GroupControllerGetCapabilitiesRequest);
+  GANTRY_ADD(GroupControllerGetCapabilitiesResponse);
+  GANTRY_ADD(GroupControllerServiceCapability);
+  GANTRY_ADD(CreateVolumeGroupSnapshotRequest);
+  GANTRY_ADD(CreateVolumeGroupSnapshotResponse);
+  GANTRY_ADD(VolumeGroupSnapshot);
+  GANTRY_ADD(DeleteVolumeGroupSnapshotRequest);
+  GANTRY_ADD(DeleteVolumeGroupSnapshotResponse);
+  GANTRY_ADD(GetVolumeGroupSnapshotRequest);
+  GANTRY_ADD(GetVolumeGroupSnapshotResponse);
+  GANTRY_ADD(BlockMetadata);
+  GANTRY_ADD(GetMetadataAllocatedRequest);
+  GANTRY_ADD(GetMetadataAllocatedResponse);
+  GANTRY_ADD(GetMetadataDeltaRequest);
+  GANTRY_ADD(GetMetadataDeltaResponse);
 #undef GANTRY_ADD
   return prototypes;
 }

@@ -105,8 +105,8 @@ class Filler {
       case Field::CPPTYPE_MESSAGE:
         return Fill(*reflection.MutableMessage(&message, &field));
       default:
-        ADD_FAILURE() << field.full_name() << " has a type this test cannot fill: "
-                      << field.type_name();
+        ADD_FAILURE() << field.full_name()
+                      << " has a type this test cannot fill: " << field.type_name();
     }
   }
 
@@ -118,8 +118,8 @@ class Filler {
       case Field::CPPTYPE_MESSAGE:
         return Fill(*reflection.AddMessage(&message, &field));
       default:
-        ADD_FAILURE() << field.full_name() << " repeats a type this test cannot fill: "
-                      << field.type_name();
+        ADD_FAILURE() << field.full_name()
+                      << " repeats a type this test cannot fill: " << field.type_name();
     }
   }
 
