@@ -27,10 +27,10 @@ packages_tidy() { packages_install tidy git clang-format-14 clang-tidy-14; }
 # packages_missing NAME...: those that are not installed, one a line.
 packages_missing() {
   local installed name
-  installed=" $(dpkg-query -W -f '${db:Status-Status}=${Package}\n' "$@" 2>/dev/null |
-    sed -n 's/^installed=//p' | tr '\n' ' ') "
+  # dpkg-query exits with 1 for a name that it does not know, which is an answer here.
+  installed=$(dpkg-query -W -f '${db:Status-Status}=${Package}\n' "$@" 2>/dev/null || true)
   for name in "$@"; do
-    [[ $installed == *" $name "* ]] || printf '%s\n' "$name"
+    grep -qxF "installed=$name" <<<"$installed" || printf '%s\n' "$name"
   done
 }
 
