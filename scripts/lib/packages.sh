@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # Debian 12 packages that building and testing need; what is missing is installed, as root. To be
 # sourced, after say.sh. Nothing beyond a base system (bash, apt, dpkg, util-linux) is assumed.
 #

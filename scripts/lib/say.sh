@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # How the scripts speak: one line a step, with the seconds since the script began. To be sourced.
 
 say_begin_us=${EPOCHREALTIME//[!0-9]/}
