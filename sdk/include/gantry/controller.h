@@ -87,8 +87,9 @@ typedef struct gantry_domain_query {
 } gantry_domain_query;
 
 enum {
-  GANTRY_CONTROLLER_CLONES = 1u << 0,  /* create_volume takes a volume as content */
-  GANTRY_CONTROLLER_RESTORES = 1u << 1 /* ... and a snapshot */
+  GANTRY_CONTROLLER_CLONES = 1u << 0,   /* create_volume takes a volume as content */
+  GANTRY_CONTROLLER_RESTORES = 1u << 1, /* ... and a snapshot */
+  GANTRY_CONTROLLER_CONDITIONS = 1u << 2 /* get and list emit conditions */
 };
 
 typedef struct gantry_controller {
