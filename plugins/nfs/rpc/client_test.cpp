@@ -217,7 +217,7 @@ TEST(SyncClient, FailsEachOfManyCallsWhenTheConnectionIsLost) {
       (result.error().outcome_unknown ? unknown : known)++;
     }
   }
-  EXPECT_EQ(done, 10);
+  EXPECT_LE(done, 10);  // Closing with calls unread resets, which may take answers along.
   EXPECT_GT(unknown, 0);
   EXPECT_GT(known, 300);
   EXPECT_EQ(done + unknown + known, 500);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Why an NFS call failed, kept exactly enough that three readers can act on it: the controller
-// needs a gRPC code, the data path an errno, and whoever repeats a call must know whether the first one
-// may have happened. Rejected: plugin::Error alone, which forgets nfsstat3 and that last fact.
+// needs a gRPC code, the data path an errno, and whoever repeats a call must know whether the first
+// one may have happened. Rejected: plugin::Error alone, which forgets nfsstat3 and that last fact.
 #pragma once
 
 #include <cstdint>
