@@ -39,9 +39,9 @@ class HelperRunner {
   HelperRunner& operator=(const HelperRunner&) = delete;
   ~HelperRunner();
 
-  // A reply may carry an errno of the operation. An error: DEADLINE_EXCEEDED when it was killed,
-  // at most kReapMsMax after the deadline; UNAVAILABLE when there are too many helpers, too many
-  // stuck ones, or a probe of this path is stuck already.
+  // A reply may carry an errno of the operation. An error: DEADLINE_EXCEEDED when it was killed, at
+  // most kReapMsMax after the deadline, or is a probe of a path where a helper is stuck already;
+  // UNAVAILABLE when there are too many helpers or too many stuck ones.
   base::Result<HelperReply> Run(const HelperRequest& request, base::TimePoint deadline);
 
   // Those that could not be killed and still live.

@@ -20,10 +20,10 @@ namespace {
 
 using base::UniqueFd;
 
-// statx(2); newer than the C library's headers of Debian 12 know by this name.
-constexpr uint64_t kStatxMountRoot = 0x2000;
 constexpr mode_t kDirectoryMode = 0750;
 constexpr mode_t kFileMode = 0640;
+// The request lies in the queue since the mount was made.
+constexpr std::chrono::milliseconds kFuseInitMsMax{2000};
 
 // The errno decides what the broker does next, so it is not made an Error here.
 struct Failure {
@@ -69,7 +69,7 @@ std::pair<std::string, std::string> SplitLast(const std::string& relative) {
 Outcome<bool> IsMountRoot(int fd) {
   struct statx status {};
   if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) != 0) return FailNow("statx");
-  return (status.stx_attributes & kStatxMountRoot) != 0;
+  return (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
 // What will be mounted on: exists afterwards, is not a mount yet. Only the last component is made;
@@ -182,10 +182,12 @@ Outcome<UniqueFd> MountFuse(const HelperRequest& request, int root) {
   options.insert(options.end(),
                  {"fd=" + std::to_string(device.get()), "rootmode=40000", "user_id=0",
                   "group_id=0", "allow_other", "default_permissions",
-                  "max_read=" + std::to_string(request.max_read_bytes), "subtype=gantry"});
+                  "max_read=" + std::to_string(datapath::kReadaheadBytesMax), "subtype=gantry"});
   auto mount = MakeDetached("fuse", request.source, options, request.attributes);
   if (!mount) return mount;
-  if (const auto answered = datapath::AnswerInit(device.get()); !answered)
+  if (const auto answered = datapath::AnswerInit(
+          device.get(), std::chrono::steady_clock::now() + kFuseInitMsMax);
+      !answered)
     return tl::unexpected(Failure{EIO, answered.error().message});
   auto attached = Attach(mount->get(), target->get(), request.path);
   if (!attached) return tl::unexpected(attached.error());

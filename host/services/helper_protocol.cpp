@@ -59,8 +59,7 @@ std::string Encode(const HelperRequest& request) {
              {"options", request.options},
              {"attributes", request.attributes},
              {"unmount_flags", request.unmount_flags},
-             {"file", request.file},
-             {"max_read_bytes", request.max_read_bytes}};
+             {"file", request.file}};
   if (request.group) value["group"] = *request.group;
   return ToBytes(value);
 }
@@ -89,7 +88,6 @@ base::Result<HelperRequest> DecodeRequest(std::string_view bytes) {
     value.at("attributes").get_to(request.attributes);
     value.at("unmount_flags").get_to(request.unmount_flags);
     value.at("file").get_to(request.file);
-    value.at("max_read_bytes").get_to(request.max_read_bytes);
     if (value.contains("group")) request.group = value.at("group").get<uint32_t>();
     return request;
   } catch (const json::exception& error) {

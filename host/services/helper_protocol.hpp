@@ -41,7 +41,6 @@ struct HelperRequest {
   int unmount_flags = 0;             // MNT_FORCE, MNT_DETACH
   std::optional<uint32_t> group;     // kMountFilesystem: the root is given to it, setgid
   bool file = false;                 // kBind: source and path are files
-  uint32_t max_read_bytes = 0;       // kMountFuse
 };
 
 struct HelperReply {
