@@ -15,7 +15,7 @@
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
 #include "host/base/secret.hpp"
-#include "host/proto/gantry/channel.pb.h"
+#include <gantry/channel.pb.h>
 
 namespace gantry::core {
 

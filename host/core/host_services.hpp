@@ -6,7 +6,7 @@
 #include <string>
 
 #include "host/base/clock.hpp"
-#include "host/proto/gantry/channel.pb.h"
+#include <gantry/channel.pb.h>
 
 namespace gantry::core {
 
