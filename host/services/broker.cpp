@@ -40,9 +40,15 @@ HelperRequest RequestFor(HelperOperation operation, const std::string& relative)
 
 }  // namespace
 
-base::Status MountBroker::Helper(const HelperRequest& request, base::TimePoint deadline) {
-  GANTRY_TRY_ASSIGN(const HelperReply reply, parts_.helpers.Run(request, deadline));
-  return reply.ToStatus();
+base::Result<HelperReply> MountBroker::Helper(const HelperRequest& request,
+                                              base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(HelperReply reply, parts_.helpers.Run(request, deadline));
+  if (auto status = reply.ToStatus(); !status) {
+    // NOT_FOUND would say to the CO that there is no such volume.
+    if (reply.error_number == ENOENT) status.error().code = Code::kFailedPrecondition;
+    return tl::unexpected(status.error());
+  }
+  return reply;
 }
 
 base::Result<MountBroker::Examination> MountBroker::Examine(const std::string& relative,
@@ -171,7 +177,8 @@ base::Status MountBroker::StageFilesystem(const MountPlan& plan, const std::stri
   request.options = plan.options;
   request.attributes = plan.attributes;
   if (!plan.readonly) request.group = plan.group;
-  return Helper(request, deadline);
+  GANTRY_TRY(Helper(request, deadline));
+  return {};
 }
 
 base::Status MountBroker::StageUserspace(const core::StageMount& mount,
@@ -185,8 +192,7 @@ base::Status MountBroker::StageUserspace(const core::StageMount& mount,
   request.source = plan.source;
   request.options = plan.options;
   request.attributes = plan.attributes;
-  GANTRY_TRY_ASSIGN(HelperReply reply, parts_.helpers.Run(request, deadline));
-  GANTRY_TRY(reply.ToStatus());
+  GANTRY_TRY_ASSIGN(HelperReply reply, Helper(request, deadline));
 
   DataPathSpec spec;
   spec.volume_id = mount.volume_id;
@@ -307,7 +313,8 @@ base::Status MountBroker::Publish(const core::PublishMount& mount, base::TimePoi
 base::Status MountBroker::Unpublish(const std::string& target_path, base::TimePoint deadline) {
   GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(target_path));
   GANTRY_TRY(TakeDownAll(relative, Roughness::kDetach, deadline));
-  return Helper(RequestFor(HelperOperation::kRemove, relative), deadline);
+  GANTRY_TRY(Helper(RequestFor(HelperOperation::kRemove, relative), deadline));
+  return {};
 }
 
 base::Result<core::MountState> MountBroker::State(const std::string& path,

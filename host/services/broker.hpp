@@ -70,7 +70,7 @@ class MountBroker final : public core::Broker {
     kAbort,   // the staging mount: the filesystem's connection may be cut (MNT_FORCE)
   };
 
-  base::Status Helper(const HelperRequest& request, base::TimePoint deadline);
+  base::Result<HelperReply> Helper(const HelperRequest& request, base::TimePoint deadline);
   base::Result<Examination> Examine(const std::string& relative, base::TimePoint deadline);
   base::Status Unmount(const std::string& relative, int flags, base::TimePoint deadline);
   base::Status TakeDownTop(const std::string& relative, Roughness roughness,

@@ -37,27 +37,34 @@ tl::unexpected<Failure> FailNow(std::string what) {
   return tl::unexpected(Failure{errno, std::move(what)});
 }
 
-Outcome<UniqueFd> Open(int root, const std::string& relative, int flags) {
+// The kernel's view of an fd, which must not make it ask a server that may be dead.
+Outcome<struct statx> Look(int fd) {
+  struct statx status {};
+  if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0)
+    return FailNow("statx");
+  return status;
+}
+
+// O_PATH, beneath `root`, following no symlink. `type`: S_IFDIR, or 0 for any but a symlink.
+Outcome<UniqueFd> Open(int root, const std::string& relative, mode_t type) {
   open_how how{};
-  how.flags = static_cast<uint64_t>(O_PATH | O_CLOEXEC | O_NOFOLLOW | flags);
+  how.flags = static_cast<uint64_t>(O_PATH | O_CLOEXEC | O_NOFOLLOW);
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   // EAGAIN: a rename somewhere raced with the walk (openat2(2)).
   constexpr int kTriesMax = 32;
-  for (int attempt = 1;; ++attempt) {
-    UniqueFd fd(static_cast<int>(syscall(SYS_openat2, root, relative.c_str(), &how, sizeof(how))));
-    if (fd) {
-      // A symlink as the last component opens as itself with O_PATH | O_NOFOLLOW.
-      struct stat status {};
-      if (fstatat(fd.get(), "", &status, AT_EMPTY_PATH | AT_NO_AUTOMOUNT) == 0 &&
-          S_ISLNK(status.st_mode)) {
-        errno = ELOOP;
-        return FailNow("open " + relative);
-      }
-      return fd;
-    }
-    if (errno == EINTR || (errno == EAGAIN && attempt < kTriesMax)) continue;
-    return FailNow("open " + relative);
+  UniqueFd fd;
+  for (int attempt = 0; !fd && attempt < kTriesMax; ++attempt) {
+    fd.Reset(static_cast<int>(syscall(SYS_openat2, root, relative.c_str(), &how, sizeof(how))));
+    if (!fd && errno != EINTR && errno != EAGAIN) break;
   }
+  if (!fd) return FailNow("open " + relative);
+  const auto status = Look(fd.get());
+  if (!status) return tl::unexpected(status.error());
+  // The last component of a path opens as itself when it is a symlink (open(2), O_PATH).
+  const mode_t found = status->stx_mode & S_IFMT;
+  errno = found == S_IFLNK ? ELOOP : ENOTDIR;
+  if (found == S_IFLNK || (type != 0 && found != type)) return FailNow("open " + relative);
+  return fd;
 }
 
 std::pair<std::string, std::string> SplitLast(const std::string& relative) {
@@ -67,23 +74,23 @@ std::pair<std::string, std::string> SplitLast(const std::string& relative) {
 }
 
 Outcome<bool> IsMountRoot(int fd) {
-  struct statx status {};
-  if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) != 0) return FailNow("statx");
-  return (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+  const auto status = Look(fd);
+  if (!status) return tl::unexpected(status.error());
+  return (status->stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
 // What will be mounted on: exists afterwards, is not a mount yet. Only the last component is made;
 // its parent is the CO's to make (CSI spec, NodePublishVolume target_path).
 Outcome<UniqueFd> OpenTarget(int root, const std::string& relative, bool file) {
   const auto [parent_path, name] = SplitLast(relative);
-  auto parent = Open(root, parent_path, O_DIRECTORY);
+  auto parent = Open(root, parent_path, S_IFDIR);
   if (!parent) return parent;
   const int made = file ? openat(parent->get(), name.c_str(),
                                  O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, kFileMode)
                         : mkdirat(parent->get(), name.c_str(), kDirectoryMode);
   if (made < 0 && errno != EEXIST) return FailNow("make " + relative);
   if (file && made >= 0) close(made);
-  auto target = Open(root, relative, file ? 0 : O_DIRECTORY);
+  auto target = Open(root, relative, file ? 0 : S_IFDIR);
   if (!target) return target;
   const auto mounted = IsMountRoot(target->get());
   if (!mounted) return tl::unexpected(mounted.error());
@@ -195,7 +202,7 @@ Outcome<UniqueFd> MountFuse(const HelperRequest& request, int root) {
 }
 
 Outcome<void> Bind(const HelperRequest& request, int root) {
-  auto source = Open(root, request.source, request.file ? 0 : O_DIRECTORY);
+  auto source = Open(root, request.source, request.file ? 0 : S_IFDIR);
   if (!source) return tl::unexpected(source.error());
   const auto mounted = IsMountRoot(source->get());
   if (!mounted) return tl::unexpected(mounted.error());
@@ -220,7 +227,7 @@ Outcome<void> Bind(const HelperRequest& request, int root) {
 
 Outcome<void> Unmount(const HelperRequest& request, int root) {
   const auto [parent_path, name] = SplitLast(request.path);
-  auto parent = Open(root, parent_path, O_DIRECTORY);
+  auto parent = Open(root, parent_path, S_IFDIR);
   if (!parent) return tl::unexpected(parent.error());
   // Not by an fd of the mount itself: that would keep it busy, and opening it may hang.
   const std::string path = "/proc/self/fd/" + std::to_string(parent->get()) + "/" + name;
@@ -254,7 +261,7 @@ Outcome<void> Probe(const HelperRequest& request, int root, HelperReply* reply) 
 
 Outcome<void> Remove(const HelperRequest& request, int root) {
   const auto [parent_path, name] = SplitLast(request.path);
-  auto parent = Open(root, parent_path, O_DIRECTORY);
+  auto parent = Open(root, parent_path, S_IFDIR);
   if (!parent) {
     if (parent.error().error_number == ENOENT) return {};
     return tl::unexpected(parent.error());

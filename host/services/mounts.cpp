@@ -107,24 +107,24 @@ std::vector<MountEntry> MountsAt(const std::vector<MountEntry>& mounts, std::str
   std::vector<MountEntry> found;
   for (const auto& mount : mounts)
     if (mount.mount_point == path) found.push_back(mount);
-  // A mount stacked on another is its child; the file's order is the tree's, which need not be the
-  // stack's when mounts were moved.
-  std::stable_sort(found.begin(), found.end(), [&found](const auto& a, const auto& b) {
-    const auto depth = [&found](const MountEntry& entry) {
-      int64_t parent = entry.parent_id;
-      size_t n = 0;
-      for (size_t step = 0; step < found.size(); ++step)
-        for (const auto& other : found)
-          if (other.mount_id == parent && other.mount_id != other.parent_id) {
-            ++n;
-            parent = other.parent_id;
-            break;
-          }
-      return n;
-    };
-    return depth(a) < depth(b);
-  });
-  return found;
+  // A mount stacked on another is its child, so the order is that of the chain of parents. A
+  // parent's line may come after its child's when mounts were moved.
+  std::vector<MountEntry> stack;
+  int64_t below = 0;
+  const auto is_lowest = [&found](const MountEntry& mount) {
+    return std::none_of(found.begin(), found.end(), [&mount](const MountEntry& other) {
+      return other.mount_id == mount.parent_id && other.mount_id != mount.mount_id;
+    });
+  };
+  auto next = std::find_if(found.begin(), found.end(), is_lowest);
+  while (next != found.end()) {
+    below = next->mount_id;
+    stack.push_back(std::move(*next));
+    found.erase(next);
+    next = std::find_if(found.begin(), found.end(),
+                        [below](const MountEntry& mount) { return mount.parent_id == below; });
+  }
+  return stack;
 }
 
 std::vector<MountEntry> MountsBelow(const std::vector<MountEntry>& mounts, std::string_view path) {
