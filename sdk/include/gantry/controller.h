@@ -86,9 +86,15 @@ typedef struct gantry_domain_query {
   gantry_map parameters; /* of the StorageClass, or empty */
 } gantry_domain_query;
 
+enum {
+  GANTRY_CONTROLLER_CLONES = 1u << 0,   /* create_volume takes a volume as content */
+  GANTRY_CONTROLLER_RESTORES = 1u << 1, /* ... and a snapshot */
+  GANTRY_CONTROLLER_CONDITIONS = 1u << 2 /* get and list emit conditions */
+};
+
 typedef struct gantry_controller {
   uint32_t size;
-  uint32_t reserved;
+  uint32_t flags; /* GANTRY_CONTROLLER_* */
   /* The fault domain of an operation (a server, a portal): the worker lets only domain_calls_max of
    * them run at once, so that a dead one cannot take every thread. At once, without I/O; the string
    * lives as long as the instance. NULL or "": one domain. [any thread] */

@@ -225,6 +225,7 @@ const gantry_controller* ControllerTable() {
   static const gantry_controller kTable = [] {
     gantry_controller t{};
     t.size = sizeof t;
+    if constexpr (requires { Backend::kControllerFlags; }) t.flags = Backend::kControllerFlags;
     if constexpr (requires { &Backend::Domain; }) t.domain = &Domain<Backend>;
     GANTRY_DETAIL_SLOT(t, create_volume, CreateVolume, gantry_create_volume)
     GANTRY_DETAIL_SLOT(t, delete_volume, DeleteVolume, gantry_volume_ref)

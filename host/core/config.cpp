@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/core/config.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "host/base/file.hpp"
+#include "host/core/ids.hpp"
+#include "host/core/limits.hpp"
+#include "host/core/yaml.hpp"
+
+namespace gantry::core {
+namespace {
+
+constexpr size_t kConfigBytesMax = 1024 * 1024;
+constexpr uint64_t kIdMax = 4'294'967'294;  // (uid_t)-2
+constexpr size_t kReportedNodeIdBytesMax = 128;
+constexpr size_t kSocketPathBytesMax = 100;  // sun_path, less what the temporary name adds
+constexpr size_t kDriverNameBytesMax = 63;   // CSI spec, GetPluginInfoResponse.name
+constexpr size_t kOwnerBytesMax = 64;
+
+base::Result<std::filesystem::path> AbsolutePath(const Yaml& yaml) {
+  GANTRY_TRY_ASSIGN(const auto text, yaml.Text());
+  const std::filesystem::path path(text);
+  if (!path.is_absolute()) return yaml.Complain("an absolute path");
+  return path.lexically_normal();
+}
+
+base::Result<std::filesystem::path> AbsolutePathOr(const Yaml& yaml,
+                                                   const std::filesystem::path& fallback) {
+  if (!yaml.IsPresent()) return fallback;
+  return AbsolutePath(yaml);
+}
+
+// CSI spec: domain name notation, at most 63, letters, digits, '-' and '.', bounded by the first
+// two.
+bool IsDriverName(const std::string& name) {
+  const auto is_word = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  return !name.empty() && name.size() <= kDriverNameBytesMax && is_word(name.front()) &&
+         is_word(name.back()) && std::all_of(name.begin(), name.end(), [&](char c) {
+           return is_word(c) || c == '-' || c == '.';
+         });
+}
+
+bool IsPluginName(const std::string& name) { return IsBackendName(name); }
+
+base::Result<Grants::Helper> ReadHelper(const Yaml& yaml) {
+  GANTRY_TRY(yaml.KeysAre({"program", "arguments"}));
+  Grants::Helper helper;
+  GANTRY_TRY_ASSIGN(helper.program, AbsolutePath(yaml["program"]));
+  GANTRY_TRY_ASSIGN(const auto lines, yaml["arguments"].Items());
+  for (const auto& line : lines) {
+    GANTRY_TRY_ASSIGN(auto words, line.Texts());
+    helper.arguments.push_back(std::move(words));
+  }
+  return helper;
+}
+
+base::Result<Grants> ReadGrants(const Yaml& yaml) {
+  GANTRY_TRY(yaml.KeysAre(
+      {"capabilities", "servers", "fs_types", "mount_options", "userspace", "helpers"}));
+  Grants grants;
+  GANTRY_TRY_ASSIGN(grants.capabilities, yaml["capabilities"].Texts());
+  for (const auto& capability : grants.capabilities)
+    if (capability != "NET_BIND_SERVICE")
+      return yaml["capabilities"].Complain("NET_BIND_SERVICE, the only one a worker may have");
+  GANTRY_TRY_ASSIGN(grants.servers, yaml["servers"].Texts());
+  GANTRY_TRY_ASSIGN(grants.fs_types, yaml["fs_types"].Texts());
+  GANTRY_TRY_ASSIGN(grants.mount_options, yaml["mount_options"].Texts());
+  GANTRY_TRY_ASSIGN(grants.userspace, yaml["userspace"].BoolOr(false));
+  GANTRY_TRY_ASSIGN(const auto helpers, yaml["helpers"].Entries());
+  for (const auto& [name, helper] : helpers) {
+    GANTRY_TRY_ASSIGN(grants.helpers[name], ReadHelper(helper));
+  }
+  return grants;
+}
+
+base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yaml) {
+  if (!IsBackendName(name)) return yaml.Complain("a backend name: 1 to 32 of a-z, 0-9 and -");
+  GANTRY_TRY(yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants"}));
+  BackendConfig backend;
+  backend.name = name;
+  GANTRY_TRY_ASSIGN(backend.plugin, yaml["plugin"].Text());
+  if (!IsPluginName(backend.plugin))
+    return yaml["plugin"].Complain("the name of a file in plugin_directory, without .so");
+  GANTRY_TRY_ASSIGN(backend.owner, yaml["owner"].Text());
+  if (backend.owner.size() > kOwnerBytesMax) return yaml["owner"].Complain("at most 64 bytes");
+  GANTRY_TRY_ASSIGN(const uint64_t uid, yaml["uid"].Number(1, kIdMax));
+  backend.uid = static_cast<uint32_t>(uid);
+  backend.gid = backend.uid;
+  if (yaml["gid"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t gid, yaml["gid"].Number(1, kIdMax));
+    backend.gid = static_cast<uint32_t>(gid);
+  }
+  if (yaml["config"].IsPresent()) GANTRY_TRY(yaml["config"].Entries());
+  GANTRY_TRY_ASSIGN(backend.config_json, yaml["config"].Json());
+  GANTRY_TRY_ASSIGN(const auto credentials, yaml["credentials"].Entries());
+  for (const auto& [key, file] : credentials) {
+    GANTRY_TRY_ASSIGN(backend.credentials[key], AbsolutePath(file));
+  }
+  GANTRY_TRY_ASSIGN(backend.grants, ReadGrants(yaml["grants"]));
+  return backend;
+}
+
+base::Result<DriverConfig> ReadDriver(const Yaml& yaml, const Config& config) {
+  GANTRY_TRY(yaml.KeysAre({"name", "endpoint", "backends", "default_backend"}));
+  DriverConfig driver;
+  GANTRY_TRY_ASSIGN(driver.name, yaml["name"].Text());
+  if (!IsDriverName(driver.name))
+    return yaml["name"].Complain("a CSI driver name in domain notation, at most 63 bytes");
+  GANTRY_TRY_ASSIGN(driver.endpoint, yaml["endpoint"].Text());
+  constexpr std::string_view kScheme = "unix://";
+  if (!driver.endpoint.starts_with("unix:///") ||
+      driver.endpoint.size() > kScheme.size() + kSocketPathBytesMax)
+    return yaml["endpoint"].Complain("unix:///path/to/csi.sock, the path at most 100 bytes");
+  GANTRY_TRY_ASSIGN(driver.backends, yaml["backends"].Texts());
+  if (driver.backends.empty()) return yaml["backends"].Complain("at least one backend");
+  for (const auto& name : driver.backends)
+    if (!config.backends.contains(name))
+      return yaml["backends"].Complain("names under `backends`; \"" + name + "\" is none");
+  GANTRY_TRY_ASSIGN(driver.default_backend,
+                    yaml["default_backend"].TextOr(driver.backends.front()));
+  if (std::find(driver.backends.begin(), driver.backends.end(), driver.default_backend) ==
+      driver.backends.end())
+    return yaml["default_backend"].Complain("one of the driver's backends");
+  return driver;
+}
+
+std::string HostName() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) return "";
+  return name.data();
+}
+
+// What the attacher and the scheduler know a node by; long names are hashed, so that controller and
+// node come to the same id without talking.
+std::string NodeId(const std::string& name) {
+  return name.size() <= kReportedNodeIdBytesMax ? name : Sha256Hex(name);
+}
+
+base::Status ReadNode(const Yaml& yaml, Config& config) {
+  GANTRY_TRY(yaml.KeysAre({"id", "topology", "max_volumes"}));
+  GANTRY_TRY_ASSIGN(const auto id, yaml["id"].TextOr(HostName()));
+  config.node_id = NodeId(id);
+  if (config.node_id.empty()) return yaml["id"].Complain("the node's name");
+  GANTRY_TRY_ASSIGN(config.topology, yaml["topology"].TextMap());
+  for (const auto& [key, value] : config.topology)
+    if (value.size() > kTopologySegmentBytesMax)
+      return yaml["topology"].Complain("values of at most 63 bytes");
+  if (yaml["max_volumes"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t max, yaml["max_volumes"].Number(0, 100000));
+    config.max_volumes_per_node = static_cast<uint32_t>(max);
+  }
+  return {};
+}
+
+base::Status CheckTogether(const Yaml& yaml, const Config& config) {
+  std::map<std::string, std::string> endpoints;
+  std::map<std::string, std::string> owner_of_backend;
+  for (const auto& driver : config.drivers) {
+    if (!endpoints.emplace(driver.endpoint, driver.name).second)
+      return yaml["drivers"].Complain("an endpoint of its own for each driver; " + driver.endpoint +
+                                      " is given twice");
+    for (const auto& backend : driver.backends)
+      if (!owner_of_backend.emplace(backend, driver.name).second)
+        return yaml["drivers"].Complain("each backend in one driver; " + backend +
+                                        " is in several");
+  }
+  return {};
+}
+
+}  // namespace
+
+base::Result<Config> LoadConfig(const std::filesystem::path& file) {
+  GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file, kConfigBytesMax));
+  GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file.filename().string()));
+  GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory",
+                           "keeper_socket", "node", "drivers", "backends"}));
+  Config config;
+  GANTRY_TRY_ASSIGN(config.state_directory,
+                    AbsolutePathOr(yaml["state_directory"], "/var/lib/gantry"));
+  GANTRY_TRY_ASSIGN(config.plugin_directory,
+                    AbsolutePathOr(yaml["plugin_directory"], "/usr/lib/gantry/plugins"));
+  GANTRY_TRY_ASSIGN(config.kubelet_directory,
+                    AbsolutePathOr(yaml["kubelet_directory"], "/var/lib/kubelet"));
+  GANTRY_TRY_ASSIGN(config.keeper_socket,
+                    AbsolutePathOr(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
+  GANTRY_TRY(ReadNode(yaml["node"], config));
+  GANTRY_TRY_ASSIGN(const auto backends, yaml["backends"].Entries());
+  for (const auto& [name, backend] : backends) {
+    GANTRY_TRY_ASSIGN(config.backends[name], ReadBackend(name, backend));
+  }
+  GANTRY_TRY_ASSIGN(const auto drivers, yaml["drivers"].Items());
+  if (drivers.empty()) return yaml["drivers"].Complain("at least one driver");
+  for (const auto& driver : drivers) {
+    GANTRY_TRY_ASSIGN(auto read, ReadDriver(driver, config));
+    config.drivers.push_back(std::move(read));
+  }
+  GANTRY_TRY(CheckTogether(yaml, config));
+  return config;
+}
+
+}  // namespace gantry::core

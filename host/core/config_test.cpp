@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/core/config.hpp"
+
+#include <gtest/gtest.h>
+
+#include "host/base/file.hpp"
+#include "host/base/temp_dir.hpp"
+
+namespace gantry::core {
+namespace {
+
+constexpr char kGood[] = R"(state_directory: /var/lib/gantry
+drivers:
+  - name: nfs.example.org
+    endpoint: unix:///csi/csi.sock
+    backends: [fast-nfs]
+backends:
+  fast-nfs:
+    plugin: nfs
+    owner: cluster-a
+    uid: 61001
+    config:
+      shares: [{server: 10.0.0.1, share: /vol, port: 2049}]
+      mode: "0770"
+      reserved: true
+    grants:
+      userspace: true
+      helpers:
+        mkfs: {program: /sbin/mkfs.ext4, arguments: [["-F", "/dev/*"]]}
+node:
+  id: node-1
+)";
+
+class ConfigTest : public ::testing::Test {
+ protected:
+  base::Result<Config> Load(const std::string& text) {
+    EXPECT_TRUE(base::WriteFileDurably(dir_.path() / "gantry.yaml", text, 0600));
+    return LoadConfig(dir_.path() / "gantry.yaml");
+  }
+  // kGood with one piece of text replaced.
+  std::string Error(const std::string& from, const std::string& to) {
+    std::string text = kGood;
+    const size_t at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    text.replace(at, from.size(), to);
+    const auto config = Load(text);
+    return config ? "no error" : config.error().message;
+  }
+  base::TempDir dir_;
+};
+
+TEST_F(ConfigTest, ReadsAWholeFile) {
+  const auto config = Load(kGood);
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->node_id, "node-1");
+  EXPECT_EQ(config->keeper_socket, "/var/lib/gantry/keeper.sock");
+  EXPECT_EQ(config->drivers.at(0).default_backend, "fast-nfs");
+  const auto& backend = config->backends.at("fast-nfs");
+  EXPECT_EQ(backend.gid, 61001U);
+  EXPECT_EQ(backend.config_json,
+            R"({"mode":"0770","reserved":true,"shares":[{"port":2049,"server":"10.0.0.1",)"
+            R"("share":"/vol"}]})");
+  EXPECT_EQ(backend.grants.helpers.at("mkfs").arguments.at(0).at(1), "/dev/*");
+}
+
+TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
+  EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
+            "gantry.yaml:11: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
+            "owner, uid, gid, config, credentials, grants");
+}
+
+TEST_F(ConfigTest, AWorkerIsNeverRoot) {
+  EXPECT_EQ(Error("uid: 61001", "uid: 0"),
+            "gantry.yaml:10: backends.fast-nfs.uid: \"0\": expected a whole number from 1 to "
+            "4294967294");
+}
+
+TEST_F(ConfigTest, ADriverNamesBackendsThatThereAre) {
+  EXPECT_EQ(Error("backends: [fast-nfs]", "backends: [slow-nfs]"),
+            "gantry.yaml:5: drivers.[0].backends: a list: expected names under `backends`; "
+            "\"slow-nfs\" is none");
+}
+
+TEST_F(ConfigTest, PathsAreAbsolute) {
+  EXPECT_EQ(Error("state_directory: /var", "state_directory: var"),
+            "gantry.yaml:1: state_directory: \"var/lib/gantry\": expected an absolute path");
+}
+
+TEST_F(ConfigTest, EndpointsAreUnixSockets) {
+  EXPECT_NE(Error("unix:///csi", "tcp:///csi").find("expected unix:///"), std::string::npos);
+}
+
+TEST_F(ConfigTest, AKeyIsGivenOnce) {
+  EXPECT_NE(Error("uid: 61001", "uid: 61001\n    uid: 61002").find("given twice"),
+            std::string::npos);
+}
+
+TEST_F(ConfigTest, BadYamlIsRefusedWithItsLine) {
+  EXPECT_EQ(Error("node:", "node: [").substr(0, 12), "gantry.yaml:");
+}
+
+TEST_F(ConfigTest, AWorkerIsGrantedNoCapabilityButOne) {
+  EXPECT_NE(Error("userspace: true", "capabilities: [SYS_ADMIN]").find("NET_BIND_SERVICE"),
+            std::string::npos);
+}
+
+TEST_F(ConfigTest, LongNodeNamesAreHashed) {
+  std::string text = kGood;
+  text.replace(text.find("node-1"), 6, std::string(200, 'n'));
+  EXPECT_EQ(Load(text)->node_id.size(), 64U);
+}
+
+}  // namespace
+}  // namespace gantry::core

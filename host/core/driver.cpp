@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/core/driver.hpp"
+
+#include <gantry/abi.h>
+
+#include <algorithm>
+
+namespace gantry::core {
+
+std::vector<std::string> Driver::BackendNames() const {
+  std::vector<std::string> names;
+  for (const auto& [name, backend] : parts_.backends) names.push_back(name);
+  return names;
+}
+
+bool Driver::AnyOffers(channel::Operation operation) const {
+  return std::any_of(parts_.backends.begin(), parts_.backends.end(), [&](const auto& item) {
+    return item.second->capabilities().Offers(operation);
+  });
+}
+
+bool Driver::AnyHasAccessMode(csi::v1::VolumeCapability::AccessMode::Mode mode) const {
+  return std::any_of(parts_.backends.begin(), parts_.backends.end(), [&](const auto& item) {
+    return (item.second->capabilities().description().access_modes() &
+            GANTRY_ACCESS_MODE_BIT(mode)) != 0;
+  });
+}
+
+base::Result<Backend*> Driver::BackendNamed(const std::string& name) const {
+  const auto found = parts_.backends.find(name);
+  if (found != parts_.backends.end()) return found->second;
+  std::string known;
+  for (const auto& [other, backend] : parts_.backends) known += (known.empty() ? "" : ", ") + other;
+  return base::Fail(base::Code::kInvalidArgument, "parameters.backend: \"" + name +
+                                                      "\": expected a backend of driver " +
+                                                      parts_.config.name + ": " + known);
+}
+
+base::Result<Backend*> Driver::BackendOf(
+    const google::protobuf::Map<std::string, std::string>& parameters) const {
+  const auto named = parameters.find("backend");
+  return BackendNamed(named == parameters.end() ? parts_.config.default_backend : named->second);
+}
+
+base::Result<Driver::Located> Driver::Locate(
+    IdKind kind, const std::string& id,
+    const google::protobuf::Map<std::string, std::string>* context) const {
+  if (const auto parsed = ParseId(kind, id)) {
+    const auto found = parts_.backends.find(parsed->backend);
+    if (found == parts_.backends.end())
+      return base::Fail(base::Code::kFailedPrecondition, id + ": backend " + parsed->backend +
+                                                             " is not configured for driver " +
+                                                             parts_.config.name);
+    return Located{found->second, parsed->handle};
+  }
+  if (context != nullptr) {
+    const auto named = context->find("backend");
+    if (named != context->end()) {
+      GANTRY_TRY_ASSIGN(Backend * backend, BackendNamed(named->second));
+      return Located{backend, id};
+    }
+  }
+  if (parts_.node_state != nullptr && kind == IdKind::kVolume) {
+    GANTRY_TRY_ASSIGN(const auto volume, parts_.node_state->Load(id));
+    if (volume) {
+      GANTRY_TRY_ASSIGN(Backend * backend, BackendNamed(volume->backend));
+      return Located{backend, volume->handle};
+    }
+  }
+  return base::Fail(base::Code::kNotFound, id + " is not known to driver " + parts_.config.name);
+}
+
+base::Status Driver::RequireAnyOffers(channel::Operation operation) const {
+  if (AnyOffers(operation)) return {};
+  return base::Fail(base::Code::kUnimplemented, "no backend of driver " + parts_.config.name +
+                                                    " offers " +
+                                                    channel::Operation_Name(operation));
+}
+
+base::Status Driver::RequireOffered(const Backend& backend, channel::Operation operation) const {
+  if (backend.capabilities().Offers(operation)) return {};
+  GANTRY_TRY(RequireAnyOffers(operation));
+  return base::Fail(base::Code::kInvalidArgument, "backend " + backend.name() + " does not offer " +
+                                                      channel::Operation_Name(operation));
+}
+
+base::Status Driver::CheckAccess(const Backend& backend,
+                                 const csi::v1::VolumeCapability& capability,
+                                 const char* field) const {
+  const auto& description = backend.capabilities().description();
+  const auto mode = capability.access_mode().mode();
+  if ((description.access_modes() & GANTRY_ACCESS_MODE_BIT(mode)) == 0)
+    return base::Fail(base::Code::kInvalidArgument,
+                      std::string(field) + ".access_mode.mode: " +
+                          csi::v1::VolumeCapability::AccessMode::Mode_Name(mode) +
+                          ": expected a mode that backend " + backend.name() + " offers");
+  const auto type = capability.has_block() ? GANTRY_ACCESS_BLOCK : GANTRY_ACCESS_MOUNT;
+  if ((description.access_types() & GANTRY_ACCESS_TYPE_BIT(type)) == 0)
+    return base::Fail(base::Code::kInvalidArgument,
+                      std::string(field) +
+                          ".access_type: " + (capability.has_block() ? "block" : "mount") +
+                          ": expected " + (capability.has_block() ? "mount" : "block") +
+                          ", the only one that backend " + backend.name() + " offers");
+  return {};
+}
+
+base::Result<std::vector<channel::Emit>> Driver::Invoke(
+    Backend& backend, channel::Call message, const google::protobuf::MessageLite& request,
+    const SecretMap* secrets, const CallContext& context, std::shared_ptr<void> hold) const {
+  message.set_request(request.SerializeAsString());
+  BackendCall call;
+  call.message = std::move(message);
+  call.secrets = secrets;
+  call.deadline = context.deadline;
+  call.cancellation = context.cancellation;
+  call.hold = std::move(hold);
+  auto emits = backend.Call(call);
+  if (emits)
+    for (const auto& emit : *emits)
+      if (emit.has_task()) parts_.tasks->Schedule(backend, emit.task());
+  return emits;
+}
+
+}  // namespace gantry::core

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/core/node.hpp"
+
+#include <algorithm>
+
+#include "host/core/validate.hpp"
+
+namespace gantry::core {
+namespace {
+
+using base::Code;
+using AccessMode = csi::v1::VolumeCapability::AccessMode;
+
+// Deterministic bytes, so that equal requests have equal fingerprints; maps have no order of their
+// own on the wire.
+std::string Fingerprint(const google::protobuf::Message& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return Sha256Hex(bytes);
+}
+
+bool IsReaderOnly(AccessMode::Mode mode) {
+  return mode == AccessMode::SINGLE_NODE_READER_ONLY || mode == AccessMode::MULTI_NODE_READER_ONLY;
+}
+
+// CSI spec, NodePublishVolume: which modes allow a second target on one node.
+bool AllowsSeveralTargets(int mode) {
+  return mode == AccessMode::MULTI_NODE_READER_ONLY ||
+         mode == AccessMode::MULTI_NODE_SINGLE_WRITER ||
+         mode == AccessMode::MULTI_NODE_MULTI_WRITER ||
+         mode == AccessMode::SINGLE_NODE_MULTI_WRITER;
+}
+
+std::string VolumeLock(const std::string& id) { return "node volume " + id; }
+
+csi::v1::VolumeUsage Usage(csi::v1::VolumeUsage::Unit unit, uint64_t total, uint64_t used,
+                           uint64_t available) {
+  csi::v1::VolumeUsage usage;
+  usage.set_unit(unit);
+  usage.set_total(static_cast<int64_t>(total));
+  usage.set_used(static_cast<int64_t>(used));
+  usage.set_available(static_cast<int64_t>(available));
+  return usage;
+}
+
+base::Result<channel::Source> OneSource(const Backend& backend,
+                                        const std::vector<channel::Emit>& emits) {
+  const channel::Source* found = nullptr;
+  for (const auto& emit : emits) {
+    if (!emit.has_source()) continue;
+    if (found != nullptr)
+      return base::Fail(Code::kUnavailable,
+                        "backend " + backend.name() + " answered with several sources");
+    found = &emit.source();
+  }
+  if (found == nullptr)
+    return base::Fail(Code::kUnavailable,
+                      "backend " + backend.name() + " answered without a source");
+  return *found;
+}
+
+}  // namespace
+
+base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
+    const csi::v1::NodeStageVolumeRequest& request, const CallContext& context) const {
+  GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
+  GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
+  GANTRY_TRY(RequirePath(request.staging_target_path(), "staging_target_path"));
+  GANTRY_TRY(RequireCapability(request.has_volume_capability(), request.volume_capability(),
+                               "volume_capability"));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
+                                                       &request.volume_context()));
+  Backend& backend = *located.backend;
+  GANTRY_TRY(driver_.RequireOffered(backend, channel::ATTACH));
+  GANTRY_TRY(driver_.CheckAccess(backend, request.volume_capability(), "volume_capability"));
+  GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
+
+  const auto& parts = driver_.parts();
+  const auto split = SplitSecrets(request);
+  const std::string fingerprint = Fingerprint(split.request);
+  GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
+  if (known && known->staged && known->boot_id == parts.boot_id) {
+    if (known->arguments != fingerprint)
+      return base::Fail(Code::kAlreadyExists, request.volume_id() + " is staged at " +
+                                                  known->staging_path + " with other arguments");
+    GANTRY_TRY_ASSIGN(const auto state,
+                      parts.broker->State(request.staging_target_path(), context.deadline));
+    if (state.mounted && !state.fault) return csi::v1::NodeStageVolumeResponse();
+  }
+
+  NodeVolume volume;
+  volume.volume_id = request.volume_id();
+  volume.backend = backend.name();
+  volume.handle = located.handle;
+  volume.staging_path = request.staging_target_path();
+  volume.arguments = fingerprint;
+  volume.stage_request = split.request.SerializeAsString();
+  volume.boot_id = parts.boot_id;
+  volume.access_mode = request.volume_capability().access_mode().mode();
+  volume.readonly = IsReaderOnly(request.volume_capability().access_mode().mode());
+  if (known && known->boot_id == parts.boot_id) volume.targets = known->targets;
+  GANTRY_TRY(parts.node_state->Save(volume));
+
+  channel::Call message;
+  message.set_operation(channel::ATTACH);
+  message.set_handle(located.handle);
+  message.set_node_id(parts.node_id);
+  GANTRY_TRY_ASSIGN(const auto emits, driver_.Invoke(backend, std::move(message), split.request,
+                                                     &split.secrets, context, hold));
+  StageMount mount;
+  GANTRY_TRY_ASSIGN(mount.source, OneSource(backend, emits));
+  mount.backend = backend.name();
+  mount.volume_id = request.volume_id();
+  mount.staging_path = request.staging_target_path();
+  const auto& wish = request.volume_capability().mount();
+  mount.fs_type = wish.fs_type();
+  mount.mount_flags.assign(wish.mount_flags().begin(), wish.mount_flags().end());
+  mount.mount_group = wish.volume_mount_group();
+  mount.readonly = volume.readonly;
+  mount.secrets = &split.secrets;
+  GANTRY_TRY(parts.broker->Stage(mount, context.deadline));
+  volume.staged = true;
+  GANTRY_TRY(parts.node_state->Save(volume));
+  return csi::v1::NodeStageVolumeResponse();
+}
+
+base::Result<csi::v1::NodeUnstageVolumeResponse> Node::NodeUnstageVolume(
+    const csi::v1::NodeUnstageVolumeRequest& request, const CallContext& context) const {
+  GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
+  GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
+  GANTRY_TRY(RequirePath(request.staging_target_path(), "staging_target_path"));
+  GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
+  const auto& parts = driver_.parts();
+  GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(request.volume_id()));
+  // What was never staged here is unstaged.
+  if (!known) return csi::v1::NodeUnstageVolumeResponse();
+  if (known->staging_path != request.staging_target_path())
+    return base::Fail(Code::kInvalidArgument, "staging_target_path: \"" +
+                                                  request.staging_target_path() +
+                                                  "\": expected \"" + known->staging_path + "\"");
+  const bool same_boot = known->boot_id == parts.boot_id;
+  if (same_boot && !known->targets.empty())
+    return base::Fail(Code::kFailedPrecondition, request.volume_id() + " is still published at " +
+                                                     known->targets.front().path);
+  GANTRY_TRY(parts.broker->Unstage(known->volume_id, known->staging_path, context.deadline));
+  GANTRY_TRY_ASSIGN(Backend * backend, driver_.BackendNamed(known->backend));
+  if (backend->capabilities().Offers(channel::DETACH)) {
+    csi::v1::NodeStageVolumeRequest staged;
+    if (!staged.ParseFromString(known->stage_request))
+      return base::Fail(Code::kInternal,
+                        "the node record of " + known->volume_id + " holds no stage request");
+    channel::Call message;
+    message.set_operation(channel::DETACH);
+    message.set_handle(known->handle);
+    message.set_node_id(parts.node_id);
+    const auto done = driver_.Invoke(*backend, std::move(message), staged, nullptr, context, hold);
+    if (!done && done.error().code != Code::kNotFound) return tl::unexpected(done.error());
+  }
+  GANTRY_TRY(parts.node_state->Remove(known->volume_id));
+  return csi::v1::NodeUnstageVolumeResponse();
+}
+
+base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
+    const csi::v1::NodePublishVolumeRequest& request, const CallContext& context) const {
+  GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
+  GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
+  GANTRY_TRY(RequirePath(request.target_path(), "target_path"));
+  GANTRY_TRY(RequireCapability(request.has_volume_capability(), request.volume_capability(),
+                               "volume_capability"));
+  const auto& parts = driver_.parts();
+  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
+                                                       &request.volume_context()));
+  GANTRY_TRY(
+      driver_.CheckAccess(*located.backend, request.volume_capability(), "volume_capability"));
+  GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
+  GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
+  if (!known || !known->staged || known->boot_id != parts.boot_id)
+    return base::Fail(Code::kFailedPrecondition,
+                      request.volume_id() + " is not staged on node " + parts.node_id);
+  if (request.staging_target_path() != known->staging_path)
+    return base::Fail(Code::kFailedPrecondition,
+                      "staging_target_path: \"" + request.staging_target_path() +
+                          "\": expected \"" + known->staging_path + "\", where " +
+                          request.volume_id() + " is staged");
+
+  const bool readonly = request.readonly() || known->readonly ||
+                        IsReaderOnly(request.volume_capability().access_mode().mode());
+  csi::v1::NodePublishVolumeRequest arguments;
+  *arguments.mutable_volume_capability() = request.volume_capability();
+  arguments.set_readonly(request.readonly());
+  PublishedTarget target{request.target_path(), readonly, Fingerprint(arguments)};
+
+  const auto same_path = std::find_if(known->targets.begin(), known->targets.end(),
+                                      [&](const auto& t) { return t.path == target.path; });
+  if (same_path != known->targets.end() && same_path->capability != target.capability)
+    return base::Fail(Code::kAlreadyExists, request.volume_id() + " is published at " +
+                                                target.path + " with other arguments");
+  const bool is_new = same_path == known->targets.end();
+  const auto mode = request.volume_capability().access_mode().mode();
+  if (is_new && !known->targets.empty() && !AllowsSeveralTargets(mode))
+    return base::Fail(Code::kFailedPrecondition,
+                      request.volume_id() + " is published at " + known->targets.front().path +
+                          ": " + AccessMode::Mode_Name(mode) + " allows one target");
+  if (is_new) {
+    known->targets.push_back(target);
+    GANTRY_TRY(parts.node_state->Save(*known));
+  }
+  PublishMount mount;
+  mount.staging_path = known->staging_path;
+  mount.target_path = target.path;
+  mount.readonly = readonly;
+  mount.block = request.volume_capability().has_block();
+  const auto published = parts.broker->Publish(mount, context.deadline);
+  if (!published) return tl::unexpected(published.error());
+  return csi::v1::NodePublishVolumeResponse();
+}
+
+base::Result<csi::v1::NodeUnpublishVolumeResponse> Node::NodeUnpublishVolume(
+    const csi::v1::NodeUnpublishVolumeRequest& request, const CallContext& context) const {
+  GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
+  GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
+  GANTRY_TRY(RequirePath(request.target_path(), "target_path"));
+  GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
+  const auto& parts = driver_.parts();
+  GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
+  // The target is taken down also when nothing is remembered: kubelet asks after a lost state too.
+  GANTRY_TRY(parts.broker->Unpublish(request.target_path(), context.deadline));
+  if (known && std::erase_if(known->targets, [&](const auto& target) {
+                 return target.path == request.target_path();
+               }) > 0)
+    GANTRY_TRY(parts.node_state->Save(*known));
+  return csi::v1::NodeUnpublishVolumeResponse();
+}
+
+base::Result<csi::v1::NodeGetVolumeStatsResponse> Node::NodeGetVolumeStats(
+    const csi::v1::NodeGetVolumeStatsRequest& request, const CallContext& context) const {
+  GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
+  GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
+  GANTRY_TRY(RequirePath(request.volume_path(), "volume_path"));
+  const auto& parts = driver_.parts();
+  GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(request.volume_id()));
+  const bool is_here =
+      known && known->boot_id == parts.boot_id &&
+      (known->staging_path == request.volume_path() ||
+       std::any_of(known->targets.begin(), known->targets.end(),
+                   [&](const auto& target) { return target.path == request.volume_path(); }));
+  if (!is_here)
+    return base::Fail(Code::kNotFound, request.volume_id() + " is not at " + request.volume_path());
+  GANTRY_TRY_ASSIGN(const auto state, parts.broker->State(request.volume_path(), context.deadline));
+  if (!state.mounted)
+    return base::Fail(Code::kNotFound, "nothing is mounted at " + request.volume_path());
+  csi::v1::NodeGetVolumeStatsResponse response;
+  auto& condition = *response.mutable_volume_condition();
+  condition.set_abnormal(state.fault.has_value());
+  condition.set_message(state.fault.value_or("mounted and answering"));
+  if (state.fault) return response;
+  GANTRY_TRY_ASSIGN(const auto usage, parts.broker->Usage(request.volume_path(), context.deadline));
+  *response.add_usage() = Usage(csi::v1::VolumeUsage::BYTES, usage.total_bytes, usage.used_bytes,
+                                usage.available_bytes);
+  *response.add_usage() =
+      Usage(csi::v1::VolumeUsage::INODES, usage.total_inodes, usage.used_inodes, usage.free_inodes);
+  return response;
+}
+
+base::Result<csi::v1::NodeExpandVolumeResponse> Node::NodeExpandVolume(
+    const csi::v1::NodeExpandVolumeRequest& request, const CallContext& context) const {
+  GANTRY_TRY(driver_.RequireAnyOffers(channel::RESCAN));
+  GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
+  GANTRY_TRY(RequirePath(request.volume_path(), "volume_path"));
+  GANTRY_TRY(CheckRange(request.capacity_range(), "capacity_range"));
+  GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
+  const auto& parts = driver_.parts();
+  GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(request.volume_id()));
+  if (!known || !known->staged || known->boot_id != parts.boot_id)
+    return base::Fail(Code::kNotFound,
+                      request.volume_id() + " is not staged on node " + parts.node_id);
+  GANTRY_TRY_ASSIGN(Backend * backend, driver_.BackendNamed(known->backend));
+  GANTRY_TRY(driver_.RequireOffered(*backend, channel::RESCAN));
+  csi::v1::NodeStageVolumeRequest staged;
+  if (!staged.ParseFromString(known->stage_request))
+    return base::Fail(Code::kInternal,
+                      "the node record of " + known->volume_id + " holds no stage request");
+  const auto split = SplitSecrets(request);
+  channel::Call message;
+  message.set_operation(channel::RESCAN);
+  message.set_handle(known->handle);
+  message.set_node_id(parts.node_id);
+  GANTRY_TRY_ASSIGN(const auto emits, driver_.Invoke(*backend, std::move(message), staged,
+                                                     &split.secrets, context, hold));
+  csi::v1::NodeExpandVolumeResponse response;
+  for (const auto& emit : emits)
+    if (emit.has_source())
+      response.set_capacity_bytes(static_cast<int64_t>(emit.source().size_bytes()));
+  return response;
+}
+
+base::Result<csi::v1::NodeGetCapabilitiesResponse> Node::NodeGetCapabilities(
+    const csi::v1::NodeGetCapabilitiesRequest&, const CallContext&) const {
+  csi::v1::NodeGetCapabilitiesResponse response;
+  using Rpc = csi::v1::NodeServiceCapability::RPC;
+  const auto add_if = [&](bool offered, Rpc::Type type) {
+    if (offered) response.add_capabilities()->mutable_rpc()->set_type(type);
+  };
+  const bool attaches = driver_.AnyOffers(channel::ATTACH);
+  add_if(attaches, Rpc::STAGE_UNSTAGE_VOLUME);
+  add_if(attaches, Rpc::GET_VOLUME_STATS);
+  add_if(attaches, Rpc::VOLUME_CONDITION);
+  add_if(attaches, Rpc::VOLUME_MOUNT_GROUP);
+  add_if(driver_.AnyOffers(channel::RESCAN), Rpc::EXPAND_VOLUME);
+  add_if(driver_.AnyHasAccessMode(AccessMode::SINGLE_NODE_MULTI_WRITER),
+         Rpc::SINGLE_NODE_MULTI_WRITER);
+  return response;
+}
+
+base::Result<csi::v1::NodeGetInfoResponse> Node::NodeGetInfo(const csi::v1::NodeGetInfoRequest&,
+                                                             const CallContext&) const {
+  const auto& parts = driver_.parts();
+  csi::v1::NodeGetInfoResponse response;
+  response.set_node_id(parts.node_id);
+  response.set_max_volumes_per_node(parts.max_volumes_per_node);
+  if (!parts.topology.empty())
+    response.mutable_accessible_topology()->mutable_segments()->insert(parts.topology.begin(),
+                                                                       parts.topology.end());
+  return response;
+}
+
+}  // namespace gantry::core

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/core/tasks.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+
+namespace gantry::core {
+namespace {
+
+constexpr std::chrono::seconds kLong{20};
+
+// A backend whose tasks are whatever the test says.
+class TaskBackend final : public Backend {
+ public:
+  explicit TaskBackend(bool lists) {
+    channel::Description description;
+    if (lists) description.add_slots("gantry.task/1:list_tasks");
+    description.add_slots("gantry.task/1:run_task");
+    capabilities_ = Capabilities(description);
+  }
+  const std::string& name() const override { return name_; }
+  const Capabilities& capabilities() const override { return capabilities_; }
+  base::Result<std::vector<channel::Emit>> Call(const BackendCall&) override {
+    std::vector<channel::Emit> emits(1);
+    emits[0].mutable_task()->set_kind("found");
+    return emits;
+  }
+  base::Status Stream(const BackendCall& call,
+                      const std::function<bool(const channel::Emit&)>& on_emit) override {
+    return run(call, on_emit);
+  }
+  std::function<base::Status(const BackendCall&, const std::function<bool(const channel::Emit&)>&)>
+      run;
+
+ private:
+  std::string name_ = "b";
+  Capabilities capabilities_;
+};
+
+channel::Task MakeTask(const std::string& key) {
+  channel::Task task;
+  task.set_kind("trash");
+  task.set_key(key);
+  return task;
+}
+
+TEST(Tasks, AreFoundByAskingTheBackend) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(true);
+  std::promise<std::string> ran;
+  backend.run = [&](const BackendCall& call, const auto&) {
+    ran.set_value(call.message.task().kind());
+    return base::Status();
+  };
+  TaskRunner runner(clock, locks);
+  runner.Add(backend);
+  auto future = ran.get_future();
+  ASSERT_EQ(future.wait_for(kLong), std::future_status::ready);
+  EXPECT_EQ(future.get(), "found");
+}
+
+TEST(Tasks, GoOnFromTheirCursorUntilTheyAreDone) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(false);
+  std::promise<void> finished;
+  std::vector<std::string> cursors;
+  backend.run = [&](const BackendCall& call, const auto& emit) -> base::Status {
+    cursors.push_back(call.message.task().cursor());
+    channel::Emit progress;
+    progress.mutable_progress()->set_cursor("step " + std::to_string(cursors.size()));
+    emit(progress);
+    if (cursors.size() < 3) return base::Fail(base::Code::kAborted, "more to do");
+    finished.set_value();
+    return {};
+  };
+  TaskRunner runner(clock, locks);
+  runner.Schedule(backend, MakeTask("a"));
+  ASSERT_EQ(finished.get_future().wait_for(kLong), std::future_status::ready);
+  runner.Stop();
+  EXPECT_EQ(cursors, (std::vector<std::string>{"", "step 1", "step 2"}));
+  EXPECT_TRUE(runner.List().empty());
+}
+
+TEST(Tasks, AreTriedAgainAfterAFailureAndShowIt) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(false);
+  std::promise<void> again;
+  std::atomic<int> runs = 0;
+  backend.run = [&](const BackendCall&, const auto&) -> base::Status {
+    if (++runs == 2) again.set_value();
+    return base::Fail(base::Code::kUnavailable, "server away");
+  };
+  TaskRunner runner(clock, locks);
+  runner.Schedule(backend, MakeTask("a"));
+  ASSERT_EQ(again.get_future().wait_for(kLong), std::future_status::ready);
+  runner.Stop();
+  ASSERT_EQ(runner.List().size(), 1U);
+  EXPECT_EQ(runner.List()[0].last_error, "server away");
+}
+
+TEST(Tasks, WaitForTheLockOfTheirVolume) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(false);
+  std::promise<void> ran;
+  backend.run = [&](const BackendCall&, const auto&) {
+    EXPECT_EQ(locks.HeldCount(), 1U);
+    ran.set_value();
+    return base::Status();
+  };
+  auto held = locks.TryLock({"volume b:v1"});
+  TaskRunner runner(clock, locks);
+  auto task = MakeTask("a");
+  task.set_lock("v1");
+  runner.Schedule(backend, task);
+  auto future = ran.get_future();
+  EXPECT_EQ(future.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  held->reset();
+  EXPECT_EQ(future.wait_for(kLong), std::future_status::ready);
+}
+
+TEST(Tasks, ThatRunAreCancelledByStop) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(false);
+  std::promise<void> started;
+  backend.run = [&](const BackendCall& call, const auto&) -> base::Status {
+    auto cancelled = std::make_shared<std::promise<void>>();
+    const auto registration = call.cancellation->OnCancel([cancelled] { cancelled->set_value(); });
+    started.set_value();
+    cancelled->get_future().wait();
+    return base::Fail(base::Code::kCancelled, "stopped");
+  };
+  TaskRunner runner(clock, locks);
+  runner.Schedule(backend, MakeTask("a"));
+  started.get_future().wait();
+  runner.Stop();
+  EXPECT_FALSE(runner.List().at(0).running);
+}
+
+}  // namespace
+}  // namespace gantry::core
