@@ -98,8 +98,8 @@ Result<Child> SpawnPath(const std::string& spawn_path, const std::filesystem::pa
   auto argv = Pointers(options.arguments);
   auto envp = Pointers(options.environment);
   pid_t pid = -1;
-  const int error = posix_spawn(&pid, spawn_path.c_str(), &actions, &attributes,
-                                argv.data(), envp.data());
+  const int error =
+      posix_spawn(&pid, spawn_path.c_str(), &actions, &attributes, argv.data(), envp.data());
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return FailErrno(error, "spawn " + program.string());

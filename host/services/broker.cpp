@@ -54,8 +54,8 @@ base::Result<HelperReply> MountBroker::Helper(const HelperRequest& request,
 base::Result<MountBroker::Examination> MountBroker::Examine(const std::string& relative,
                                                             base::TimePoint deadline) {
   const base::TimePoint enough = In(kProbeMsMax);
-  auto reply = parts_.helpers.Run(RequestFor(HelperOperation::kProbe, relative),
-                                  std::min(deadline, enough));
+  auto reply =
+      parts_.helpers.Run(RequestFor(HelperOperation::kProbe, relative), std::min(deadline, enough));
   Examination examination;
   if (!reply) {
     if (reply.error().code != Code::kDeadlineExceeded) return tl::unexpected(reply.error());
@@ -91,8 +91,7 @@ base::Status MountBroker::TakeDownTop(const std::string& relative, Roughness rou
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
   const std::string mount_point = parts_.kubelet.MountPoint(relative);
   // An unmount that hangs in its last writes has left the tree already.
-  if (MountsAt(mounts, mount_point).empty() &&
-      orderly.error().code == Code::kDeadlineExceeded)
+  if (MountsAt(mounts, mount_point).empty() && orderly.error().code == Code::kDeadlineExceeded)
     return {};
   // The deadline may be over by now; leaving a dead mount behind would help nobody.
   GANTRY_TRY_ASSIGN(const Examination examination, Examine(relative, In(kProbeMsMax)));
@@ -117,8 +116,8 @@ base::Status MountBroker::TakeDownAll(const std::string& relative, Roughness rou
   return Fail(Code::kFailedPrecondition, mount_point + ": something mounts there again and again");
 }
 
-base::Result<bool> MountBroker::PrepareStaging(const core::StageMount& mount,
-                                               const MountPlan& plan, const std::string& relative,
+base::Result<bool> MountBroker::PrepareStaging(const core::StageMount& mount, const MountPlan& plan,
+                                               const std::string& relative,
                                                base::TimePoint deadline) {
   const std::string mount_point = parts_.kubelet.MountPoint(relative);
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
@@ -261,8 +260,8 @@ base::Result<MountEntry> MountBroker::StagedMount(const std::string& relative) {
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
   auto at = MountsAt(mounts, parts_.kubelet.MountPoint(relative));
   if (at.empty())
-    return Fail(Code::kFailedPrecondition, "staging_target_path: nothing is staged at " +
-                                               parts_.kubelet.MountPoint(relative));
+    return Fail(Code::kFailedPrecondition,
+                "staging_target_path: nothing is staged at " + parts_.kubelet.MountPoint(relative));
   return std::move(at.back());
 }
 
@@ -275,13 +274,13 @@ base::Status MountBroker::VerifyPublished(const MountEntry& staged, const std::s
     return Fail(Code::kUnavailable, mount_point + ": is not mounted although it was just now");
   const MountEntry& top = at.back();
   if (top.device != staged.device || top.root != staged.root)
-    return Fail(Code::kFailedPrecondition, "target_path: " + Name(top) +
-                                               " is mounted there, expected nothing or " +
-                                               Name(staged));
+    return Fail(
+        Code::kFailedPrecondition,
+        "target_path: " + Name(top) + " is mounted there, expected nothing or " + Name(staged));
   if (top.ReadOnly() != (readonly || staged.ReadOnly()))
-    return Fail(Code::kAlreadyExists,
-                "target_path: " + mount_point + " is published " +
-                    (top.ReadOnly() ? "read-only" : "read-write") + " already");
+    return Fail(Code::kAlreadyExists, "target_path: " + mount_point + " is published " +
+                                          (top.ReadOnly() ? "read-only" : "read-write") +
+                                          " already");
   return {};
 }
 
@@ -294,8 +293,7 @@ base::Status MountBroker::Publish(const core::PublishMount& mount, base::TimePoi
   if (!at.empty()) {
     if (at.back().device == staged.device) return VerifyPublished(staged, target, mount.readonly);
     GANTRY_TRY_ASSIGN(const Examination examination, Examine(target, deadline));
-    if (examination.health != Health::kDead)
-      return VerifyPublished(staged, target, mount.readonly);
+    if (examination.health != Health::kDead) return VerifyPublished(staged, target, mount.readonly);
     GANTRY_TRY(TakeDownAll(target, Roughness::kDetach, deadline));
   }
   GANTRY_TRY_ASSIGN(const Examination examination, Examine(staging, deadline));

@@ -23,11 +23,12 @@
 
 namespace gantry::services {
 
-constexpr std::chrono::milliseconds kProbeMsMax{3000};     // how long a filesystem may take to answer
-constexpr std::chrono::milliseconds kUnmountMsMax{10000};  // for an orderly unmount, with its writes
-constexpr std::chrono::milliseconds kForceMsMax{5000};     // for each rougher one after it
-constexpr std::chrono::milliseconds kUndoMsMax{5000};      // to undo a stage that failed
-constexpr size_t kStackedMountsMax = 16;                   // at one path
+constexpr std::chrono::milliseconds kProbeMsMax{3000};  // how long a filesystem may take to answer
+constexpr std::chrono::milliseconds kUnmountMsMax{
+    10000};                                             // for an orderly unmount, with its writes
+constexpr std::chrono::milliseconds kForceMsMax{5000};  // for each rougher one after it
+constexpr std::chrono::milliseconds kUndoMsMax{5000};   // to undo a stage that failed
+constexpr size_t kStackedMountsMax = 16;                // at one path
 
 class MountBroker final : public core::Broker {
  public:

@@ -76,9 +76,7 @@ class BrokerTest : public ::testing::Test {
   core::PublishMount To(const std::string& target, bool readonly = false) {
     return {kubelet_.Path(kStaging), kubelet_.Path(target), readonly, false};
   }
-  base::Status Unstage() {
-    return broker_.Unstage("fast:v1", kubelet_.Path(kStaging), Soon());
-  }
+  base::Status Unstage() { return broker_.Unstage("fast:v1", kubelet_.Path(kStaging), Soon()); }
   std::vector<MountEntry> At(const std::string& relative) {
     const auto mounts = ReadMountInfo();
     return MountsAt(mounts.value(), kubelet_.Path(relative));

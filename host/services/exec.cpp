@@ -135,10 +135,9 @@ base::Result<std::filesystem::path> JudgeExec(const std::string& backend,
                                             std::to_string(kExecArgumentsMax));
   for (size_t i = 0; i < argv.size(); ++i)
     if (argv[i].size() > kExecArgumentBytesMax || argv[i].find('\0') != std::string::npos)
-      return Fail(Code::kInvalidArgument, "exec: argv[" + std::to_string(i) +
-                                              "]: expected at most " +
-                                              std::to_string(kExecArgumentBytesMax) +
-                                              " bytes without NUL");
+      return Fail(Code::kInvalidArgument,
+                  "exec: argv[" + std::to_string(i) + "]: expected at most " +
+                      std::to_string(kExecArgumentBytesMax) + " bytes without NUL");
   const std::string grant = "backends." + backend + ".grants.helpers";
   const auto helper = grants.helpers.find(argv[0]);
   if (helper == grants.helpers.end())
@@ -185,8 +184,8 @@ base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants&
   err.write.Reset();
 
   ExecResult result;
-  const bool ended = CollectUntilEnd(child, &out.read, &result.output, &err.read,
-                                     &result.error_output, deadline);
+  const bool ended =
+      CollectUntilEnd(child, &out.read, &result.output, &err.read, &result.error_output, deadline);
   // Not reaped yet, so the number is still its own, and its group's.
   kill(-child.pid(), SIGKILL);
   if (out.read) Drain(&out.read, &result.output);

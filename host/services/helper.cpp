@@ -71,10 +71,10 @@ base::Status HelperRunner::Enter(const HelperRequest& request, base::TimePoint d
   if (request.operation == HelperOperation::kProbe)
     for (const auto& left : stuck_)
       if (left.what.path == request.path)
-        return base::Fail(base::Code::kDeadlineExceeded,
-                          Describe(request) + ": an earlier " + left.what.operation +
-                              " is stuck in the kernel (process " +
-                              std::to_string(left.what.pid) + ")");
+        return base::Fail(base::Code::kDeadlineExceeded, Describe(request) + ": an earlier " +
+                                                             left.what.operation +
+                                                             " is stuck in the kernel (process " +
+                                                             std::to_string(left.what.pid) + ")");
   ++running_;
   return {};
 }

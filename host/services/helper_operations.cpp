@@ -143,8 +143,7 @@ Outcome<UniqueFd> MakeDetached(const std::string& fs_type, const std::string& so
   }
   if (fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
     return FailContext(context.get(), "mount " + fs_type);
-  UniqueFd mount(
-      fsmount(context.get(), FSMOUNT_CLOEXEC, static_cast<unsigned int>(attributes)));
+  UniqueFd mount(fsmount(context.get(), FSMOUNT_CLOEXEC, static_cast<unsigned int>(attributes)));
   if (!mount) return FailContext(context.get(), "mount " + fs_type);
   return mount;
 }
@@ -170,8 +169,7 @@ Outcome<void> Attach(int mount, int target, const std::string& path) {
 Outcome<void> MountFilesystem(const HelperRequest& request, int root) {
   auto target = OpenTarget(root, request.path, /*file=*/false);
   if (!target) return tl::unexpected(target.error());
-  auto mount =
-      MakeDetached(request.fs_type, request.source, request.options, request.attributes);
+  auto mount = MakeDetached(request.fs_type, request.source, request.options, request.attributes);
   if (!mount) return tl::unexpected(mount.error());
   if (request.group) {
     auto given = GiveToGroup(mount->get(), *request.group);
@@ -187,13 +185,13 @@ Outcome<UniqueFd> MountFuse(const HelperRequest& request, int root) {
   if (!device) return FailNow("open /dev/fuse");
   std::vector<std::string> options = request.options;
   options.insert(options.end(),
-                 {"fd=" + std::to_string(device.get()), "rootmode=40000", "user_id=0",
-                  "group_id=0", "allow_other", "default_permissions",
+                 {"fd=" + std::to_string(device.get()), "rootmode=40000", "user_id=0", "group_id=0",
+                  "allow_other", "default_permissions",
                   "max_read=" + std::to_string(datapath::kReadaheadBytesMax), "subtype=gantry"});
   auto mount = MakeDetached("fuse", request.source, options, request.attributes);
   if (!mount) return mount;
-  if (const auto answered = datapath::AnswerInit(
-          device.get(), std::chrono::steady_clock::now() + kFuseInitMsMax);
+  if (const auto answered =
+          datapath::AnswerInit(device.get(), std::chrono::steady_clock::now() + kFuseInitMsMax);
       !answered)
     return tl::unexpected(Failure{EIO, answered.error().message});
   auto attached = Attach(mount->get(), target->get(), request.path);

@@ -116,9 +116,9 @@ base::Result<HelperReply> DecodeReply(std::string_view bytes) {
 
 base::Status SendMessage(int socket, std::string_view bytes, int fd) {
   if (bytes.size() > kHelperMessageBytesMax)
-    return base::Fail(base::Code::kInvalidArgument,
-                      "a request to a helper is larger than " +
-                          std::to_string(kHelperMessageBytesMax) + " bytes");
+    return base::Fail(base::Code::kInvalidArgument, "a request to a helper is larger than " +
+                                                        std::to_string(kHelperMessageBytesMax) +
+                                                        " bytes");
   iovec data{const_cast<char*>(bytes.data()), bytes.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   msghdr message{};

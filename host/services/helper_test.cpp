@@ -13,8 +13,8 @@
 namespace gantry::services {
 namespace {
 
-using ::testing::HasSubstr;
 using std::chrono::milliseconds;
+using ::testing::HasSubstr;
 
 base::TimePoint In(milliseconds time) { return std::chrono::steady_clock::now() + time; }
 
@@ -74,7 +74,6 @@ TEST_F(HelperTest, GivesBackAFuseFdWhoseInitIsAnswered) {
 TEST_F(HelperTest, IsKilledAtTheDeadlineWhenItsRequestWasNotTakenYet) {
   TestFuseServer server(MountFuse("fuse"));
   server.Set(TestFuseServer::Mode::kIgnore);
-  std::this_thread::sleep_for(milliseconds(50));  // the server looks at its mode every 20 ms
   const auto begin = std::chrono::steady_clock::now();
   const auto reply = helpers_.Run(Request(HelperOperation::kProbe, "fuse"), In(milliseconds(700)));
   const auto took = std::chrono::steady_clock::now() - begin;
@@ -106,8 +105,7 @@ TEST_F(HelperTest, OneThatCannotBeKilledIsLeftListedAndReapedWhenItDies) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(1000));
 
   server.reset();  // closes the connection, which lets the kernel go
-  for (int i = 0; i < 1000 && !helpers_.Stuck().empty(); ++i)
-    std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_TRUE(WaitForEnd(stuck[0].pid));
   EXPECT_TRUE(helpers_.Stuck().empty());
 }
 

@@ -23,8 +23,8 @@ base::Status HostServiceDesk::ServeInto(const core::BackendConfig& backend,
     }
     case channel::HostCall::kKvPut: {
       const auto& put = request.kv_put();
-      GANTRY_TRY_ASSIGN(const uint64_t version, kv_.Put(backend.name, put.key(), put.value(),
-                                                        put.expected_version()));
+      GANTRY_TRY_ASSIGN(const uint64_t version,
+                        kv_.Put(backend.name, put.key(), put.value(), put.expected_version()));
       reply->set_version(version);
       return {};
     }

@@ -68,9 +68,9 @@ base::Result<std::string> KubeletDirectory::Relative(std::string_view path) cons
     if (parts.size() <= own.size()) continue;
     if (std::equal(own.begin(), own.end(), parts.begin())) return Join(parts, own.size());
   }
-  return base::Fail(base::Code::kInvalidArgument, "path \"" + std::string(path) +
-                                                      "\": expected one beneath kubelet_directory " +
-                                                      configured_);
+  return base::Fail(
+      base::Code::kInvalidArgument,
+      "path \"" + std::string(path) + "\": expected one beneath kubelet_directory " + configured_);
 }
 
 }  // namespace gantry::services

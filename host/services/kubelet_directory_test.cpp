@@ -42,7 +42,8 @@ TEST_F(KubeletDirectoryTest, RefusesWhatIsNotBeneathItAndNamesThePath) {
   for (const std::string& path :
        {Path("/link"), Path("/link/"), Path("/linked/x"), Path("/other"), std::string("/"),
         std::string(""), std::string("pods/x"), Path("/link/../other"), Path("/link/x/.."),
-        Path("/link/a") + std::string(1, '\0') + "b", Path("/link/") + std::string(PATH_MAX, 'x')}) {
+        Path("/link/a") + std::string(1, '\0') + "b",
+        Path("/link/") + std::string(PATH_MAX, 'x')}) {
     const auto relative = directory_->Relative(path);
     ASSERT_FALSE(relative) << path;
     EXPECT_EQ(relative.error().code, base::Code::kInvalidArgument);

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -50,8 +51,26 @@ TestKubelet::~TestKubelet() {
   umount2(path_.c_str(), MNT_DETACH);
 }
 
+bool WaitForEnd(pid_t pid) {
+  const base::UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!process) return errno == ESRCH;
+  constexpr int kWaitMsMax = 30000;
+  pollfd ended{process.get(), POLLIN, 0};
+  return poll(&ended, 1, kWaitMsMax) == 1;
+}
+
 TestFuseServer::TestFuseServer(base::UniqueFd fd)
-    : fd_(std::move(fd)), stop_(eventfd(0, EFD_CLOEXEC)), thread_([this] { Run(); }) {}
+    : fd_(std::move(fd)),
+      stop_(eventfd(0, EFD_CLOEXEC)),
+      wake_(eventfd(0, EFD_CLOEXEC)),
+      thread_([this] { Run(); }) {}
+
+void TestFuseServer::Set(Mode mode) {
+  mode_ = mode;
+  const uint64_t one = 1;
+  (void)!write(wake_.get(), &one, sizeof one);
+  for (Mode seen = seen_; seen != mode; seen = seen_) seen_.wait(seen);
+}
 
 TestFuseServer::~TestFuseServer() {
   const uint64_t one = 1;
@@ -62,12 +81,19 @@ TestFuseServer::~TestFuseServer() {
 void TestFuseServer::Run() {
   std::vector<char> buffer(2U << 20);
   for (;;) {
-    std::array<pollfd, 2> wait{pollfd{stop_.get(), POLLIN, 0},
-                               pollfd{mode_ == Mode::kIgnore ? -1 : fd_.get(), POLLIN, 0}};
-    constexpr int kLookAgainMs = 20;  // at mode_
-    (void)poll(wait.data(), wait.size(), kLookAgainMs);
+    const Mode mode = mode_;
+    seen_ = mode;
+    seen_.notify_all();
+    std::array<pollfd, 3> wait{pollfd{stop_.get(), POLLIN, 0}, pollfd{wake_.get(), POLLIN, 0},
+                               pollfd{mode == Mode::kIgnore ? -1 : fd_.get(), POLLIN, 0}};
+    (void)poll(wait.data(), wait.size(), -1);
     if (wait[0].revents != 0) return;
-    if (wait[1].fd < 0 || wait[1].revents == 0) continue;
+    if (wait[1].revents != 0) {
+      uint64_t count = 0;
+      (void)!read(wake_.get(), &count, sizeof count);
+      continue;
+    }
+    if (wait[2].revents == 0) continue;
     const ssize_t length = read(fd_.get(), buffer.data(), buffer.size());
     if (length < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOENT)) continue;
     if (length <= 0) {
@@ -77,7 +103,7 @@ void TestFuseServer::Run() {
     }
     fuse_in_header in{};
     std::memcpy(&in, buffer.data(), sizeof in);
-    if (mode_ == Mode::kSwallow) {
+    if (mode == Mode::kSwallow) {
       ++swallowed_;
       continue;
     }

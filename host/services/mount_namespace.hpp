@@ -38,6 +38,9 @@ class TestKubelet {
   std::optional<KubeletDirectory> directory_;
 };
 
+// Blocks until a process that is not our child has ended, at most 30 s.
+bool WaitForEnd(pid_t pid);
+
 // Answers attributes and statistics of an empty root directory, or nothing at all.
 class TestFuseServer {
  public:
@@ -45,14 +48,16 @@ class TestFuseServer {
   ~TestFuseServer();
   // kSwallow: takes requests and never answers; kIgnore: does not even take them.
   enum class Mode { kAnswer, kSwallow, kIgnore };
-  void Set(Mode mode) { mode_ = mode; }
+  void Set(Mode mode);  // is so when it returns
   int swallowed() const { return swallowed_; }
 
  private:
   void Run();
   base::UniqueFd fd_;
   base::UniqueFd stop_;
+  base::UniqueFd wake_;
   std::atomic<Mode> mode_{Mode::kAnswer};
+  std::atomic<Mode> seen_{Mode::kAnswer};
   std::atomic<int> swallowed_{0};
   std::thread thread_;
 };

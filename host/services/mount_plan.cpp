@@ -25,7 +25,7 @@ enum class Effect {
   kAttribute,   // a MOUNT_ATTR_*
   kSuperblock,  // a flag that every filesystem understands
   kReadOnly,
-  kNever,       // would take back nosuid or nodev, or is another operation than mounting
+  kNever,  // would take back nosuid or nodev, or is another operation than mounting
 };
 
 struct Generic {
@@ -136,9 +136,9 @@ base::Result<MountPlan> PlanCommon(const core::StageMount& mount) {
     const auto [stop, error] = std::from_chars(mount.mount_group.data(), end, group);
     // (gid_t)-1 means "leave as it is" to chown(2).
     if (error != std::errc() || stop != end || group == UINT32_MAX)
-      return Fail(Code::kInvalidArgument,
-                  "volume_mount_group: \"" + mount.mount_group.substr(0, 64) +
-                      "\": expected a group id in decimal");
+      return Fail(Code::kInvalidArgument, "volume_mount_group: \"" +
+                                              mount.mount_group.substr(0, 64) +
+                                              "\": expected a group id in decimal");
     plan.group = group;
   }
   return plan;
@@ -203,8 +203,7 @@ tl::unexpected<base::Error> Missing(const core::StageMount& mount, const std::st
 
 Status JudgeOption(const core::StageMount& mount, const core::Grants& grants,
                    const std::string& option) {
-  if (KeyOf(option).empty())
-    return Fail(Code::kInvalidArgument, "mount option without a name");
+  if (KeyOf(option).empty()) return Fail(Code::kInvalidArgument, "mount option without a name");
   if (option.size() - KeyOf(option).size() > kOptionValueBytesMax + 1)
     return Fail(Code::kInvalidArgument, "mount option " + Shown(option) +
                                             ": expected a value of at most " +
@@ -227,11 +226,11 @@ base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core
   plan.fs_type = mount.source.fs_type();
   plan.source = mount.source.source();
   if (plan.fs_type.empty())
-    return Fail(Code::kInternal, "backend " + mount.backend +
-                                     " gave a FILESYSTEM source without a filesystem type");
+    return Fail(Code::kInternal,
+                "backend " + mount.backend + " gave a FILESYSTEM source without a filesystem type");
   if (plan.fs_type.starts_with("fuse"))
-    return Fail(Code::kInvalidArgument, "filesystem type " + plan.fs_type +
-                                            ": expected a USERSPACE source for it");
+    return Fail(Code::kInvalidArgument,
+                "filesystem type " + plan.fs_type + ": expected a USERSPACE source for it");
   if (!mount.fs_type.empty() && mount.fs_type != plan.fs_type)
     return Fail(Code::kInvalidArgument, "fs_type: \"" + mount.fs_type + "\": this volume is " +
                                             plan.fs_type + ", expected that or none");

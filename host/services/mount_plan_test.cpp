@@ -100,22 +100,22 @@ TEST_F(MountPlanTest, WithoutGrantsNothingIsMounted) {
 }
 
 TEST_F(MountPlanTest, FindsTheServerInEverySpelling) {
-  for (const auto& [fs_type, source] : std::vector<std::pair<std::string, std::string>>{
-           {"nfs", "10.0.0.1:/x"},
-           {"nfs4", "[fd00::1]:/x"},
-           {"nfs4", "a.example:/"},
-           {"cifs", "//a.example/share"},
-           {"ceph", "10.0.0.1:6789,10.0.0.2:/x"},
-           {"ceph", "[fd00::1]:6789:/x"},
-           {"tmpfs", "anything"}}) {
+  for (const auto& [fs_type, source] :
+       std::vector<std::pair<std::string, std::string>>{{"nfs", "10.0.0.1:/x"},
+                                                        {"nfs4", "[fd00::1]:/x"},
+                                                        {"nfs4", "a.example:/"},
+                                                        {"cifs", "//a.example/share"},
+                                                        {"ceph", "10.0.0.1:6789,10.0.0.2:/x"},
+                                                        {"ceph", "[fd00::1]:6789:/x"},
+                                                        {"tmpfs", "anything"}}) {
     Set(fs_type, source);
     const auto plan = PlanFilesystem(mount_, grants_);
     EXPECT_TRUE(plan) << source << ": " << plan.error().message;
   }
-  for (const auto& [fs_type, source] : std::vector<std::pair<std::string, std::string>>{
-           {"nfs", "evil:/10.0.0.1:/x"},
-           {"cifs", "//evil/a.example"},
-           {"ceph", "10.0.0.1,evil:/x"}}) {
+  for (const auto& [fs_type, source] :
+       std::vector<std::pair<std::string, std::string>>{{"nfs", "evil:/10.0.0.1:/x"},
+                                                        {"cifs", "//evil/a.example"},
+                                                        {"ceph", "10.0.0.1,evil:/x"}}) {
     Set(fs_type, source);
     ExpectRefused(Code::kPermissionDenied, "\"evil\"");
   }

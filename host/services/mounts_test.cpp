@@ -56,9 +56,9 @@ TEST(MountInfo, IsNotFooledByADashInAPathOrInTheRoot) {
 }
 
 TEST(MountInfo, RefusesALineThatIsCutOrNotNumbered) {
-  for (const char* line : {"1 0 0:1 / /x rw", "1 0 0:1 / /x rw - tmpfs tmpfs",
-                           "one 0 0:1 / /x rw - tmpfs tmpfs rw", "1 0 0:1 / /x rw shared:1 tmpfs",
-                           "1x 0 0:1 / /x rw - tmpfs tmpfs rw"}) {
+  for (const char* line :
+       {"1 0 0:1 / /x rw", "1 0 0:1 / /x rw - tmpfs tmpfs", "one 0 0:1 / /x rw - tmpfs tmpfs rw",
+        "1 0 0:1 / /x rw shared:1 tmpfs", "1x 0 0:1 / /x rw - tmpfs tmpfs rw"}) {
     const auto mounts = ParseMountInfo(line);
     ASSERT_FALSE(mounts) << line;
     EXPECT_THAT(mounts.error().message, ::testing::HasSubstr(line));

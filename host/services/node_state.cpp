@@ -59,9 +59,8 @@ bool FromBase64(const std::string& text, std::string* bytes) {
 json ToJson(const core::NodeVolume& volume) {
   json targets = json::array();
   for (const auto& target : volume.targets)
-    targets.push_back({{"path", target.path},
-                       {"readonly", target.readonly},
-                       {"capability", target.capability}});
+    targets.push_back(
+        {{"path", target.path}, {"readonly", target.readonly}, {"capability", target.capability}});
   return json{{"format", kFormat},
               {"volume_id", volume.volume_id},
               {"backend", volume.backend},
@@ -134,8 +133,8 @@ base::Result<std::optional<core::NodeVolume>> FileNodeState::Load(const std::str
   if (!volume) return tl::unexpected(volume.error());
   if (volume->volume_id != volume_id)
     return base::Fail(base::Code::kDataLoss, "node state " + file.string() + ": is of volume \"" +
-                                                 volume->volume_id + "\", expected \"" +
-                                                 volume_id + "\"");
+                                                 volume->volume_id + "\", expected \"" + volume_id +
+                                                 "\"");
   return std::optional<core::NodeVolume>(std::move(*volume));
 }
 
@@ -149,10 +148,10 @@ base::Status FileNodeState::Save(const core::NodeVolume& volume) {
                       "node state of volume " + volume.volume_id + ": " + error.what());
   }
   if (text.size() > kNodeStateBytesMax)
-    return base::Fail(base::Code::kInvalidArgument,
-                      "node state of volume " + volume.volume_id + ": " +
-                          std::to_string(text.size()) + " bytes, expected at most " +
-                          std::to_string(kNodeStateBytesMax));
+    return base::Fail(base::Code::kInvalidArgument, "node state of volume " + volume.volume_id +
+                                                        ": " + std::to_string(text.size()) +
+                                                        " bytes, expected at most " +
+                                                        std::to_string(kNodeStateBytesMax));
   return base::WriteFileDurably(file, text, 0600);
 }
 
@@ -170,9 +169,9 @@ base::Result<std::vector<core::NodeVolume>> FileNodeState::LoadAll() {
     GANTRY_TRY_ASSIGN(core::NodeVolume volume, ReadVolume(file));
     GANTRY_TRY_ASSIGN(const auto expected, FileOf(volume.volume_id));
     if (expected != file)
-      return base::Fail(base::Code::kDataLoss, "node state " + file.string() +
-                                                   ": is of volume \"" + volume.volume_id +
-                                                   "\", expected in " + expected.string());
+      return base::Fail(base::Code::kDataLoss, "node state " + file.string() + ": is of volume \"" +
+                                                   volume.volume_id + "\", expected in " +
+                                                   expected.string());
     volumes.push_back(std::move(volume));
   }
   return volumes;

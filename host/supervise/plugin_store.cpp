@@ -63,8 +63,8 @@ base::Result<std::string> CopyAndDigest(int from, int to, const std::filesystem:
     if (n == 0) return digest.Finish();
     total += static_cast<size_t>(n);
     if (total > kPluginBytesMax)
-      return Fail(Code::kResourceExhausted, name.string() + " is larger than " +
-                                                std::to_string(kPluginBytesMax) + " bytes");
+      return Fail(Code::kResourceExhausted,
+                  name.string() + " is larger than " + std::to_string(kPluginBytesMax) + " bytes");
     const std::string_view bytes(buffer.data(), static_cast<size_t>(n));
     digest.Update(bytes);
     if (to >= 0) GANTRY_TRY(base::WriteAll(to, bytes));

@@ -93,8 +93,7 @@ TEST_F(PluginStoreTest, ReplacesADamagedObjectAndFindsItDamagedBefore) {
 
 TEST_F(PluginStoreTest, ManyAtOnceMakeOneObjectAndLeaveNoOther) {
   std::vector<std::thread> threads;
-  for (int i = 0; i < 8; ++i)
-    threads.emplace_back([this] { EXPECT_TRUE(store_->Add(plugin_)); });
+  for (int i = 0; i < 8; ++i) threads.emplace_back([this] { EXPECT_TRUE(store_->Add(plugin_)); });
   for (auto& thread : threads) thread.join();
   const auto files = base::ListFiles(directory_);
   ASSERT_TRUE(files);
