@@ -13,7 +13,9 @@
 namespace gantry::datapath {
 
 constexpr size_t kPageBytes = 4096;
-constexpr size_t PageAligned(size_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
+constexpr size_t PageAligned(size_t bytes) {
+  return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
 
 // A mapping, unmapped by its destructor.
 class Mapping {

@@ -37,8 +37,7 @@ class PluginHost {
   PluginHost(const PluginHost&) = delete;
 
   // Makes the instance with the role DATAPATH and takes its gantry.datapath/1.
-  base::Result<const gantry_datapath*> Create(const gantry_plugin& plugin,
-                                              base::TimePoint deadline,
+  base::Result<const gantry_datapath*> Create(const gantry_plugin& plugin, base::TimePoint deadline,
                                               gantry_instance** instance);
 
  private:

@@ -140,7 +140,7 @@ class SlotTable {
   // process must close no duplicate of the fd), or it is of another version.
   static base::Result<SlotTable> Attach(int memfd);
 
-  bool fresh() const { return fresh_; }   // no server was here before
+  bool fresh() const { return fresh_; }    // no server was here before
   bool locked() const { return locked_; }  // mlock went well
   uint64_t nonce() const { return Header().nonce; }
 

@@ -26,21 +26,36 @@ struct Request {
 template <class RequestStruct>
 base::Result<Request> ConvertTo(const channel::Call& call, Arena& arena);
 
-template <> base::Result<Request> ConvertTo<gantry_create_volume>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_volume_ref>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_list_volumes>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_get_capacity>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_expand_volume>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_modify_volume>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_publish_volume>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_create_snapshot>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_snapshot_ref>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_list_snapshots>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_create_group>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_group_ref>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_block_query>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_attach>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_task_run>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_create_volume>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_volume_ref>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_list_volumes>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_get_capacity>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_expand_volume>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_modify_volume>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_publish_volume>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_create_snapshot>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_snapshot_ref>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_list_snapshots>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_create_group>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_group_ref>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_block_query>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_attach>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_task_run>(const channel::Call&, Arena&);
 
 // For create: not from a CSI request.
 gantry_create* ConvertInstance(const channel::Instance& instance, Arena& arena);

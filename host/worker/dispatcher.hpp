@@ -132,10 +132,10 @@ class Dispatcher {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::condition_variable idle_;
-  std::deque<WaitingPtr> intake_;                        // not prepared yet
+  std::deque<WaitingPtr> intake_;  // not prepared yet
   std::unordered_map<std::string, std::unique_ptr<Domain>> domains_;
   std::list<Domain*> ready_;  // domains with calls waiting and room to run; taken in turn
-  std::unordered_map<uint64_t, WaitingPtr> waiting_;     // intake_ and all domains' queues
+  std::unordered_map<uint64_t, WaitingPtr> waiting_;  // intake_ and all domains' queues
   std::unordered_map<uint64_t, Running> running_;
   std::unordered_set<std::string> keys_running_;
   std::unique_ptr<base::Error> closed_;

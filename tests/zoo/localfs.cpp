@@ -6,7 +6,6 @@
 // interrupted, ".slow" is looked up a timer's 50 ms later, ".crash" aborts the process.
 #include <dirent.h>
 #include <fcntl.h>
-#include <gantry/gantry.hpp>
 #include <sys/eventfd.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
@@ -20,6 +19,7 @@
 #include <ctime>
 #include <deque>
 #include <functional>
+#include <gantry/gantry.hpp>
 #include <set>
 #include <string>
 #include <string_view>
@@ -100,8 +100,9 @@ class LocalFs {
     if (int e = CheckHostMemory()) return Fail(op, e);
     if (later_) {
       wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-      api_.watch(api_.ctx, wake_, GANTRY_FS_READABLE,
-                 [](void* arg, uint32_t) { static_cast<LocalFs*>(arg)->RunLater(); }, this);
+      api_.watch(
+          api_.ctx, wake_, GANTRY_FS_READABLE,
+          [](void* arg, uint32_t) { static_cast<LocalFs*>(arg)->RunLater(); }, this);
     }
     Node(op, root_);
   }
@@ -126,12 +127,13 @@ class LocalFs {
       timespec now{};
       clock_gettime(CLOCK_MONOTONIC, &now);
       slow_ = op;
-      return api_.timer(api_.ctx, now.tv_sec * 1'000'000'000 + now.tv_nsec + kSlowNs,
-                        [](void* arg) {
-                          auto* self = static_cast<LocalFs*>(arg);
-                          self->Fail(std::exchange(self->slow_, 0), ENOENT);
-                        },
-                        this);
+      return api_.timer(
+          api_.ctx, now.tv_sec * 1'000'000'000 + now.tv_nsec + kSlowNs,
+          [](void* arg) {
+            auto* self = static_cast<LocalFs*>(arg);
+            self->Fail(std::exchange(self->slow_, 0), ENOENT);
+          },
+          this);
     }
     Later([=, this] {
       const Fd directory = At(r.directory, O_PATH);
@@ -199,8 +201,8 @@ class LocalFs {
         const Fd file(openat(directory.get(), name.c_str(), flags, r.mode & 07777));
         result = file ? 0 : -1;
       } else {
-        result = mknodat(directory.get(), name.c_str(), r.mode,
-                         makedev(r.rdev_major, r.rdev_minor));
+        result =
+            mknodat(directory.get(), name.c_str(), r.mode, makedev(r.rdev_major, r.rdev_minor));
       }
     }
     if (result != 0) return Fail(op, errno);
