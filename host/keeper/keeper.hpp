@@ -84,5 +84,7 @@ class Keeper {
 // Takes the lock "<socket>.lock" and listens on `socket`, mode 0600. ALREADY_EXISTS: another keeper
 // holds the lock. *lock is to be held as long as the keeper runs.
 base::Result<base::UniqueFd> Listen(const std::filesystem::path& socket, base::UniqueFd* lock);
+// Writes this process's pid into the lock's file, for people and tests.
+void NotePid(const base::UniqueFd& lock);
 
 }  // namespace gantry::keeper

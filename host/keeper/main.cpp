@@ -84,6 +84,7 @@ int main(int argc, char** argv) {
     setsid();
     if (chdir("/") != 0) return Fail(base::FromErrno(errno, "chdir /"));
   }
+  keeper::NotePid(lock);
   Raise(RLIMIT_MEMLOCK, kMemlockBytes);
   Raise(RLIMIT_NOFILE, kOpenFiles);
   keeper::Keeper keeper(std::move(*listener), std::move(*binary), Print);

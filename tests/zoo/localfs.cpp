@@ -2,8 +2,8 @@
 // gantry.datapath/1 over a local directory, so that the FUSE server is tested without a storage
 // server. Handles are the kernel's own (name_to_handle_at), which survive renames as an NFS file
 // handle does; needs root. Parameters: `directory`; `later=1` ends reads, writes and lookups on a
-// later turn, by a watched eventfd. Names with a meaning: ".hang" is looked up or made until it is
-// interrupted, ".slow" is looked up a timer's 50 ms later, ".crash" aborts the process.
+// later turn, by a watched eventfd. Names with a meaning: ".hang" is looked up, and ".hang-made" made,
+// until it is interrupted; ".slow" is looked up a timer's 50 ms later, ".crash" aborts the process.
 #include <dirent.h>
 #include <fcntl.h>
 #include <gantry/gantry.hpp>
@@ -161,7 +161,10 @@ class LocalFs {
       return Fail(op, errno);
     const auto time = [&](uint32_t set, uint32_t now, int64_t ns) {
       if (r.valid & now) return timespec{0, UTIME_NOW};
-      if (r.valid & set) return timespec{ns / 1'000'000'000, ns % 1'000'000'000};
+      if (r.valid & set) {
+        const int64_t rest = (ns % 1'000'000'000 + 1'000'000'000) % 1'000'000'000;
+        return timespec{(ns - rest) / 1'000'000'000, rest};
+      }
       return timespec{0, UTIME_OMIT};
     };
     const timespec times[] = {time(GANTRY_FS_SET_ATIME, GANTRY_FS_SET_ATIME_NOW, v.atime_ns),
@@ -181,7 +184,7 @@ class LocalFs {
 
   void Make(gantry_op op, const gantry_fs_make& r) {
     const std::string name = gantry::ToString(r.name);
-    if (name == ".hang") {
+    if (name == ".hang-made") {
       hanging_.insert(op);
       return;
     }
