@@ -5,7 +5,8 @@
 //
 // One client at a time, which is gantryd; a new connection replaces the old one, whose gantryd is
 // dead or about to be. A data path that dies is not started again: its fault is kept and told, and
-// its fuse fd is closed, so that callers get an error (ENOTCONN) at once instead of waiting for ever.
+// its fuse fd is closed, so that callers get an error (ENOTCONN) at once instead of waiting for
+// ever.
 #pragma once
 
 #include <poll.h>

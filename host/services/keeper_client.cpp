@@ -106,8 +106,7 @@ base::Result<base::UniqueFd> KeeperClient::OpenSocket() const {
         base::FromErrno(errno, "connect to the keeper at " + options_.socket.string()).message});
   ucred peer{};
   socklen_t size = sizeof peer;
-  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
-      peer.uid != geteuid())
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != geteuid())
     return base::Fail(base::Code::kUnavailable,
                       "the keeper's socket is served by uid " + std::to_string(peer.uid));
   return socket;
@@ -116,13 +115,16 @@ base::Result<base::UniqueFd> KeeperClient::OpenSocket() const {
 base::Status KeeperClient::StartKeeper(base::TimePoint deadline) const {
   GANTRY_TRY_ASSIGN(const auto binary, base::PinnedBinary::Open(options_.keeper));
   base::SpawnOptions spawn;
-  spawn.arguments = {options_.keeper.filename().string(), "--socket", options_.socket.string(),
-                     "--worker", options_.worker.string(), "--detach"};
+  spawn.arguments = {options_.keeper.filename().string(),
+                     "--socket",
+                     options_.socket.string(),
+                     "--worker",
+                     options_.worker.string(),
+                     "--detach"};
   spawn.new_session = true;
   GANTRY_TRY_ASSIGN(base::Child child, base::Spawn(binary, spawn));
   GANTRY_TRY_ASSIGN(const auto ended, child.Wait(Left(deadline)));
-  if (!ended)
-    return base::Fail(base::Code::kDeadlineExceeded, "the keeper did not start in time");
+  if (!ended) return base::Fail(base::Code::kDeadlineExceeded, "the keeper did not start in time");
   if (ended->signal == 0 && (ended->code == 0 || ended->code == kAnotherKeeperExit)) return {};
   return base::Fail(base::Code::kUnavailable, "the keeper " + ended->Describe());
 }
@@ -247,8 +249,8 @@ base::Status KeeperClient::Start(DataPathSpec spec, base::TimePoint deadline) {
       return base::Fail(base::Code::kAborted, "volume " + volume_id + " is being started");
   }
   base::Status status;
-  const auto spawned = Call(std::move(request),
-                            {spec.fuse_fd.get(), memory.get(), description.get()}, deadline);
+  const auto spawned =
+      Call(std::move(request), {spec.fuse_fd.get(), memory.get(), description.get()}, deadline);
   // Ours may not keep the connection alive when the data path dies.
   spec.fuse_fd.Reset();
   bool cleanup = spawned.has_value();

@@ -23,9 +23,9 @@
 
 namespace gantry::services {
 
-constexpr int64_t kKeeperConnectMsMax = 2000;   // to a socket that is served
-constexpr int64_t kKeeperCleanupMsMax = 3000;   // to end what a failed Start began
-constexpr int64_t kStartCleanupShareMs = 500;   // of Start's time, kept for saying why it failed
+constexpr int64_t kKeeperConnectMsMax = 2000;  // to a socket that is served
+constexpr int64_t kKeeperCleanupMsMax = 3000;  // to end what a failed Start began
+constexpr int64_t kStartCleanupShareMs = 500;  // of Start's time, kept for saying why it failed
 
 struct KeeperClientOptions {
   std::filesystem::path socket;

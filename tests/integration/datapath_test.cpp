@@ -13,6 +13,7 @@
 #include <cstring>
 #include <random>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "host/base/file.hpp"
@@ -66,8 +67,8 @@ TEST_P(DataPathTest, ReadsBackWhatWasWritten) {
 TEST_P(DataPathTest, WritesAndReadsAMebibyteDirectly) {
   const fs::path file = Serve() / "direct";
   constexpr size_t kBytes = 1 << 20;
-  std::unique_ptr<char, decltype(&free)> buffer(
-      static_cast<char*>(aligned_alloc(4096, kBytes)), &free);
+  std::unique_ptr<char, decltype(&free)> buffer(static_cast<char*>(aligned_alloc(4096, kBytes)),
+                                                &free);
   const std::string data = Noise(kBytes, 7);
   std::memcpy(buffer.get(), data.data(), kBytes);
   const base::UniqueFd fd(open(file.c_str(), O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600));
@@ -217,7 +218,8 @@ TEST_P(DataPathTest, AnOperationMayEndByATimer) {
   EXPECT_EQ(errno, ENOENT);
 }
 
-// Runs `call` in a process, kills it once the operation hangs, and says whether it was gone in time.
+// Runs `call` in a process, kills it once the operation hangs, and says whether it was gone in
+// time.
 bool LeavesWhenKilled(const std::function<void()>& call, const std::function<void()>& meanwhile) {
   const pid_t child = fork();
   if (child == 0) {
@@ -227,8 +229,8 @@ bool LeavesWhenKilled(const std::function<void()>& call, const std::function<voi
   const bool hung = Eventually([&] { return WaitsForFuse(child, child); }, kLong);
   meanwhile();
   kill(child, SIGKILL);
-  const bool gone =
-      Eventually([&] { return waitpid(child, nullptr, WNOHANG) == child; }, std::chrono::seconds(3));
+  const bool gone = Eventually([&] { return waitpid(child, nullptr, WNOHANG) == child; },
+                               std::chrono::seconds(3));
   return hung && gone;
 }
 

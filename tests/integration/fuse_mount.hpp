@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A FUSE mount of a test's own, and a mount namespace for the whole test program, so that nothing of
-// it is seen or left outside. Needs root and /dev/fuse.
+// A FUSE mount of a test's own, and a mount namespace for the whole test program, so that nothing
+// of it is seen or left outside. Needs root and /dev/fuse.
 #pragma once
 
 #include <fcntl.h>
@@ -32,11 +32,10 @@ class FuseMount {
     const std::string options = "fd=" + std::to_string(fd_.get()) +
                                 ",rootmode=40000,user_id=0,group_id=0,allow_other,"
                                 "default_permissions";
-    if (!fd_ ||
-        mount("gantry", path_.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
+    if (!fd_ || mount("gantry", path_.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
       throw std::runtime_error("mount fuse: " + std::to_string(errno));
-    const auto answered = datapath::AnswerInit(
-        fd_.get(), std::chrono::steady_clock::now() + std::chrono::seconds(5));
+    const auto answered =
+        datapath::AnswerInit(fd_.get(), std::chrono::steady_clock::now() + std::chrono::seconds(5));
     if (!answered) throw std::runtime_error(answered.error().message);
   }
   FuseMount(const FuseMount&) = delete;

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <thread>
 
 #include "host/base/file.hpp"
 #include "tests/integration/volume_fixture.hpp"
@@ -42,8 +43,8 @@ class HungLookup {
       struct stat seen {};
       result_ = stat(path.c_str(), &seen) == 0 ? 0 : errno;
     });
-    hangs_ = Eventually([&] { return thread_id_ != 0 && WaitsForFuse(getpid(), thread_id_); },
-                        kLong);
+    hangs_ =
+        Eventually([&] { return thread_id_ != 0 && WaitsForFuse(getpid(), thread_id_); }, kLong);
   }
   bool hangs() const { return hangs_; }
   int Join() {
@@ -119,7 +120,8 @@ TEST_F(KeeperTest, ANewClientReplacesTheOld) {
 TEST_F(KeeperTest, SurvivesJunkOnItsSocket) {
   Serve("v");
   const pid_t keeper = KeeperPid();
-  for (const std::string& junk : {std::string("x"), std::string(60000, 'j'), std::string(24, '\0')}) {
+  for (const std::string& junk :
+       {std::string("x"), std::string(60000, 'j'), std::string(24, '\0')}) {
     const base::UniqueFd socket = Connect();
     ASSERT_TRUE(socket);
     ASSERT_GT(send(socket.get(), junk.data(), junk.size(), 0), 0);
@@ -220,14 +222,9 @@ TEST_F(KeeperTest, ABadIdentityIsRefusedByName) {
 }
 
 TEST_F(KeeperTest, OpenIsTriedAgainUntilTheStorageIsThere) {
-  const fs::path late = directory_.path() / "late";
   FuseMount& mount = Mount("v");
   auto spec = Spec("v", mount.TakeFd());
-  spec.parameters["directory"] = late.string();
-  std::jthread maker([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    fs::create_directories(late);
-  });
+  spec.parameters["away"] = "3";
   const auto started = client().Start(std::move(spec), In(kLong));
   EXPECT_TRUE(started) << started.error().message;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -15,7 +16,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 
 #include "host/base/file.hpp"
 #include "host/base/process.hpp"
@@ -36,21 +36,21 @@ inline std::filesystem::path BuildDir() {
   return directory;
 }
 
-// Polls until `done`; for what announces itself by no event.
+// Looks again and again until `done`; for what announces itself by no event.
+constexpr int kLookAgainMs = 5;
 inline bool Eventually(const std::function<bool()>& done, std::chrono::milliseconds within) {
   const auto end = In(within);
   while (!done()) {
     if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    poll(nullptr, 0, kLookAgainMs);
   }
   return true;
 }
 
 // Whether that thread waits for an answer of a FUSE server.
 inline bool WaitsForFuse(pid_t process, pid_t thread) {
-  const auto where = base::ReadFile("/proc/" + std::to_string(process) + "/task/" +
-                                        std::to_string(thread) + "/wchan",
-                                    4096);
+  const auto where = base::ReadFile(
+      "/proc/" + std::to_string(process) + "/task/" + std::to_string(thread) + "/wchan", 4096);
   return where && where->find("request_wait_answer") != std::string::npos;
 }
 
