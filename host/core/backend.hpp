@@ -4,6 +4,8 @@
 // implements this, tests implement it with a few lines.
 #pragma once
 
+#include <gantry/channel.pb.h>
+
 #include <functional>
 #include <map>
 #include <memory>
@@ -15,7 +17,6 @@
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
 #include "host/base/secret.hpp"
-#include <gantry/channel.pb.h>
 
 namespace gantry::core {
 

@@ -34,7 +34,8 @@ base::Result<std::filesystem::path> AbsolutePathOr(const Yaml& yaml,
   return AbsolutePath(yaml);
 }
 
-// CSI spec: domain name notation, at most 63, letters, digits, '-' and '.', bounded by the first two.
+// CSI spec: domain name notation, at most 63, letters, digits, '-' and '.', bounded by the first
+// two.
 bool IsDriverName(const std::string& name) {
   const auto is_word = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');

@@ -50,9 +50,9 @@ base::Result<Source> SourceOf(const Driver& driver, const Backend& backend,
                                                   (content.has_snapshot() ? "snapshot" : "volume"));
   GANTRY_TRY_ASSIGN(const auto located, driver.Locate(kind, source.id));
   if (located.backend != &backend)
-    return base::Fail(Code::kInvalidArgument,
-                      "volume_content_source: " + source.id + " is of backend " +
-                          located.backend->name() + ": expected one of " + backend.name());
+    return base::Fail(Code::kInvalidArgument, "volume_content_source: " + source.id +
+                                                  " is of backend " + located.backend->name() +
+                                                  ": expected one of " + backend.name());
   source.handle = located.handle;
   return source;
 }
@@ -84,9 +84,8 @@ base::Result<csi::v1::CreateVolumeResponse> Controller::CreateVolume(
   message.set_key(
       MakeKey(IdKind::kVolume, driver_.parts().owners.at(backend->name()), request.name()));
   message.set_content_handle(source.handle);
-  GANTRY_TRY_ASSIGN(const auto emits,
-                    driver_.Invoke(*backend, std::move(message), split.request, &split.secrets,
-                                   context, std::move(hold)));
+  GANTRY_TRY_ASSIGN(const auto emits, driver_.Invoke(*backend, std::move(message), split.request,
+                                                     &split.secrets, context, std::move(hold)));
   GANTRY_TRY_ASSIGN(const auto volume, OneVolume(*backend, emits));
   csi::v1::CreateVolumeResponse response;
   GANTRY_TRY_ASSIGN(*response.mutable_volume(), ToVolume(backend->name(), volume));
@@ -127,12 +126,12 @@ base::Result<csi::v1::ControllerPublishVolumeResponse> Controller::ControllerPub
   GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
                                                        &request.volume_context()));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::PUBLISH_VOLUME));
-  GANTRY_TRY(driver_.CheckAccess(*located.backend, request.volume_capability(), "volume_capability"));
+  GANTRY_TRY(
+      driver_.CheckAccess(*located.backend, request.volume_capability(), "volume_capability"));
   if (request.readonly() && (located.backend->capabilities().description().publish_flags() &
                              GANTRY_PUBLISH_READONLY) == 0)
-    return base::Fail(Code::kInvalidArgument,
-                      "readonly: true: backend " + located.backend->name() +
-                          " cannot enforce it: expected false");
+    return base::Fail(Code::kInvalidArgument, "readonly: true: backend " + located.backend->name() +
+                                                  " cannot enforce it: expected false");
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto split = SplitSecrets(request);
   channel::Call message;
@@ -222,19 +221,18 @@ base::Result<csi::v1::ListVolumesResponse> Controller::ListVolumes(
     message.set_operation(channel::LIST_VOLUMES);
     message.set_after(after);
     message.set_max_entries(static_cast<uint32_t>(wanted));
-    GANTRY_TRY_ASSIGN(auto emits, driver_.Invoke(*backend, std::move(message), request, nullptr,
-                                                 context, {}));
+    GANTRY_TRY_ASSIGN(auto emits,
+                      driver_.Invoke(*backend, std::move(message), request, nullptr, context, {}));
     std::vector<Entry> entries;
     for (auto& emit : emits)
       if (emit.has_volume()) entries.push_back({name, std::move(*emit.mutable_volume())});
     return entries;
   };
-  const size_t max = request.max_entries() == 0 ? kListEntriesMax
-                                                : static_cast<size_t>(request.max_entries());
-  GANTRY_TRY_ASSIGN(
-      const auto page,
-      Collect<Entry>(driver_.BackendNames(), request.starting_token(), max, fetch,
-                     [](const Entry& entry) { return entry.volume.handle(); }));
+  const size_t max =
+      request.max_entries() == 0 ? kListEntriesMax : static_cast<size_t>(request.max_entries());
+  GANTRY_TRY_ASSIGN(const auto page,
+                    Collect<Entry>(driver_.BackendNames(), request.starting_token(), max, fetch,
+                                   [](const Entry& entry) { return entry.volume.handle(); }));
   csi::v1::ListVolumesResponse response;
   response.set_next_token(page.next_token);
   for (const auto& entry : page.entries) {
@@ -277,7 +275,8 @@ base::Result<csi::v1::GetCapacityResponse> Controller::GetCapacity(
           static_cast<int64_t>(capacity.minimum_volume_bytes()));
     return response;
   }
-  return base::Fail(Code::kUnavailable, "backend " + backend->name() + " answered without a capacity");
+  return base::Fail(Code::kUnavailable,
+                    "backend " + backend->name() + " answered without a capacity");
 }
 
 base::Result<csi::v1::ControllerGetCapabilitiesResponse> Controller::ControllerGetCapabilities(
@@ -364,8 +363,7 @@ base::Result<csi::v1::ControllerModifyVolumeResponse> Controller::ControllerModi
   GANTRY_TRY(driver_.RequireAnyOffers(channel::MODIFY_VOLUME));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
   if (request.mutable_parameters().empty())
-    return base::Fail(Code::kInvalidArgument,
-                      "mutable_parameters: none: expected at least one");
+    return base::Fail(Code::kInvalidArgument, "mutable_parameters: none: expected at least one");
   GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id()));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::MODIFY_VOLUME));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));

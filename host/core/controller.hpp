@@ -22,10 +22,10 @@ class Controller {
       const csi::v1::ControllerUnpublishVolumeRequest& request, const CallContext& context) const;
   base::Result<csi::v1::ValidateVolumeCapabilitiesResponse> ValidateVolumeCapabilities(
       const csi::v1::ValidateVolumeCapabilitiesRequest& request, const CallContext& context) const;
-  base::Result<csi::v1::ListVolumesResponse> ListVolumes(
-      const csi::v1::ListVolumesRequest& request, const CallContext& context) const;
-  base::Result<csi::v1::GetCapacityResponse> GetCapacity(
-      const csi::v1::GetCapacityRequest& request, const CallContext& context) const;
+  base::Result<csi::v1::ListVolumesResponse> ListVolumes(const csi::v1::ListVolumesRequest& request,
+                                                         const CallContext& context) const;
+  base::Result<csi::v1::GetCapacityResponse> GetCapacity(const csi::v1::GetCapacityRequest& request,
+                                                         const CallContext& context) const;
   base::Result<csi::v1::ControllerGetCapabilitiesResponse> ControllerGetCapabilities(
       const csi::v1::ControllerGetCapabilitiesRequest& request, const CallContext& context) const;
   base::Result<csi::v1::ControllerExpandVolumeResponse> ControllerExpandVolume(

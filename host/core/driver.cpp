@@ -48,9 +48,9 @@ base::Result<Driver::Located> Driver::Locate(
   if (const auto parsed = ParseId(kind, id)) {
     const auto found = parts_.backends.find(parsed->backend);
     if (found == parts_.backends.end())
-      return base::Fail(base::Code::kFailedPrecondition,
-                        id + ": backend " + parsed->backend + " is not configured for driver " +
-                            parts_.config.name);
+      return base::Fail(base::Code::kFailedPrecondition, id + ": backend " + parsed->backend +
+                                                             " is not configured for driver " +
+                                                             parts_.config.name);
     return Located{found->second, parsed->handle};
   }
   if (context != nullptr) {
@@ -90,17 +90,16 @@ base::Status Driver::CheckAccess(const Backend& backend,
   const auto& description = backend.capabilities().description();
   const auto mode = capability.access_mode().mode();
   if ((description.access_modes() & GANTRY_ACCESS_MODE_BIT(mode)) == 0)
-    return base::Fail(
-        base::Code::kInvalidArgument,
-        std::string(field) + ".access_mode.mode: " +
-            csi::v1::VolumeCapability::AccessMode::Mode_Name(mode) +
-            ": expected a mode that backend " + backend.name() + " offers");
+    return base::Fail(base::Code::kInvalidArgument,
+                      std::string(field) + ".access_mode.mode: " +
+                          csi::v1::VolumeCapability::AccessMode::Mode_Name(mode) +
+                          ": expected a mode that backend " + backend.name() + " offers");
   const auto type = capability.has_block() ? GANTRY_ACCESS_BLOCK : GANTRY_ACCESS_MOUNT;
   if ((description.access_types() & GANTRY_ACCESS_TYPE_BIT(type)) == 0)
     return base::Fail(base::Code::kInvalidArgument,
-                      std::string(field) + ".access_type: " +
-                          (capability.has_block() ? "block" : "mount") + ": expected " +
-                          (capability.has_block() ? "mount" : "block") +
+                      std::string(field) +
+                          ".access_type: " + (capability.has_block() ? "block" : "mount") +
+                          ": expected " + (capability.has_block() ? "mount" : "block") +
                           ", the only one that backend " + backend.name() + " offers");
   return {};
 }

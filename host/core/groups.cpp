@@ -21,10 +21,9 @@ base::Result<std::vector<std::string>> MembersOf(const Driver& driver, IdKind ki
     GANTRY_TRY_ASSIGN(auto located, driver.Locate(kind, id));
     if (*backend == nullptr) *backend = located.backend;
     if (*backend != located.backend)
-      return base::Fail(base::Code::kInvalidArgument, std::string(field) + ": " + id +
-                                                          " is of backend " +
-                                                          located.backend->name() +
-                                                          ": expected " + (*backend)->name());
+      return base::Fail(base::Code::kInvalidArgument,
+                        std::string(field) + ": " + id + " is of backend " +
+                            located.backend->name() + ": expected " + (*backend)->name());
     handles.push_back(std::move(located.handle));
   }
   return handles;
@@ -107,8 +106,9 @@ base::Result<csi::v1::DeleteVolumeGroupSnapshotResponse> Groups::DeleteVolumeGro
   }
   Backend* backend = located->backend;
   GANTRY_TRY(driver_.RequireOffered(*backend, channel::DELETE_GROUP));
-  GANTRY_TRY_ASSIGN(const auto handles, MembersOf(driver_, IdKind::kSnapshot,
-                                                  request.snapshot_ids(), "snapshot_ids", &backend));
+  GANTRY_TRY_ASSIGN(
+      const auto handles,
+      MembersOf(driver_, IdKind::kSnapshot, request.snapshot_ids(), "snapshot_ids", &backend));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({"group " + request.group_snapshot_id()}));
   const auto split = SplitSecrets(request);
   channel::Call message;
@@ -129,8 +129,9 @@ base::Result<csi::v1::GetVolumeGroupSnapshotResponse> Groups::GetVolumeGroupSnap
                     driver_.Locate(IdKind::kGroup, request.group_snapshot_id()));
   Backend* backend = located.backend;
   GANTRY_TRY(driver_.RequireOffered(*backend, channel::GET_GROUP));
-  GANTRY_TRY_ASSIGN(const auto handles, MembersOf(driver_, IdKind::kSnapshot,
-                                                  request.snapshot_ids(), "snapshot_ids", &backend));
+  GANTRY_TRY_ASSIGN(
+      const auto handles,
+      MembersOf(driver_, IdKind::kSnapshot, request.snapshot_ids(), "snapshot_ids", &backend));
   const auto split = SplitSecrets(request);
   channel::Call message;
   message.set_operation(channel::GET_GROUP);

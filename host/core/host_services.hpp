@@ -3,10 +3,11 @@
 // receives the request on the channel and passes it here; services/ implements it.
 #pragma once
 
+#include <gantry/channel.pb.h>
+
 #include <string>
 
 #include "host/base/clock.hpp"
-#include <gantry/channel.pb.h>
 
 namespace gantry::core {
 

@@ -23,8 +23,8 @@ base::Result<csi::v1::GetPluginCapabilitiesResponse> Identity::GetPluginCapabili
   };
   const auto& parts = driver_.parts();
   if (parts.roles.controller) add(PluginCapability::Service::CONTROLLER_SERVICE);
-  const bool has_topology = std::any_of(
-      parts.backends.begin(), parts.backends.end(), [](const auto& item) {
+  const bool has_topology =
+      std::any_of(parts.backends.begin(), parts.backends.end(), [](const auto& item) {
         return item.second->capabilities().description().topology_keys_size() > 0;
       });
   if (has_topology) add(PluginCapability::Service::VOLUME_ACCESSIBILITY_CONSTRAINTS);

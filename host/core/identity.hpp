@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// csi.v1.Identity. None of it asks a backend: a storage server that is away must not make kubelet or
-// the sidecars believe that the driver is gone.
+// csi.v1.Identity. None of it asks a backend: a storage server that is away must not make kubelet
+// or the sidecars believe that the driver is gone.
 #pragma once
 
 #include "host/core/driver.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ids as the CO sees them: "<backend>:<handle>" for a volume, "<backend>:s:<handle>" for a snapshot,
+// Ids as the CO sees them: "<backend>:<handle>" for a volume, "<backend>:s:<handle>" for a
+// snapshot,
 // "<backend>:g:<handle>" for a group. The backend stands in the id because DeleteVolume carries
 // nothing else, and no state of our own says where a volume is (DESIGN "Ids and routing").
 // Handles hold no ':', so the three forms cannot be confused.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One operation a key. A second one is told ABORTED at once, as the CSI spec asks ("operation pending
-// for volume"); waiting would only fill the host with calls that the CO repeats anyway.
+// One operation a key. A second one is told ABORTED at once, as the CSI spec asks ("operation
+// pending for volume"); waiting would only fill the host with calls that the CO repeats anyway.
 #pragma once
 
 #include <memory>

@@ -46,8 +46,9 @@ base::Status StreamRanges(Backend& backend, const BackendCall& call, int32_t max
 
 base::Status CheckOffsets(int64_t starting_offset, int32_t max_results) {
   if (starting_offset < 0)
-    return base::Fail(base::Code::kInvalidArgument,
-                      "starting_offset: " + std::to_string(starting_offset) + ": expected 0 or more");
+    return base::Fail(
+        base::Code::kInvalidArgument,
+        "starting_offset: " + std::to_string(starting_offset) + ": expected 0 or more");
   return CheckMaxEntries(max_results, "max_results");
 }
 
@@ -59,8 +60,7 @@ base::Status Metadata::GetMetadataAllocated(
   GANTRY_TRY(driver_.RequireAnyOffers(channel::GET_ALLOCATED));
   GANTRY_TRY(RequireText(request.snapshot_id(), "snapshot_id"));
   GANTRY_TRY(CheckOffsets(request.starting_offset(), request.max_results()));
-  GANTRY_TRY_ASSIGN(const auto located,
-                    driver_.Locate(IdKind::kSnapshot, request.snapshot_id()));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kSnapshot, request.snapshot_id()));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::GET_ALLOCATED));
   const auto split = SplitSecrets(request);
   BackendCall call;

@@ -85,9 +85,8 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
   GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
   if (known && known->staged && known->boot_id == parts.boot_id) {
     if (known->arguments != fingerprint)
-      return base::Fail(Code::kAlreadyExists,
-                        request.volume_id() + " is staged at " + known->staging_path +
-                            " with other arguments");
+      return base::Fail(Code::kAlreadyExists, request.volume_id() + " is staged at " +
+                                                  known->staging_path + " with other arguments");
     GANTRY_TRY_ASSIGN(const auto state,
                       parts.broker->State(request.staging_target_path(), context.deadline));
     if (state.mounted && !state.fault) return csi::v1::NodeStageVolumeResponse();
@@ -158,8 +157,7 @@ base::Result<csi::v1::NodeUnstageVolumeResponse> Node::NodeUnstageVolume(
     message.set_operation(channel::DETACH);
     message.set_handle(known->handle);
     message.set_node_id(parts.node_id);
-    const auto done =
-        driver_.Invoke(*backend, std::move(message), staged, nullptr, context, hold);
+    const auto done = driver_.Invoke(*backend, std::move(message), staged, nullptr, context, hold);
     if (!done && done.error().code != Code::kNotFound) return tl::unexpected(done.error());
   }
   GANTRY_TRY(parts.node_state->Remove(known->volume_id));
@@ -176,8 +174,8 @@ base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
   const auto& parts = driver_.parts();
   GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
                                                        &request.volume_context()));
-  GANTRY_TRY(driver_.CheckAccess(*located.backend, request.volume_capability(),
-                                 "volume_capability"));
+  GANTRY_TRY(
+      driver_.CheckAccess(*located.backend, request.volume_capability(), "volume_capability"));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
   if (!known || !known->staged || known->boot_id != parts.boot_id)
@@ -232,8 +230,8 @@ base::Result<csi::v1::NodeUnpublishVolumeResponse> Node::NodeUnpublishVolume(
   // The target is taken down also when nothing is remembered: kubelet asks after a lost state too.
   GANTRY_TRY(parts.broker->Unpublish(request.target_path(), context.deadline));
   if (known && std::erase_if(known->targets, [&](const auto& target) {
-        return target.path == request.target_path();
-      }) > 0)
+                 return target.path == request.target_path();
+               }) > 0)
     GANTRY_TRY(parts.node_state->Save(*known));
   return csi::v1::NodeUnpublishVolumeResponse();
 }
@@ -251,10 +249,8 @@ base::Result<csi::v1::NodeGetVolumeStatsResponse> Node::NodeGetVolumeStats(
        std::any_of(known->targets.begin(), known->targets.end(),
                    [&](const auto& target) { return target.path == request.volume_path(); }));
   if (!is_here)
-    return base::Fail(Code::kNotFound,
-                      request.volume_id() + " is not at " + request.volume_path());
-  GANTRY_TRY_ASSIGN(const auto state,
-                    parts.broker->State(request.volume_path(), context.deadline));
+    return base::Fail(Code::kNotFound, request.volume_id() + " is not at " + request.volume_path());
+  GANTRY_TRY_ASSIGN(const auto state, parts.broker->State(request.volume_path(), context.deadline));
   if (!state.mounted)
     return base::Fail(Code::kNotFound, "nothing is mounted at " + request.volume_path());
   csi::v1::NodeGetVolumeStatsResponse response;
@@ -262,12 +258,11 @@ base::Result<csi::v1::NodeGetVolumeStatsResponse> Node::NodeGetVolumeStats(
   condition.set_abnormal(state.fault.has_value());
   condition.set_message(state.fault.value_or("mounted and answering"));
   if (state.fault) return response;
-  GANTRY_TRY_ASSIGN(const auto usage,
-                    parts.broker->Usage(request.volume_path(), context.deadline));
+  GANTRY_TRY_ASSIGN(const auto usage, parts.broker->Usage(request.volume_path(), context.deadline));
   *response.add_usage() = Usage(csi::v1::VolumeUsage::BYTES, usage.total_bytes, usage.used_bytes,
                                 usage.available_bytes);
-  *response.add_usage() = Usage(csi::v1::VolumeUsage::INODES, usage.total_inodes,
-                                usage.used_inodes, usage.free_inodes);
+  *response.add_usage() =
+      Usage(csi::v1::VolumeUsage::INODES, usage.total_inodes, usage.used_inodes, usage.free_inodes);
   return response;
 }
 

@@ -27,8 +27,8 @@ class Node {
       const csi::v1::NodeExpandVolumeRequest& request, const CallContext& context) const;
   base::Result<csi::v1::NodeGetCapabilitiesResponse> NodeGetCapabilities(
       const csi::v1::NodeGetCapabilitiesRequest& request, const CallContext& context) const;
-  base::Result<csi::v1::NodeGetInfoResponse> NodeGetInfo(
-      const csi::v1::NodeGetInfoRequest& request, const CallContext& context) const;
+  base::Result<csi::v1::NodeGetInfoResponse> NodeGetInfo(const csi::v1::NodeGetInfoRequest& request,
+                                                         const CallContext& context) const;
 
  private:
   const Driver& driver_;

@@ -13,8 +13,7 @@ base::Result<csi::v1::CreateSnapshotResponse> Snapshots::CreateSnapshot(
   GANTRY_TRY(driver_.RequireAnyOffers(channel::CREATE_SNAPSHOT));
   GANTRY_TRY(RequireText(request.name(), "name"));
   GANTRY_TRY(RequireText(request.source_volume_id(), "source_volume_id"));
-  GANTRY_TRY_ASSIGN(const auto source,
-                    driver_.Locate(IdKind::kVolume, request.source_volume_id()));
+  GANTRY_TRY_ASSIGN(const auto source, driver_.Locate(IdKind::kVolume, request.source_volume_id()));
   Backend& backend = *source.backend;
   GANTRY_TRY(driver_.RequireOffered(backend, channel::CREATE_SNAPSHOT));
   GANTRY_TRY_ASSIGN(auto hold,
@@ -133,8 +132,8 @@ base::Result<csi::v1::ListSnapshotsResponse> Snapshots::ListSnapshots(
       if (emit.has_snapshot()) entries.push_back({name, std::move(*emit.mutable_snapshot())});
     return entries;
   };
-  const size_t max = request.max_entries() == 0 ? kListEntriesMax
-                                                : static_cast<size_t>(request.max_entries());
+  const size_t max =
+      request.max_entries() == 0 ? kListEntriesMax : static_cast<size_t>(request.max_entries());
   GANTRY_TRY_ASSIGN(const auto page,
                     Collect<Entry>(backends, request.starting_token(), max, fetch,
                                    [](const Entry& entry) { return entry.snapshot.handle(); }));

@@ -7,50 +7,7 @@
 
 namespace gantry::core {
 
-// Cancels every running task at once; calls register here.
-class TaskRunner::StopSignal : public Cancellation {
- public:
-  bool cancelled() const override {
-    const std::lock_guard lock(state_->mutex);
-    return state_->set;
-  }
-  std::shared_ptr<void> OnCancel(std::function<void()> fn) override {
-    {
-      const std::lock_guard lock(state_->mutex);
-      if (!state_->set) {
-        const uint64_t id = state_->next++;
-        state_->waiting.emplace(id, std::move(fn));
-        return {nullptr, [state = state_, id](void*) {
-                  const std::lock_guard inner(state->mutex);
-                  state->waiting.erase(id);
-                }};
-      }
-    }
-    fn();
-    return nullptr;
-  }
-  void Set() {
-    std::map<uint64_t, std::function<void()>> waiting;
-    {
-      const std::lock_guard lock(state_->mutex);
-      state_->set = true;
-      waiting.swap(state_->waiting);
-    }
-    for (auto& [id, fn] : waiting) fn();
-  }
-
- private:
-  struct State {
-    std::mutex mutex;
-    bool set = false;
-    uint64_t next = 1;
-    std::map<uint64_t, std::function<void()>> waiting;
-  };
-  std::shared_ptr<State> state_ = std::make_shared<State>();
-};
-
-TaskRunner::TaskRunner(const base::Clock& clock, KeyLocks& locks)
-    : clock_(clock), locks_(locks), stop_(std::make_unique<StopSignal>()) {
+TaskRunner::TaskRunner(const base::Clock& clock, KeyLocks& locks) : clock_(clock), locks_(locks) {
   for (size_t i = 0; i < kTaskThreadsMax; ++i) threads_.emplace_back([this] { Work(); });
 }
 
@@ -61,7 +18,7 @@ void TaskRunner::Stop() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  stop_->Set();
+  stop_.Cancel();
   changed_.notify_all();
   for (auto& thread : threads_)
     if (thread.joinable()) thread.join();
@@ -77,8 +34,7 @@ void TaskRunner::Add(Backend& backend) {
 void TaskRunner::Schedule(Backend& backend, const channel::Task& task) {
   const std::lock_guard lock(mutex_);
   if (entries_.size() >= kTasksMax) return;
-  auto [it, is_new] =
-      entries_.try_emplace(Key{backend.name(), task.kind(), task.key()}, Entry{});
+  auto [it, is_new] = entries_.try_emplace(Key{backend.name(), task.kind(), task.key()}, Entry{});
   Entry& entry = it->second;
   entry.backend = &backend;
   entry.lock = task.lock();
@@ -137,7 +93,7 @@ void TaskRunner::ListTasks(Backend& backend) {
   BackendCall call;
   call.message.set_operation(channel::LIST_TASKS);
   call.deadline = clock_.Now() + kTaskListMsMax;
-  call.cancellation = stop_.get();
+  call.cancellation = &stop_;
   const auto emits = backend.Call(call);
   if (!emits) {
     spdlog::debug("backend {}: listing tasks: {}", backend.name(), emits.error().message);
@@ -166,7 +122,7 @@ void TaskRunner::Run(std::unique_lock<std::mutex>& lock, const Key& key) {
   entry.running = true;
   Backend& backend = *entry.backend;
   call.deadline = clock_.Now() + kTaskRunMsMax;
-  call.cancellation = stop_.get();
+  call.cancellation = &stop_;
   lock.unlock();
 
   uint64_t done = 0;
@@ -198,14 +154,16 @@ void TaskRunner::Run(std::unique_lock<std::mutex>& lock, const Key& key) {
   after.again = false;
   if (finished || status.error().code == base::Code::kAborted) {
     after.failures = 0;
-    after.due = clock_.Now() + (finished ? base::Duration::zero() : base::Duration(kTaskBackoffMsMin));
+    after.due =
+        clock_.Now() + (finished ? base::Duration::zero() : base::Duration(kTaskBackoffMsMin));
     return;
   }
   after.last_error = status.error().message;
   constexpr uint32_t kDoublingsMax = 10;
-  after.due = clock_.Now() +
-              std::min<base::Duration>(
-                  kTaskBackoffMsMax, kTaskBackoffMsMin * (1U << std::min(after.failures, kDoublingsMax)));
+  after.due =
+      clock_.Now() +
+      std::min<base::Duration>(kTaskBackoffMsMax,
+                               kTaskBackoffMsMin * (1U << std::min(after.failures, kDoublingsMax)));
   ++after.failures;
   if (!stopping_)
     spdlog::warn("backend {}: task {} {}: {}", backend.name(), std::get<1>(key), std::get<2>(key),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Work outside any CSI call: what backends said is to be done, run one at a time for each backend,
 // kind and key, under the volume's lock where the task names one, again with backoff until it is
-// done. What is to be done is on the storage: list_tasks finds it after every start, so nothing here
-// needs to be durable but cursors, which only save work.
-// Rejected: threads of the plugins' own, which a swap or a crash could not stop or resume.
+// done. What is to be done is on the storage: list_tasks finds it after every start, so nothing
+// here needs to be durable but cursors, which only save work. Rejected: threads of the plugins'
+// own, which a swap or a crash could not stop or resume.
 #pragma once
 
 #include <chrono>
@@ -19,14 +19,16 @@
 
 #include "host/base/clock.hpp"
 #include "host/core/backend.hpp"
+#include "host/core/cancel_flag.hpp"
 #include "host/core/locks.hpp"
 
 namespace gantry::core {
 
-constexpr size_t kTasksMax = 10000;           // known at once; more are found again by list_tasks
-constexpr size_t kTaskThreadsMax = 2;         // running at once
+constexpr size_t kTasksMax = 10000;    // known at once; more are found again by list_tasks
+constexpr size_t kTaskThreadsMax = 2;  // running at once
 constexpr size_t kTaskCursorBytesMax = 4096;
-constexpr std::chrono::milliseconds kTaskRunMsMax{60'000};  // one slice; then it goes on from its cursor
+constexpr std::chrono::milliseconds kTaskRunMsMax{
+    60'000};  // one slice; then it goes on from its cursor
 constexpr std::chrono::milliseconds kTaskListMsMax{30'000};
 constexpr std::chrono::milliseconds kTaskListPeriodMs{60'000};
 constexpr std::chrono::milliseconds kTaskBackoffMsMin{500};
@@ -72,7 +74,6 @@ class TaskRunner {
     uint64_t total = 0;
     std::string last_error;
   };
-  class StopSignal;
 
   void Work();
   void ListTasks(Backend& backend);
@@ -80,7 +81,7 @@ class TaskRunner {
 
   const base::Clock& clock_;
   KeyLocks& locks_;
-  std::unique_ptr<StopSignal> stop_;
+  CancelFlag stop_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<Key, Entry> entries_;

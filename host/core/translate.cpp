@@ -47,7 +47,8 @@ base::Result<csi::v1::Snapshot> ToSnapshot(const std::string& backend,
   }
   out.set_size_bytes(static_cast<int64_t>(snapshot.size_bytes()));
   out.mutable_creation_time()->set_seconds(snapshot.created_ns() / kNsPerSecond);
-  out.mutable_creation_time()->set_nanos(static_cast<int32_t>(snapshot.created_ns() % kNsPerSecond));
+  out.mutable_creation_time()->set_nanos(
+      static_cast<int32_t>(snapshot.created_ns() % kNsPerSecond));
   out.set_ready_to_use(snapshot.ready());
   return out;
 }

@@ -20,8 +20,8 @@ base::Result<csi::v1::Snapshot> ToSnapshot(const std::string& backend,
 // Nothing when the backend cannot tell.
 std::optional<csi::v1::VolumeCondition> ToCondition(const channel::Volume& volume);
 
-// The one item of that kind; UNAVAILABLE naming the backend when it emitted none or several, since a
-// plugin's mistake must not read as a final answer.
+// The one item of that kind; UNAVAILABLE naming the backend when it emitted none or several, since
+// a plugin's mistake must not read as a final answer.
 base::Result<channel::Volume> OneVolume(const Backend& backend,
                                         const std::vector<channel::Emit>& emits);
 base::Result<channel::Snapshot> OneSnapshot(const Backend& backend,

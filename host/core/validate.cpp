@@ -14,7 +14,8 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-base::Status Invalid(const std::string& field, const std::string& found, const std::string& expected) {
+base::Status Invalid(const std::string& field, const std::string& found,
+                     const std::string& expected) {
   return base::Fail(base::Code::kInvalidArgument, field + ": " + found + ": expected " + expected);
 }
 
@@ -51,7 +52,8 @@ base::Status CheckString(const std::string& path, std::string_view name, const s
 }
 
 // Secret values are bounded and otherwise not looked at; a secret must not end up in the error.
-base::Status CheckMap(const Message& message, const FieldDescriptor& field, const std::string& path) {
+base::Status CheckMap(const Message& message, const FieldDescriptor& field,
+                      const std::string& path) {
   const auto& reflection = *message.GetReflection();
   size_t bytes = 0;
   for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
@@ -82,10 +84,10 @@ base::Status CheckRepeatedStrings(const Message& message, const FieldDescriptor&
   const bool flags = field.name() == "mount_flags";
   for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
     std::string scratch;
-    const std::string& value =
-        reflection.GetRepeatedStringReference(message, &field, i, &scratch);
+    const std::string& value = reflection.GetRepeatedStringReference(message, &field, i, &scratch);
     bytes += value.size();
-    GANTRY_TRY(CheckString(path, field.name(), value, flags ? kMountFlagsBytesMax : kStringBytesMax));
+    GANTRY_TRY(
+        CheckString(path, field.name(), value, flags ? kMountFlagsBytesMax : kStringBytesMax));
   }
   if (flags && bytes > kMountFlagsBytesMax)
     return Invalid(path, std::to_string(bytes) + " bytes",

@@ -53,9 +53,8 @@ base::Result<Yaml> Yaml::Parse(const std::string& text, const std::string& file_
   try {
     return Yaml(YAML::Load(text), "", file_name, 1);
   } catch (const YAML::Exception& e) {
-    return base::Fail(base::Code::kInvalidArgument, file_name + ":" +
-                                                        std::to_string(e.mark.line + 1) + ": " +
-                                                        e.msg);
+    return base::Fail(base::Code::kInvalidArgument,
+                      file_name + ":" + std::to_string(e.mark.line + 1) + ": " + e.msg);
   }
 }
 
@@ -67,10 +66,9 @@ std::string Yaml::Found() const {
 }
 
 tl::unexpected<base::Error> Yaml::Complain(const std::string& expected) const {
-  return base::Fail(base::Code::kInvalidArgument,
-                    file_ + ":" + std::to_string(line_) + ": " +
-                        (path_.empty() ? "the file" : path_) + ": " + Found() + ": expected " +
-                        expected);
+  return base::Fail(base::Code::kInvalidArgument, file_ + ":" + std::to_string(line_) + ": " +
+                                                      (path_.empty() ? "the file" : path_) + ": " +
+                                                      Found() + ": expected " + expected);
 }
 
 Yaml Yaml::Child(YAML::Node node, const std::string& step) const {
@@ -107,9 +105,9 @@ base::Result<std::vector<std::pair<std::string, Yaml>>> Yaml::Entries() const {
     Yaml value = Child(item.second, key);
     value.line_ = item.first.Mark().line + 1;
     if (!seen.insert(key).second)
-      return base::Fail(base::Code::kInvalidArgument,
-                        file_ + ":" + std::to_string(value.line_) + ": " + value.path_ +
-                            ": given twice: expected once");
+      return base::Fail(base::Code::kInvalidArgument, file_ + ":" + std::to_string(value.line_) +
+                                                          ": " + value.path_ +
+                                                          ": given twice: expected once");
     entries.emplace_back(key, std::move(value));
   }
   return entries;

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/front/unary.hpp"
+
+#include <algorithm>
+
+#include "host/core/limits.hpp"
+
+namespace gantry::front {
+
+grpc::Status ToStatus(const base::Error& error) {
+  std::string message = error.message.substr(0, core::kErrorMessageBytesMax);
+  return {static_cast<grpc::StatusCode>(error.code), std::move(message)};
+}
+
+base::TimePoint DeadlineOf(const grpc::CallbackServerContext& context) {
+  const auto now = std::chrono::steady_clock::now();
+  const auto wall = context.deadline();
+  if (wall == std::chrono::system_clock::time_point::max()) return now + core::kCallMsDefault;
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+      wall - std::chrono::system_clock::now());
+  return now + std::clamp(left, std::chrono::milliseconds(0), core::kCallMsMax);
+}
+
+void LogCall(const google::protobuf::Message& request, const base::Error* error,
+             base::TimePoint begin) {
+  const auto level = error == nullptr ? spdlog::level::debug : spdlog::level::info;
+  if (!spdlog::should_log(level)) return;
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::steady_clock::now() - begin);
+  spdlog::log(level, "{} {} in {} us{}{} [{}]", request.GetDescriptor()->name(),
+              base::CodeName(error == nullptr ? base::Code::kOk : error->code), took.count(),
+              error == nullptr ? "" : ": ", error == nullptr ? "" : error->message,
+              core::Redacted(request));
+}
+
+}  // namespace gantry::front

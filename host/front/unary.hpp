@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every unary call has in common: a deadline, a thread, the size limits, one log line, and an
+// answer whose status carries a code and a sentence and no details (CSI spec, "Error Scheme").
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+#include <spdlog/spdlog.h>
+
+#include <memory>
+
+#include "host/core/cancel_flag.hpp"
+#include "host/core/driver.hpp"
+#include "host/core/redact.hpp"
+#include "host/core/validate.hpp"
+#include "host/front/call_pool.hpp"
+
+namespace gantry::front {
+
+grpc::Status ToStatus(const base::Error& error);
+
+// The caller's deadline within the limits of core/limits.hpp.
+base::TimePoint DeadlineOf(const grpc::CallbackServerContext& context);
+
+// One line a call: what ended with an error at info, the rest at debug; never secrets.
+void LogCall(const google::protobuf::Message& request, const base::Error* error,
+             base::TimePoint begin);
+
+// Runs operation(request, CallContext) -> Result<Response> on a thread of the pool. The reactor
+// owns itself and is gone after OnDone.
+template <class Request, class Response, class Operation>
+class UnaryCall final : public grpc::ServerUnaryReactor {
+ public:
+  UnaryCall(CallPool& pool, grpc::CallbackServerContext& context, const Request& request,
+            Response& response, Operation operation)
+      : request_(request), response_(response), operation_(std::move(operation)) {
+    context_.deadline = DeadlineOf(context);
+    context_.cancellation = &cancellation_;
+    if (!pool.Submit([this] { Run(); }))
+      Finish({grpc::StatusCode::UNAVAILABLE,
+              "the host has " + std::to_string(kCallThreadsMax) + " calls under way"});
+  }
+
+  void OnCancel() override { cancellation_.Cancel(); }
+  void OnDone() override { delete this; }
+
+ private:
+  void Run() {
+    const auto begin = std::chrono::steady_clock::now();
+    base::Result<Response> result = [&]() -> base::Result<Response> {
+      GANTRY_TRY(core::CheckLimits(request_));
+      return operation_(request_, context_);
+    }();
+    LogCall(request_, result ? nullptr : &result.error(), begin);
+    if (result) response_ = std::move(*result);
+    Finish(result ? grpc::Status::OK : ToStatus(result.error()));
+  }
+
+  const Request& request_;
+  Response& response_;
+  Operation operation_;
+  core::CancelFlag cancellation_;
+  core::CallContext context_;
+};
+
+template <class Request, class Response, class Operation>
+grpc::ServerUnaryReactor* RunUnary(CallPool& pool, grpc::CallbackServerContext& context,
+                                   const Request& request, Response& response,
+                                   Operation operation) {
+  return new UnaryCall<Request, Response, Operation>(pool, context, request, response,
+                                                     std::move(operation));
+}
+
+}  // namespace gantry::front

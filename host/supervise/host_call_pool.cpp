@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/supervise/host_call_pool.hpp"
+
+#include <algorithm>
+
+#include "host/base/secret.hpp"
+
+namespace gantry::supervise {
+namespace {
+
+void Reply(wire::Channel& channel, uint64_t id, channel::HostReply& reply) {
+  wire::Message message;
+  message.kind = wire::Kind::kHostReply;
+  message.call_id = id;
+  message.payload = reply.SerializeAsString();
+  // The value may be a credential.
+  base::Wipe({reply.mutable_value()->data(), reply.value().size()});
+  // A worker that is gone needs no answer.
+  (void)channel.Send(std::move(message));
+}
+
+}  // namespace
+
+HostCallPool::~HostCallPool() { Stop(); }
+
+void HostCallPool::Stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    queue_.clear();
+  }
+  changed_.notify_all();
+  for (auto& thread : threads_)
+    if (thread.joinable()) thread.join();
+}
+
+void HostCallPool::Submit(const std::string& backend, wire::Message message,
+                          std::weak_ptr<wire::Channel> reply_to) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    if (queue_.size() < kHostCallsQueuedMax) {
+      queue_.push_back({backend, std::move(message), std::move(reply_to)});
+      if (idle_ < queue_.size() && threads_.size() < kHostCallThreadsMax)
+        threads_.emplace_back([this] { Work(); });
+      changed_.notify_one();
+      return;
+    }
+  }
+  channel::HostReply refused;
+  refused.set_code(static_cast<int32_t>(base::Code::kResourceExhausted));
+  refused.set_message("the host has " + std::to_string(kHostCallsQueuedMax) +
+                      " service calls waiting");
+  if (const auto channel = reply_to.lock()) Reply(*channel, message.call_id, refused);
+}
+
+void HostCallPool::Work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    ++idle_;
+    changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+    --idle_;
+    if (stopping_) return;
+    Job job = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    Serve(job);
+    lock.lock();
+  }
+}
+
+void HostCallPool::Serve(Job& job) {
+  channel::HostCall call;
+  channel::HostReply reply;
+  if (!call.ParseFromString(job.message.payload)) {
+    reply.set_code(static_cast<int32_t>(base::Code::kInvalidArgument));
+    reply.set_message("unreadable host call");
+  } else {
+    const auto latest = clock_.Now() + kHostCallMsMax;
+    const auto deadline = std::min(latest, base::FromNanoseconds(call.deadline_ns()));
+    reply = services_.Serve(job.backend, call, deadline);
+  }
+  if (call.service_case() == channel::HostCall::kCount) return;
+  if (const auto channel = job.reply_to.lock()) Reply(*channel, job.message.call_id, reply);
+}
+
+}  // namespace gantry::supervise

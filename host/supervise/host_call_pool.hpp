@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where host services asked for by plugins run: a few threads with a bounded queue, since neither a
+// channel's reader nor a vendor may block the host.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "host/core/host_services.hpp"
+#include "host/wire/channel.hpp"
+
+namespace gantry::supervise {
+
+constexpr size_t kHostCallThreadsMax = 8;
+constexpr size_t kHostCallsQueuedMax = 256;
+constexpr std::chrono::milliseconds kHostCallMsMax{120'000};
+
+class HostCallPool {
+ public:
+  HostCallPool(core::HostServices& services, const base::Clock& clock)
+      : services_(services), clock_(clock) {}
+  ~HostCallPool();  // stops
+
+  // Never blocks; answers RESOURCE_EXHAUSTED at once when the queue is full. The reply is dropped
+  // when the channel is gone by then.
+  void Submit(const std::string& backend, wire::Message message,
+              std::weak_ptr<wire::Channel> reply_to);
+  void Stop();
+
+ private:
+  struct Job {
+    std::string backend;
+    wire::Message message;
+    std::weak_ptr<wire::Channel> reply_to;
+  };
+  void Work();
+  void Serve(Job& job);
+
+  core::HostServices& services_;
+  const base::Clock& clock_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Job> queue_;
+  std::vector<std::thread> threads_;
+  size_t idle_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace gantry::supervise

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/supervise/pending_call.hpp"
+
+namespace gantry::supervise {
+
+void PendingCall::Emit(channel::Emit emit) {
+  const std::lock_guard lock(mutex_);
+  if (abandoned_ || finished_) return;
+  emits_.push_back(std::move(emit));
+  // A call with one result is woken once, by its finish; a list is drained in batches.
+  if (emits_.size() >= kCreditBatch) changed_.notify_one();
+}
+
+void PendingCall::Finish(channel::Finish finish) {
+  std::shared_ptr<void> released;
+  {
+    const std::lock_guard lock(mutex_);
+    finish_ = std::move(finish);
+    finished_ = true;
+    if (abandoned_) released = std::move(hold_);
+    changed_.notify_one();
+  }
+}
+
+void PendingCall::Die() {
+  std::shared_ptr<void> released;
+  {
+    const std::lock_guard lock(mutex_);
+    died_ = true;
+    if (abandoned_) released = std::move(hold_);
+    changed_.notify_one();
+  }
+}
+
+void PendingCall::Cancel() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  changed_.notify_one();
+}
+
+PendingCall::Event PendingCall::Await(base::TimePoint deadline, std::deque<channel::Emit>& emits) {
+  std::unique_lock lock(mutex_);
+  const bool happened = changed_.wait_until(lock, deadline, [&] {
+    return finished_ || died_ || cancelled_ || emits_.size() >= kCreditBatch;
+  });
+  emits.swap(emits_);
+  emits_.clear();
+  if (finished_) return Event::kFinished;
+  if (died_) return Event::kDied;
+  if (cancelled_) return Event::kCancelled;
+  return happened ? Event::kEmits : Event::kDeadline;
+}
+
+void PendingCall::Abandon() {
+  std::shared_ptr<void> released;
+  const std::lock_guard lock(mutex_);
+  abandoned_ = true;
+  emits_.clear();
+  if (finished_ || died_) released = std::move(hold_);
+}
+
+}  // namespace gantry::supervise

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// One call under way at a worker: filled by the channel's reader, awaited by whoever called.
+#pragma once
+
+#include <gantry/channel.pb.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "host/base/clock.hpp"
+#include "host/base/error.hpp"
+
+namespace gantry::supervise {
+
+// Emits that a worker may send before it is told that they were taken.
+constexpr uint32_t kEmitCredits = 512;
+// So many taken ones are acknowledged together.
+constexpr uint32_t kCreditBatch = 128;
+
+class PendingCall {
+ public:
+  enum class Event { kEmits, kFinished, kDied, kCancelled, kDeadline };
+
+  explicit PendingCall(std::shared_ptr<void> hold) : hold_(std::move(hold)) {}
+
+  // From the reader's side.
+  void Emit(channel::Emit emit);
+  void Finish(channel::Finish finish);
+  void Die();
+  // From the caller's side.
+  void Cancel();
+  // The next thing that happened; emits come before the end. `emits` receives what has come.
+  Event Await(base::TimePoint deadline, std::deque<channel::Emit>& emits);
+  const channel::Finish& finish() const { return finish_; }
+  // Nobody waits any more: emits are dropped, the lock stays until Finish or Die.
+  void Abandon();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<channel::Emit> emits_;
+  channel::Finish finish_;
+  bool finished_ = false;
+  bool died_ = false;
+  bool cancelled_ = false;
+  bool abandoned_ = false;
+  std::shared_ptr<void> hold_;
+};
+
+}  // namespace gantry::supervise
