@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/datapath/data_path.hpp"
 
-#include <sys/prctl.h>
-
 #include <algorithm>
 #include <csignal>
 #include <memory>
@@ -178,7 +176,6 @@ class DataPath {
 
 base::Status RunDataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
                          base::TimePoint open_deadline) {
-  prctl(PR_SET_NAME, "gantry-datapath");
   std::signal(SIGPIPE, SIG_IGN);
   GANTRY_TRY_ASSIGN(wire::LogPipe log, wire::LogPipe::Open(kLogFd));
   // Leaked: the plugin's threads may use it until the process ends.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One operation that the plugin has been asked for: what it borrows from us (request, handles,
-// buffer) lives here until its done, also when its caller has been answered before or the kernel has
-// forgotten the node.
+// buffer) lives here until its done, also when its caller has been answered before or the kernel
+// has forgotten the node.
 #pragma once
 
 #include <gantry/datapath.h>

@@ -15,6 +15,8 @@
 #include <cstring>
 #include <utility>
 
+#include "host/base/file.hpp"
+
 namespace gantry::keeper {
 namespace {
 
@@ -467,6 +469,11 @@ base::Result<base::UniqueFd> Listen(const std::filesystem::path& socket, base::U
   if (listen(listener.get(), kListenBacklog) != 0) return base::FailErrno(errno, "listen");
   *lock = std::move(held);
   return listener;
+}
+
+void NotePid(const base::UniqueFd& lock) {
+  if (ftruncate(lock.get(), 0) == 0)
+    (void)base::WriteAll(lock.get(), std::to_string(getpid()) + "\n");
 }
 
 }  // namespace gantry::keeper
