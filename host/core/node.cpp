@@ -240,7 +240,7 @@ base::Result<csi::v1::NodeGetVolumeStatsResponse> Node::NodeGetVolumeStats(
     const csi::v1::NodeGetVolumeStatsRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  GANTRY_TRY(RequirePath(request.volume_path(), "volume_path"));
+  GANTRY_TRY(RequireText(request.volume_path(), "volume_path"));
   const auto& parts = driver_.parts();
   GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(request.volume_id()));
   const bool is_here =
