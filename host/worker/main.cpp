@@ -60,9 +60,9 @@ base::Status Serve(const Options& options) {
   }
   GANTRY_TRY_ASSIGN(wire::LogPipe log, wire::LogPipe::Open(log_fd.get()));
   if (report.ids_kept)
-    log.Write(wire::LogLevel::kWarning,
-              "not started as root: the plugin runs as uid " + std::to_string(getuid()) +
-                  " and gid " + std::to_string(getgid()) + ", not as configured");
+    log.Write(wire::LogLevel::kWarning, "not started as root: the plugin runs as uid " +
+                                            std::to_string(getuid()) + " and gid " +
+                                            std::to_string(getgid()) + ", not as configured");
   if (!lease) log.Write(wire::LogLevel::kWarning, "started without a lease at fd 5");
   wire::ChannelOptions channel_options;
   channel_options.accept_fds = false;

@@ -10,9 +10,9 @@
 namespace gantry::testing {
 namespace {
 
-using ::testing::HasSubstr;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
+using ::testing::HasSubstr;
 
 int64_t In(milliseconds time) { return base::ToNanoseconds(steady_clock::now() + time); }
 
@@ -276,11 +276,14 @@ TEST(WorkerServices, AskTheHostAndWaitForItsReply) {
         reply.set_error_output("warning");
         reply.set_exit_status(2);
         break;
-      case channel::HostCall::kSecretGet: reply.set_value("hunter2"); break;
+      case channel::HostCall::kSecretGet:
+        reply.set_value("hunter2");
+        break;
       case channel::HostCall::kCount:
         counted += call.count().add();
         return std::nullopt;
-      default: return std::nullopt;
+      default:
+        return std::nullopt;
     }
     return reply;
   });

@@ -27,11 +27,11 @@ TEST(WorkerLife, DescribesThePluginWhenItIsCreated) {
   EXPECT_EQ(description.thread_model(), GANTRY_THREADS_PARALLEL);
   EXPECT_EQ(description.calls_max(), 4u);
   EXPECT_EQ(description.controller_flags(), GANTRY_CONTROLLER_CLONES);
-  EXPECT_THAT(description.slots(),
-              UnorderedElementsAre("gantry.controller/1:create_volume",
-                                   "gantry.controller/1:delete_volume",
-                                   "gantry.controller/1:list_volumes", "gantry.node/1:attach",
-                                   "gantry.task/1:run_task"));
+  EXPECT_THAT(
+      description.slots(),
+      UnorderedElementsAre("gantry.controller/1:create_volume", "gantry.controller/1:delete_volume",
+                           "gantry.controller/1:list_volumes", "gantry.node/1:attach",
+                           "gantry.task/1:run_task"));
   EXPECT_TRUE(worker.AwaitLog("created for zoo-1"));
 }
 

@@ -53,15 +53,22 @@ WorkerProcess::WorkerProcess(const std::string& zoo_plugin, std::vector<std::str
   auto pair = Must(wire::MakeChannelPair());
   auto log = Must(wire::MakeLogPipe());
   base::SpawnOptions options;
-  options.arguments = {"gantry-worker", "--backend", "zoo-1", "--plugin", ZooPath(zoo_plugin),
-                       "--uid", std::to_string(kPluginUid), "--gid", std::to_string(kPluginGid)};
+  options.arguments = {"gantry-worker",
+                       "--backend",
+                       "zoo-1",
+                       "--plugin",
+                       ZooPath(zoo_plugin),
+                       "--uid",
+                       std::to_string(kPluginUid),
+                       "--gid",
+                       std::to_string(kPluginGid)};
   options.arguments.insert(options.arguments.end(), extra.begin(), extra.end());
   options.environment = Environment();
   options.pass_fds = {pair.theirs.get(), log.writer.get(), lease_.get()};
   options.stderr_fd = log.writer.get();
   child_ = Must(base::Spawn(binary, options));
-  log_reader_ = std::make_unique<wire::LogPipeReader>(
-      std::move(log.reader), [this](wire::LogRecord record) {
+  log_reader_ =
+      std::make_unique<wire::LogPipeReader>(std::move(log.reader), [this](wire::LogRecord record) {
         std::lock_guard lock(mutex_);
         log_ += std::string(wire::LogLevelName(record.level)) + ": " + record.text + "\n";
         changed_.notify_all();
@@ -92,7 +99,8 @@ void WorkerProcess::ReadLog() {
   }
 }
 
-uint64_t WorkerProcess::Send(channel::Call call, const std::map<std::string, std::string>& secrets) {
+uint64_t WorkerProcess::Send(channel::Call call,
+                             const std::map<std::string, std::string>& secrets) {
   uint64_t id = 0;
   {
     std::lock_guard lock(mutex_);
@@ -203,7 +211,9 @@ std::string WorkerProcess::StatusField(const std::string& name) const {
     for (char& c : value)
       if (c == '\t') c = ' ';
     const size_t first = value.find_first_not_of(' ');
-    return first == std::string::npos ? "" : value.substr(first, value.find_last_not_of(' ') - first + 1);
+    return first == std::string::npos
+               ? ""
+               : value.substr(first, value.find_last_not_of(' ') - first + 1);
   }
   return "no such field";
 }
@@ -211,7 +221,9 @@ std::string WorkerProcess::StatusField(const std::string& name) const {
 void WorkerProcess::OnMessage(wire::Message message) {
   std::unique_lock lock(mutex_);
   switch (message.kind) {
-    case wire::Kind::kPong: ++pongs_; break;
+    case wire::Kind::kPong:
+      ++pongs_;
+      break;
     case wire::Kind::kEmit: {
       channel::Emit emit;
       if (emit.ParseFromString(message.payload))
@@ -237,7 +249,8 @@ void WorkerProcess::OnMessage(wire::Message message) {
       (void)channel_->Send(std::move(out));
       break;
     }
-    default: break;
+    default:
+      break;
   }
   changed_.notify_all();
 }

@@ -32,7 +32,8 @@ struct Outcome {
 
 class WorkerProcess final : public wire::Receiver {
  public:
-  using HostCallHandler = std::function<std::optional<channel::HostReply>(const channel::HostCall&)>;
+  using HostCallHandler =
+      std::function<std::optional<channel::HostReply>(const channel::HostCall&)>;
 
   // `extra`: further arguments.
   explicit WorkerProcess(const std::string& zoo_plugin, std::vector<std::string> extra = {});

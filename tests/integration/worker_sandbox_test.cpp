@@ -86,8 +86,8 @@ TEST(WorkerProgram, ExplainsItself) {
   const CommandResult help = RunCommand(WorkerProcess::Binary().string() + " --help");
   EXPECT_EQ(help.exit_code, 0);
   EXPECT_THAT(help.output, HasSubstr("gantry-worker --backend NAME --plugin PATH"));
-  const CommandResult wrong = RunCommand(WorkerProcess::Binary().string() +
-                                         " --backend a --plugin /x --uid 0 --gid 1");
+  const CommandResult wrong =
+      RunCommand(WorkerProcess::Binary().string() + " --backend a --plugin /x --uid 0 --gid 1");
   EXPECT_EQ(wrong.exit_code, 2);
   EXPECT_THAT(wrong.output, HasSubstr("--uid: \"0\", expected a number above 0"));
   const CommandResult alone = RunCommand(WorkerProcess::Binary().string() +

@@ -178,8 +178,7 @@ void CreateVolume(gantry_instance*, gantry_call call, const gantry_create_volume
   Finish(call, GANTRY_OK);
 #elif defined(ZOO_READS_SECRETS)
   gantry_str secret{};
-  const int32_t given =
-      g_state.call->secret(g_state.call->ctx, call, Str("password"), &secret);
+  const int32_t given = g_state.call->secret(g_state.call->ctx, call, Str("password"), &secret);
   gantry_str none{};
   const int32_t other = g_state.call->secret(g_state.call->ctx, call, Str("other"), &none);
   EmitVolume(call, View(request->key),
@@ -234,8 +233,8 @@ void CreateVolume(gantry_instance*, gantry_call call, const gantry_create_volume
   char err[4];
   gantry_exec_result result{};
   result.size = sizeof(result);
-  told["exec"] = std::to_string(
-      exec->run(exec->ctx, call, &run, out, sizeof(out), err, sizeof(err), &result));
+  told["exec"] =
+      std::to_string(exec->run(exec->ctx, call, &run, out, sizeof(out), err, sizeof(err), &result));
   told["exec result"] = std::string(out, result.output_length) + " exit " +
                         std::to_string(result.exit_status) + " stderr " +
                         std::to_string(result.error_length);
@@ -350,8 +349,7 @@ const void* Extension(gantry_instance*, const char* id) {
 void Create(const gantry_host* host, gantry_call call, const gantry_create* request,
             [[maybe_unused]] gantry_instance** instance) {
   g_state.host = host;
-  g_state.call =
-      static_cast<const gantry_call_api*>(host->extension(host->ctx, GANTRY_EXT_CALL));
+  g_state.call = static_cast<const gantry_call_api*>(host->extension(host->ctx, GANTRY_EXT_CALL));
 #ifdef ZOO_THROWS_IN_CREATE
   throw std::runtime_error("out of create");
 #endif
@@ -436,8 +434,8 @@ const gantry_plugin kPlugin = [] {
 }  // namespace
 
 #ifndef ZOO_NO_ENTRY
-extern "C" GANTRY_EXPORT const gantry_plugin* gantry_plugin_entry_v0(uint32_t,
-                                                                     [[maybe_unused]] const char** why) {
+extern "C" GANTRY_EXPORT const gantry_plugin* gantry_plugin_entry_v0(
+    uint32_t, [[maybe_unused]] const char** why) {
 #ifdef ZOO_REFUSES
   *why = "it needs minor 9";
   return nullptr;
