@@ -92,11 +92,14 @@ void FromFuse(const fuse_setattr_in& in, uint32_t& valid, gantry_fs_attributes& 
     uint32_t fuse;
     uint32_t gantry;
   };
-  constexpr Pair kPairs[] = {
-      {FATTR_MODE, GANTRY_FS_SET_MODE},           {FATTR_UID, GANTRY_FS_SET_UID},
-      {FATTR_GID, GANTRY_FS_SET_GID},             {FATTR_SIZE, GANTRY_FS_SET_SIZE},
-      {FATTR_ATIME, GANTRY_FS_SET_ATIME},         {FATTR_MTIME, GANTRY_FS_SET_MTIME},
-      {FATTR_ATIME_NOW, GANTRY_FS_SET_ATIME_NOW}, {FATTR_MTIME_NOW, GANTRY_FS_SET_MTIME_NOW}};
+  constexpr Pair kPairs[] = {{FATTR_MODE, GANTRY_FS_SET_MODE},
+                             {FATTR_UID, GANTRY_FS_SET_UID},
+                             {FATTR_GID, GANTRY_FS_SET_GID},
+                             {FATTR_SIZE, GANTRY_FS_SET_SIZE},
+                             {FATTR_ATIME, GANTRY_FS_SET_ATIME},
+                             {FATTR_MTIME, GANTRY_FS_SET_MTIME},
+                             {FATTR_ATIME_NOW, GANTRY_FS_SET_ATIME_NOW},
+                             {FATTR_MTIME_NOW, GANTRY_FS_SET_MTIME_NOW}};
   valid = 0;
   for (const Pair& pair : kPairs)
     if ((in.valid & pair.fuse) != 0) valid |= pair.gantry;

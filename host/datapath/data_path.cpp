@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/datapath/data_path.hpp"
 
-#include <sys/prctl.h>
-
 #include <algorithm>
 #include <csignal>
 #include <memory>
@@ -52,9 +50,9 @@ class DataPath {
       log_.Write(wire::LogLevel::kError, status.error().message);
       wire::KeeperMessage fault;
       fault.kind = wire::KeeperKind::kFault;
-      keeper_.Tell(fault.Add(wire::KeeperTag::kFault,
-                             std::string_view(status.error().message)
-                                 .substr(0, wire::kFaultBytesMax)));
+      keeper_.Tell(
+          fault.Add(wire::KeeperTag::kFault,
+                    std::string_view(status.error().message).substr(0, wire::kFaultBytesMax)));
     }
     return status;
   }
@@ -116,8 +114,7 @@ class DataPath {
     while (!Ending()) {
       std::optional<base::Status> ended;
       server_->Open(request, [&](base::Status status) { ended = std::move(status); });
-      while (!ended && !Ending() && EventLoop::Now() < deadline_ns)
-        GANTRY_TRY(Turn(deadline_ns));
+      while (!ended && !Ending() && EventLoop::Now() < deadline_ns) GANTRY_TRY(Turn(deadline_ns));
       if (!ended) {
         server_->AbandonInternal();
         break;
@@ -143,24 +140,22 @@ class DataPath {
     log_.Write(wire::LogLevel::kInfo, "serving");
     while (!Ending()) GANTRY_TRY(Turn(kNever));
     server_->StopReading();
-    const int64_t drain_ms = keeper_.stop_asked() ? std::min(keeper_.stop_ms(), kDrainMsMax)
-                                                  : kDrainMsMax;
+    const int64_t drain_ms =
+        keeper_.stop_asked() ? std::min(keeper_.stop_ms(), kDrainMsMax) : kDrainMsMax;
     const int64_t drained_by = EventLoop::Now() + drain_ms * kMillisecond;
-    while (server_->InFlight() > 0 && EventLoop::Now() < drained_by)
-      GANTRY_TRY(Turn(drained_by));
+    while (server_->InFlight() > 0 && EventLoop::Now() < drained_by) GANTRY_TRY(Turn(drained_by));
     if (server_->InFlight() > 0)
-      log_.Write(wire::LogLevel::kWarning, std::to_string(server_->InFlight()) +
-                                               " requests were still under way at the end");
+      log_.Write(wire::LogLevel::kWarning,
+                 std::to_string(server_->InFlight()) + " requests were still under way at the end");
     bool closed = false;
     const int64_t closed_by = EventLoop::Now() + kCloseMsMax * kMillisecond;
     server_->Close([&](base::Status) { closed = true; });
     while (!closed && EventLoop::Now() < closed_by) GANTRY_TRY(Turn(closed_by));
     server_->AbandonInternal();
     const ServerStatistics& s = server_->statistics();
-    log_.Write(wire::LogLevel::kInfo,
-               "ended after " + std::to_string(s.requests) + " requests, " +
-                   std::to_string(s.interrupts) + " interrupted, " +
-                   std::to_string(s.misbehaviour) + " misbehaviours");
+    log_.Write(wire::LogLevel::kInfo, "ended after " + std::to_string(s.requests) + " requests, " +
+                                          std::to_string(s.interrupts) + " interrupted, " +
+                                          std::to_string(s.misbehaviour) + " misbehaviours");
     return {};
   }
 
@@ -181,7 +176,6 @@ class DataPath {
 
 base::Status RunDataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
                          base::TimePoint open_deadline) {
-  prctl(PR_SET_NAME, "gantry-datapath");
   std::signal(SIGPIPE, SIG_IGN);
   GANTRY_TRY_ASSIGN(wire::LogPipe log, wire::LogPipe::Open(kLogFd));
   // Leaked: the plugin's threads may use it until the process ends.

@@ -40,8 +40,7 @@ base::Status EventLoop::Watch(int fd, uint32_t events, Handler handler) {
   event.events = events;
   if (found != watched_.end()) {
     event.data.u64 = found->second.id;
-    if (found->second.events != events &&
-        epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) != 0)
+    if (found->second.events != events && epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) != 0)
       return base::FailErrno(errno, "watch fd " + std::to_string(fd));
     found->second.events = events;
     found->second.handler = std::move(handler);

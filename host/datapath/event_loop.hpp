@@ -54,8 +54,8 @@ class EventLoop {
 
   base::UniqueFd epoll_;
   uint64_t next_id_ = 1;
-  std::unordered_map<int, Watched> watched_;      // by fd
-  std::unordered_map<uint64_t, int> fd_of_;       // by id: events of a closed fd's watch find none
+  std::unordered_map<int, Watched> watched_;  // by fd
+  std::unordered_map<uint64_t, int> fd_of_;   // by id: events of a closed fd's watch find none
   std::array<Timer, kTimersMax> timers_;
 };
 

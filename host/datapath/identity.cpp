@@ -31,9 +31,9 @@ base::Result<Identity> Identity::Parse(std::string_view text, std::string_view m
     }
   }
   if (!identity.fixed_ && !text.empty() && text != "caller")
-    return base::Fail(base::Code::kInvalidArgument,
-                      "identity is \"" + std::string(text) +
-                          "\", expected \"caller\" or \"fixed(uid,gid)\"");
+    return base::Fail(
+        base::Code::kInvalidArgument,
+        "identity is \"" + std::string(text) + "\", expected \"caller\" or \"fixed(uid,gid)\"");
   if (mount_group.empty()) return identity;
   const auto group = ParseId(mount_group);
   if (!group)

@@ -23,8 +23,8 @@ constexpr uint64_t kWantedFlags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_AUTO_
 
 base::Status WaitForRequest(int fd, base::TimePoint deadline) {
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0)
       return base::Fail(base::Code::kDeadlineExceeded, "the kernel sent no FUSE_INIT");
     pollfd wait{fd, POLLIN, 0};
@@ -41,8 +41,7 @@ base::Status Reply(int fd, uint64_t unique, int32_t error, const void* body, siz
   header.error = error;
   header.unique = unique;
   iovec parts[] = {{&header, sizeof header}, {const_cast<void*>(body), bytes}};
-  if (writev(fd, parts, bytes > 0 ? 2 : 1) < 0)
-    return base::FailErrno(errno, "answer FUSE_INIT");
+  if (writev(fd, parts, bytes > 0 ? 2 : 1) < 0) return base::FailErrno(errno, "answer FUSE_INIT");
   return {};
 }
 

@@ -18,8 +18,8 @@ void KeeperLink::Take(const wire::KeeperMessage& message) {
 base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, int fd) {
   if (!socket_) return base::Fail(base::Code::kUnavailable, "the keeper is away");
   request.id = next_id_++;
-  GANTRY_TRY(wire::SendKeeper(socket_.get(), request, fd >= 0 ? std::vector<int>{fd}
-                                                              : std::vector<int>{}));
+  GANTRY_TRY(wire::SendKeeper(socket_.get(), request,
+                              fd >= 0 ? std::vector<int>{fd} : std::vector<int>{}));
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(kKeeperMsMax);
   for (;;) {
     auto received = wire::ReceiveKeeper(socket_.get());

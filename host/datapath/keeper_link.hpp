@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data path's end of the keeper's socket. Requests wait for their reply, at most kKeeperMsMax,
-// since the plugin's functions region, take_fd ... return at once; the keeper never blocks, and they
-// are rare. Without a keeper the volume is served on; only these requests fail then.
+// since the plugin's functions region, take_fd ... return at once; the keeper never blocks, and
+// they are rare. Without a keeper the volume is served on; only these requests fail then.
 #pragma once
 
 #include <functional>

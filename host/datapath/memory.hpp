@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory that the kernel copies requests into and replies out of. Every page must be present before
-// the first read() of /dev/fuse: when the process is killed during a copy to a page that is not, the
-// kernel ends the request with EIO to the application instead of leaving it to a successor.
+// the first read() of /dev/fuse: when the process is killed during a copy to a page that is not,
+// the kernel ends the request with EIO to the application instead of leaving it to a successor.
 // MAP_POPULATE is not enough, it only read-faults a shared mapping.
 #pragma once
 
@@ -13,7 +13,9 @@
 namespace gantry::datapath {
 
 constexpr size_t kPageBytes = 4096;
-constexpr size_t PageAligned(size_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
+constexpr size_t PageAligned(size_t bytes) {
+  return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
 
 // A mapping, unmapped by its destructor.
 class Mapping {

@@ -77,8 +77,7 @@ base::Status NodeTable::Prepare() {
 }
 
 base::Status NodeTable::MakeReady(uint32_t records) {
-  const uint32_t wanted =
-      std::min(kNodesMax, (records + kNodesStep - 1) / kNodesStep * kNodesStep);
+  const uint32_t wanted = std::min(kNodesMax, (records + kNodesStep - 1) / kNodesStep * kNodesStep);
   if (wanted <= ready_) return {};
   const size_t bytes = kPageBytes + size_t{wanted} * sizeof(NodeRecord);
   GANTRY_TRY(GrowFile(memfd_, offset_ + PageAligned(bytes)));
@@ -139,8 +138,7 @@ bool NodeTable::Adjust(Redo& redo, uint64_t node, int64_t lookups, int32_t opens
   if (redo.state.load(std::memory_order_acquire) == RedoState::kApplied && redo.item == item &&
       redo.node == node)
     return true;
-  const bool lookups_enough =
-      lookups >= 0 || record.lookups >= static_cast<uint64_t>(-lookups);
+  const bool lookups_enough = lookups >= 0 || record.lookups >= static_cast<uint64_t>(-lookups);
   const bool opens_enough = opens >= 0 || record.opens >= static_cast<uint32_t>(-opens);
   redo.state.store(RedoState::kNone, std::memory_order_release);
   redo.node = static_cast<uint32_t>(node);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One operation that the plugin has been asked for: what it borrows from us (request, handles,
-// buffer) lives here until its done, also when its caller has been answered before or the kernel has
-// forgotten the node.
+// buffer) lives here until its done, also when its caller has been answered before or the kernel
+// has forgotten the node.
 #pragma once
 
 #include <gantry/datapath.h>
@@ -51,11 +51,11 @@ struct Operation {
   gantry_op id = 0;  // 0: none
   Slot slot;
   Ending ending = Ending::kPlain;
-  bool saved = false;     // changes something: passes EXECUTING and EXECUTED
-  bool started = false;   // the plugin has been asked
-  bool answered = false;  // before its done: the caller was interrupted
-  bool opens = false;     // CREATE: the node is opened as well
-  bool truncate = false;  // CREATE with O_TRUNC: the file is to be emptied first
+  bool saved = false;      // changes something: passes EXECUTING and EXECUTED
+  bool started = false;    // the plugin has been asked
+  bool answered = false;   // before its done: the caller was interrupted
+  bool opens = false;      // CREATE: the node is opened as well
+  bool truncate = false;   // CREATE with O_TRUNC: the file is to be emptied first
   std::span<char> buffer;  // of the ReplyArena: READ, READDIR
   size_t wanted = 0;       // bytes that the caller asked for
   size_t filled = 0;

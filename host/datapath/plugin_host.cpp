@@ -70,16 +70,15 @@ void* PluginHost::GetRegion(std::string_view name, size_t bytes, int32_t* fresh)
   auto reply = keeper_.Call(std::move(request));
   if (!reply || reply->fds.size() != 1) {
     log_.Write(wire::LogLevel::kError,
-               "no region \"" + std::string(name) + "\": " +
-                   (reply ? "the keeper sent no memory" : reply.error().message));
+               "no region \"" + std::string(name) +
+                   "\": " + (reply ? "the keeper sent no memory" : reply.error().message));
     return nullptr;
   }
   auto mapping = Mapping::Shared(reply->fds.front().get(), 0, PageAligned(bytes));
   if (!mapping || !Populate(mapping->data(), mapping->size())) return nullptr;
   (void)Lock(mapping->data(), mapping->size());
   *fresh = reply->Number(wire::KeeperTag::kFresh) != 0 ? 1 : 0;
-  const auto region =
-      regions_.emplace(std::string(name), Region{std::move(*mapping), bytes}).first;
+  const auto region = regions_.emplace(std::string(name), Region{std::move(*mapping), bytes}).first;
   return region->second.mapping.data();
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the plugin sees of us: the C tables of gantry_host, gantry.call/1 and
 // gantry.datapath-host/1, bound to the parts that do the work. Of an instance's life there are only
-// create and, through gantry.datapath/1, open and close: start may wait for the storage, and nothing
-// here may; the process then ends by _exit.
+// create and, through gantry.datapath/1, open and close: start may wait for the storage, and
+// nothing here may; the process then ends by _exit.
 #pragma once
 
 #include <gantry/gantry.h>
@@ -37,8 +37,7 @@ class PluginHost {
   PluginHost(const PluginHost&) = delete;
 
   // Makes the instance with the role DATAPATH and takes its gantry.datapath/1.
-  base::Result<const gantry_datapath*> Create(const gantry_plugin& plugin,
-                                              base::TimePoint deadline,
+  base::Result<const gantry_datapath*> Create(const gantry_plugin& plugin, base::TimePoint deadline,
                                               gantry_instance** instance);
 
  private:

@@ -15,8 +15,8 @@ enum class RedoState : uint32_t { kNone = 0, kIntent = 1, kApplied = 2 };
 struct Redo {
   std::atomic<RedoState> state;
   uint32_t node;
-  uint32_t opens;  // the new value
-  uint32_t item;   // of a batch of forgets
+  uint32_t opens;    // the new value
+  uint32_t item;     // of a batch of forgets
   uint64_t lookups;  // the new value
 };
 static_assert(sizeof(Redo) == 24 && std::atomic<RedoState>::is_always_lock_free);

@@ -159,11 +159,11 @@ void Server::Dispatch(const Slot& received) {
 void Server::Forget(const Slot& slot) {
   const auto forget = [&](uint64_t node, uint64_t count, uint32_t item) {
     if (node == kRootNode) return;
-    if (!nodes_.Has(node) || !nodes_.Adjust(slot.control().redo, node,
-                                            -static_cast<int64_t>(count), 0, item)) {
+    if (!nodes_.Has(node) ||
+        !nodes_.Adjust(slot.control().redo, node, -static_cast<int64_t>(count), 0, item)) {
       ++statistics_.misbehaviour;
-      log_(wire::LogLevel::kError, "the kernel forgets more of node " + std::to_string(node) +
-                                       " than it was told");
+      log_(wire::LogLevel::kError,
+           "the kernel forgets more of node " + std::to_string(node) + " than it was told");
       if (!nodes_.Has(node)) return;
     }
     nodes_.DropIfUnused(node);
@@ -198,8 +198,7 @@ void Server::Interrupt(const Slot& slot) {
       continue;
     ++statistics_.interrupts;
     operation.slot.control().interrupted.store(1, std::memory_order_release);
-    interrupted_.push_back(
-        {operation.id, EventLoop::Now() + kInterruptGraceMs * kMillisecond});
+    interrupted_.push_back({operation.id, EventLoop::Now() + kInterruptGraceMs * kMillisecond});
     if (interrupted_.size() == 1) ArmInterruptTimer();
     return;
   }

@@ -32,8 +32,8 @@ namespace gantry::datapath {
 
 constexpr int kReadsPerTurnMax = 32;  // so that the plugin's fds get their turn
 // How long an interrupted request may still end by itself. Programs send themselves signals all the
-// time (timers, SIGCHLD, Go's preemption), and EINTR from open or read breaks many of them; a killed
-// one leaves so much later.
+// time (timers, SIGCHLD, Go's preemption), and EINTR from open or read breaks many of them; a
+// killed one leaves so much later.
 constexpr int64_t kInterruptGraceMs = 250;
 constexpr size_t kServerTimer = 0;  // of the EventLoop
 

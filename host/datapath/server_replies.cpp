@@ -83,9 +83,9 @@ void Server::Done(gantry_op id) {
   const bool entries = operation != nullptr && operation->ending == Ending::kEntries;
   operation = FindEnding(id, entries ? Ending::kEntries : Ending::kPlain);
   if (operation == nullptr) return;
-  Answer(*operation, 0,
-         entries ? std::string_view(operation->buffer.data(), operation->filled)
-                 : std::string_view());
+  Answer(
+      *operation, 0,
+      entries ? std::string_view(operation->buffer.data(), operation->filled) : std::string_view());
 }
 
 void Server::DoneError(gantry_op id, int32_t error_number) {
@@ -101,7 +101,8 @@ void Server::DoneAttributes(gantry_op id, const gantry_fs_attributes* attributes
   Operation* operation = FindEnding(id, Ending::kAttributes);
   if (operation == nullptr) return;
   if (operation->truncate)
-    return AnswerNode(*operation, {operation->handles[1].data(), operation->handle_bytes}, *attributes);
+    return AnswerNode(*operation, {operation->handles[1].data(), operation->handle_bytes},
+                      *attributes);
   Answer(*operation, 0, Bytes(ToAttrOut(*attributes)));
 }
 
@@ -136,8 +137,8 @@ void Server::AnswerNode(Operation& operation, std::string_view handle,
   if (!node) {
     log_(wire::LogLevel::kError, node.error().message);
     if (node.error().code == base::Code::kInvalidArgument) ++statistics_.misbehaviour;
-    return Answer(operation,
-                  node.error().code == base::Code::kResourceExhausted ? ENOMEM : EIO, {});
+    return Answer(operation, node.error().code == base::Code::kResourceExhausted ? ENOMEM : EIO,
+                  {});
   }
   if (*node == kRootNode) {
     // The kernel has the root without a lookup, and no directory may contain it.

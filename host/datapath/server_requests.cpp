@@ -121,7 +121,7 @@ int Server::Ask(Operation& operation) {
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
       return AnswerRelease(operation);
-    case FUSE_FLUSH:    // every write was stable before it was answered
+    case FUSE_FLUSH:  // every write was stable before it was answered
     case FUSE_DESTROY:
       Answer(operation, 0, {});
       return 0;
@@ -363,8 +363,8 @@ int Server::AnswerRelease(Operation& operation) {
   operation.slot.BeginExecution();
   if (!nodes_.Adjust(operation.slot.control().redo, node, 0, -1)) {
     ++statistics_.misbehaviour;
-    log_(wire::LogLevel::kError, "the kernel releases node " + std::to_string(node) +
-                                     " more often than it opened it");
+    log_(wire::LogLevel::kError,
+         "the kernel releases node " + std::to_string(node) + " more often than it opened it");
   }
   nodes_.DropIfUnused(node);
   Answer(operation, 0, {});

@@ -112,14 +112,13 @@ Slot SlotTable::At(uint32_t index) const {
     auto* slot = reinterpret_cast<ReceiveSlot*>(mapping_.data() + kReceiveSlotsOffset) + index;
     return {index, &slot->control, reinterpret_cast<char*>(slot) + kReceiveOffset, kReceiveBytes};
   }
-  auto* slot = reinterpret_cast<CompactSlot*>(mapping_.data() + kCompactOffset) +
-               (index - kReceiveSlotsMax);
+  auto* slot =
+      reinterpret_cast<CompactSlot*>(mapping_.data() + kCompactOffset) + (index - kReceiveSlotsMax);
   return {index, &slot->control, slot->request.data(), slot->request.size()};
 }
 
 bool SlotTable::CanReceive() const {
-  return !free_receive_.empty() ||
-         (!exhausted_ && Header().receive_slots_ready < kReceiveSlotsMax);
+  return !free_receive_.empty() || (!exhausted_ && Header().receive_slots_ready < kReceiveSlotsMax);
 }
 
 std::optional<Slot> SlotTable::BeginReceive() {

@@ -14,8 +14,8 @@
 // Two kinds of slots. A receive slot holds the largest request, 1 MiB of WRITE data, page-aligned;
 // there are few, and more are made present only when large requests pile up. A small request moves
 // to a compact slot, so that many are in flight: copied, the compact slot made RECEIVED, then the
-// receive slot FREE. Killed between the two, both hold the same `unique` and neither has been begun,
-// so a successor drops the receive slot.
+// receive slot FREE. Killed between the two, both hold the same `unique` and neither has been
+// begun, so a successor drops the receive slot.
 //
 // One thread. The layout is versioned, because predecessor and successor may be of other releases.
 #pragma once
@@ -135,12 +135,12 @@ class Slot {
 
 class SlotTable {
  public:
-  // Maps the table that begins the memfd, and formats it when the memfd is empty. FAILED_PRECONDITION
-  // when another server holds its lock (a POSIX lock, released by the kernel with the process; the
-  // process must close no duplicate of the fd), or it is of another version.
+  // Maps the table that begins the memfd, and formats it when the memfd is empty.
+  // FAILED_PRECONDITION when another server holds its lock (a POSIX lock, released by the kernel
+  // with the process; the process must close no duplicate of the fd), or it is of another version.
   static base::Result<SlotTable> Attach(int memfd);
 
-  bool fresh() const { return fresh_; }   // no server was here before
+  bool fresh() const { return fresh_; }    // no server was here before
   bool locked() const { return locked_; }  // mlock went well
   uint64_t nonce() const { return Header().nonce; }
 

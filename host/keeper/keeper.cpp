@@ -15,6 +15,8 @@
 #include <cstring>
 #include <utility>
 
+#include "host/base/file.hpp"
+
 namespace gantry::keeper {
 namespace {
 
@@ -99,15 +101,15 @@ base::Status Keeper::Turn() {
         break;
       // A path may have been forgotten, and begun anew, by what came before in this turn.
       case What::kControl:
-        if (path != paths_.end() && path->second.control.get() == fds[i].fd) OnControl(path->second);
+        if (path != paths_.end() && path->second.control.get() == fds[i].fd)
+          OnControl(path->second);
         break;
       case What::kLog:
         if (path != paths_.end() && path->second.log && path->second.log->fd() == fds[i].fd)
           OnLog(path->second);
         break;
       case What::kExit:
-        if (path != paths_.end() && path->second.child &&
-            path->second.child.pidfd() == fds[i].fd)
+        if (path != paths_.end() && path->second.child && path->second.child.pidfd() == fds[i].fd)
           OnExit(source.volume_id);
         break;
     }
@@ -218,8 +220,8 @@ KeeperMessage Keeper::Serve(KeeperMessage& request, std::vector<int>& fds) {
 void Keeper::List(const KeeperMessage& request, KeeperMessage& reply) const {
   const std::string_view after = request.Text(KeeperTag::kAfter);
   size_t bytes = 0;
-  for (auto path = after.empty() ? paths_.begin() : paths_.upper_bound(after);
-       path != paths_.end(); ++path) {
+  for (auto path = after.empty() ? paths_.begin() : paths_.upper_bound(after); path != paths_.end();
+       ++path) {
     if (bytes > kListPageBytesMax) {
       reply.Add(KeeperTag::kMore, 1);
       return;
@@ -368,14 +370,14 @@ KeeperMessage Keeper::ServePath(KeptPath& path, KeeperMessage& request, int& fd)
   }
 }
 
-base::Status Keeper::GiveRegion(KeptPath& path, const KeeperMessage& request,
-                                KeeperMessage& reply, int& fd) {
+base::Status Keeper::GiveRegion(KeptPath& path, const KeeperMessage& request, KeeperMessage& reply,
+                                int& fd) {
   const std::string name(request.Text(KeeperTag::kName));
   const uint64_t bytes = request.Number(KeeperTag::kBytes);
   if (bytes == 0 || bytes > wire::kRegionBytesMax)
-    return base::Fail(base::Code::kInvalidArgument,
-                      "a region has " + std::to_string(bytes) + " bytes, expected 1 to " +
-                          std::to_string(wire::kRegionBytesMax));
+    return base::Fail(base::Code::kInvalidArgument, "a region has " + std::to_string(bytes) +
+                                                        " bytes, expected 1 to " +
+                                                        std::to_string(wire::kRegionBytesMax));
   auto region = path.regions.find(name);
   if (region != path.regions.end() && region->second.bytes != bytes)
     return base::Fail(base::Code::kFailedPrecondition,
@@ -459,13 +461,19 @@ base::Result<base::UniqueFd> Listen(const std::filesystem::path& socket, base::U
   if (unlink(socket.c_str()) != 0 && errno != ENOENT)
     return base::FailErrno(errno, "remove " + socket.string());
   const mode_t mask = umask(0177);
-  const int bound = bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int bound =
+      bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   const int bind_error = errno;
   umask(mask);
   if (bound != 0) return base::FailErrno(bind_error, "bind " + socket.string());
   if (listen(listener.get(), kListenBacklog) != 0) return base::FailErrno(errno, "listen");
   *lock = std::move(held);
   return listener;
+}
+
+void NotePid(const base::UniqueFd& lock) {
+  if (ftruncate(lock.get(), 0) == 0)
+    (void)base::WriteAll(lock.get(), std::to_string(getpid()) + "\n");
 }
 
 }  // namespace gantry::keeper

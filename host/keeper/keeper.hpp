@@ -5,7 +5,8 @@
 //
 // One client at a time, which is gantryd; a new connection replaces the old one, whose gantryd is
 // dead or about to be. A data path that dies is not started again: its fault is kept and told, and
-// its fuse fd is closed, so that callers get an error (ENOTCONN) at once instead of waiting for ever.
+// its fuse fd is closed, so that callers get an error (ENOTCONN) at once instead of waiting for
+// ever.
 #pragma once
 
 #include <poll.h>
@@ -84,5 +85,7 @@ class Keeper {
 // Takes the lock "<socket>.lock" and listens on `socket`, mode 0600. ALREADY_EXISTS: another keeper
 // holds the lock. *lock is to be held as long as the keeper runs.
 base::Result<base::UniqueFd> Listen(const std::filesystem::path& socket, base::UniqueFd* lock);
+// Writes this process's pid into the lock's file, for people and tests.
+void NotePid(const base::UniqueFd& lock);
 
 }  // namespace gantry::keeper

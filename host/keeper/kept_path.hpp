@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that the keeper holds of one data path. While `fuse` or the process is there the volume lives;
-// when the process has died and `fuse` is closed the kernel ends every request with an error.
+// All that the keeper holds of one data path. While `fuse` or the process is there the volume
+// lives; when the process has died and `fuse` is closed the kernel ends every request with an
+// error.
 #pragma once
 
 #include <map>

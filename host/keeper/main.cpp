@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // gantry-keeper --socket PATH --worker PATH [--detach]
-// --detach: goes to the background once the socket is served; the exit code then says whether it is.
+// --detach: goes to the background once the socket is served; the exit code then says whether it
+// is.
 #include <poll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <string>
 #include <string_view>
 
@@ -22,11 +23,11 @@ constexpr int kAnotherKeeperExit = 3;
 constexpr rlim_t kMemlockBytes = 256 * 1024 * 1024;  // of a data path: its slots and regions
 constexpr rlim_t kOpenFiles = 65536;
 
-// stderr may be a pipe that nobody reads any more: then lines are lost rather than the keeper stuck.
+// stderr may be a pipe that nobody reads any more: then lines are lost rather than the keeper
+// stuck.
 void Print(std::string_view line) {
   constexpr size_t kLineBytesMax = 2048;  // below PIPE_BUF: such a write is whole or not at all
-  const std::string text =
-      "gantry-keeper: " + std::string(line.substr(0, kLineBytesMax)) + "\n";
+  const std::string text = "gantry-keeper: " + std::string(line.substr(0, kLineBytesMax)) + "\n";
   pollfd room{STDERR_FILENO, POLLOUT, 0};
   if (poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0) return;
   if (write(STDERR_FILENO, text.data(), text.size()) < 0) return;
@@ -84,6 +85,7 @@ int main(int argc, char** argv) {
     setsid();
     if (chdir("/") != 0) return Fail(base::FromErrno(errno, "chdir /"));
   }
+  keeper::NotePid(lock);
   Raise(RLIMIT_MEMLOCK, kMemlockBytes);
   Raise(RLIMIT_NOFILE, kOpenFiles);
   keeper::Keeper keeper(std::move(*listener), std::move(*binary), Print);

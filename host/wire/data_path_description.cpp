@@ -65,8 +65,8 @@ class Reader {
 void Encode(const DataPathDescription& d, Writer& out) {
   out.Number(kMagic);
   out.Number(kDescriptionVersion);
-  for (const std::string* text : {&d.volume_id, &d.backend, &d.plugin, &d.owner, &d.config_json,
-                                  &d.node_id, &d.mount_group})
+  for (const std::string* text :
+       {&d.volume_id, &d.backend, &d.plugin, &d.owner, &d.config_json, &d.node_id, &d.mount_group})
     out.Text(*text);
   out.Number(d.uid);
   out.Number(d.gid);
@@ -91,11 +91,11 @@ base::Result<DataPathDescription> Decode(std::string_view bytes) {
   if (in.Number() != kMagic)
     return base::Fail(base::Code::kInternal, "the data path's description is none");
   if (const uint64_t version = in.Number(); version != kDescriptionVersion)
-    return base::Fail(base::Code::kFailedPrecondition,
-                      "the data path's description has version " + std::to_string(version) +
-                          ", expected " + std::to_string(kDescriptionVersion));
-  for (std::string* text : {&d.volume_id, &d.backend, &d.plugin, &d.owner, &d.config_json,
-                            &d.node_id, &d.mount_group})
+    return base::Fail(base::Code::kFailedPrecondition, "the data path's description has version " +
+                                                           std::to_string(version) + ", expected " +
+                                                           std::to_string(kDescriptionVersion));
+  for (std::string* text :
+       {&d.volume_id, &d.backend, &d.plugin, &d.owner, &d.config_json, &d.node_id, &d.mount_group})
     *text = in.Text();
   d.uid = static_cast<uint32_t>(in.Number());
   d.gid = static_cast<uint32_t>(in.Number());
@@ -104,7 +104,8 @@ base::Result<DataPathDescription> Decode(std::string_view bytes) {
     std::string key(in.Text());
     d.parameters[std::move(key)] = in.Text();
   }
-  for (uint64_t left = in.Number(); left > 0 && in.ok(); --left) d.capabilities.emplace_back(in.Text());
+  for (uint64_t left = in.Number(); left > 0 && in.ok(); --left)
+    d.capabilities.emplace_back(in.Text());
   for (uint64_t left = in.Number(); left > 0 && in.ok(); --left) {
     std::string key(in.Text());
     d.secrets.insert_or_assign(std::move(key), base::SecretBytes(in.Text()));

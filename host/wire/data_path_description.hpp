@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // All that a data-path process has to know, in one sealed memfd that the keeper holds from stage to
 // unstage: a successor starts from the same bytes when neither gantryd nor the CO is there to ask.
-// It holds the volume's secrets, so it is on no disk, in no argument, and locked where it is mapped.
+// It holds the volume's secrets, so it is on no disk, in no argument, and locked where it is
+// mapped.
 #pragma once
 
 #include <cstdint>

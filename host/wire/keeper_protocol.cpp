@@ -112,10 +112,10 @@ base::Status SendKeeper(int socket, const KeeperMessage& message, const std::vec
   if (message.fields.size() > kKeeperFieldsMax || fds.size() > kKeeperFdsMax)
     return base::Fail(base::Code::kInvalidArgument, "a keeper message has too many fields or fds");
   std::string bytes;
-  Append(bytes, Header{kKeeperMagic, kKeeperVersion, static_cast<uint16_t>(message.kind),
-                       message.id, static_cast<int32_t>(message.code),
-                       static_cast<uint16_t>(fds.size()),
-                       static_cast<uint16_t>(message.fields.size())});
+  Append(bytes,
+         Header{kKeeperMagic, kKeeperVersion, static_cast<uint16_t>(message.kind), message.id,
+                static_cast<int32_t>(message.code), static_cast<uint16_t>(fds.size()),
+                static_cast<uint16_t>(message.fields.size())});
   for (const auto& [tag, value] : message.fields) {
     Append(bytes, FieldHeader{static_cast<uint16_t>(tag), 0, static_cast<uint32_t>(value.size())});
     bytes += value;
@@ -168,7 +168,8 @@ base::Result<std::optional<KeeperMessage>> ReceiveKeeper(int socket) {
   auto fds = TakeFds(in);
   if (length == 0) return base::Fail(base::Code::kUnavailable, "the peer has closed the socket");
   if ((in.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) return Broken("was cut");
-  GANTRY_TRY_ASSIGN(auto message, Decode({bytes.data(), static_cast<size_t>(length)}, std::move(fds)));
+  GANTRY_TRY_ASSIGN(auto message,
+                    Decode({bytes.data(), static_cast<size_t>(length)}, std::move(fds)));
   return std::optional<KeeperMessage>(std::move(message));
 }
 

@@ -86,8 +86,8 @@ struct KeeperMessage {
 // gone; INVALID_ARGUMENT: a limit is broken.
 base::Status SendKeeper(int socket, const KeeperMessage& message, const std::vector<int>& fds = {});
 
-// Never waits: nullopt when there is nothing. UNAVAILABLE: end of stream; INTERNAL: what came breaks
-// the protocol, and the socket is to be closed.
+// Never waits: nullopt when there is nothing. UNAVAILABLE: end of stream; INTERNAL: what came
+// breaks the protocol, and the socket is to be closed.
 base::Result<std::optional<KeeperMessage>> ReceiveKeeper(int socket);
 
 }  // namespace gantry::wire

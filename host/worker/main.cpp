@@ -12,6 +12,7 @@
 #include "host/base/fd.hpp"
 #include "host/wire/channel.hpp"
 #include "host/wire/log_pipe.hpp"
+#include "host/worker/datapath_mode.hpp"
 #include "host/worker/options.hpp"
 #include "host/worker/sandbox.hpp"
 #include "host/worker/worker.hpp"
@@ -73,6 +74,8 @@ base::Status Serve(const Options& options) {
 }
 
 int Main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "--datapath")
+    return RunDataPathMode({argv + 2, argv + argc});
   const auto options = ParseOptions({argv + 1, argv + argc});
   if (!options) {
     std::fprintf(stderr, "gantry-worker: %s\n", options.error().message.c_str());

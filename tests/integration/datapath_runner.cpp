@@ -30,8 +30,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", dlerror());
     return 2;
   }
-  const auto entry = reinterpret_cast<gantry_plugin_entry_fn>(
-      dlsym(library, GANTRY_PLUGIN_ENTRY_SYMBOL));
+  const auto entry =
+      reinterpret_cast<gantry_plugin_entry_fn>(dlsym(library, GANTRY_PLUGIN_ENTRY_SYMBOL));
   const char* why = nullptr;
   const gantry_plugin* plugin = entry(GANTRY_ABI_MINOR, &why);
   const auto ended =

@@ -2,11 +2,11 @@
 // gantry.datapath/1 over a local directory, so that the FUSE server is tested without a storage
 // server. Handles are the kernel's own (name_to_handle_at), which survive renames as an NFS file
 // handle does; needs root. Parameters: `directory`; `later=1` ends reads, writes and lookups on a
-// later turn, by a watched eventfd. Names with a meaning: ".hang" is looked up or made until it is
-// interrupted, ".slow" is looked up a timer's 50 ms later, ".crash" aborts the process.
+// later turn, by a watched eventfd; `away=N` lets the first N opens fail. Names with a meaning:
+// ".hang" is looked up, and ".hang-made" made, until it is interrupted; ".slow" is looked up a
+// timer's 50 ms later, ".crash" aborts the process.
 #include <dirent.h>
 #include <fcntl.h>
-#include <gantry/gantry.hpp>
 #include <sys/eventfd.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
@@ -20,6 +20,7 @@
 #include <ctime>
 #include <deque>
 #include <functional>
+#include <gantry/gantry.hpp>
 #include <set>
 #include <string>
 #include <string_view>
@@ -54,8 +55,8 @@ class As {
     setfsuid(context.uid);
   }
   ~As() {
-    setfsuid(0);
-    setfsgid(0);
+    setfsuid(geteuid());
+    setfsgid(getegid());
   }
 };
 
@@ -93,6 +94,8 @@ class LocalFs {
   static const gantry_datapath* DataPath();
 
   void Open(gantry_op op, const gantry_datapath_open& request) {
+    if (opens_++ < std::atoi(gantry::ToMap(request.parameters)["away"].c_str()))
+      return Fail(op, ECONNREFUSED);
     later_ = gantry::Find(request.parameters, "later") == "1";
     const std::string directory(gantry::Find(request.parameters, "directory"));
     root_ = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -100,8 +103,9 @@ class LocalFs {
     if (int e = CheckHostMemory()) return Fail(op, e);
     if (later_) {
       wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-      api_.watch(api_.ctx, wake_, GANTRY_FS_READABLE,
-                 [](void* arg, uint32_t) { static_cast<LocalFs*>(arg)->RunLater(); }, this);
+      api_.watch(
+          api_.ctx, wake_, GANTRY_FS_READABLE,
+          [](void* arg, uint32_t) { static_cast<LocalFs*>(arg)->RunLater(); }, this);
     }
     Node(op, root_);
   }
@@ -126,12 +130,13 @@ class LocalFs {
       timespec now{};
       clock_gettime(CLOCK_MONOTONIC, &now);
       slow_ = op;
-      return api_.timer(api_.ctx, now.tv_sec * 1'000'000'000 + now.tv_nsec + kSlowNs,
-                        [](void* arg) {
-                          auto* self = static_cast<LocalFs*>(arg);
-                          self->Fail(std::exchange(self->slow_, 0), ENOENT);
-                        },
-                        this);
+      return api_.timer(
+          api_.ctx, now.tv_sec * 1'000'000'000 + now.tv_nsec + kSlowNs,
+          [](void* arg) {
+            auto* self = static_cast<LocalFs*>(arg);
+            self->Fail(std::exchange(self->slow_, 0), ENOENT);
+          },
+          this);
     }
     Later([=, this] {
       const Fd directory = At(r.directory, O_PATH);
@@ -161,7 +166,10 @@ class LocalFs {
       return Fail(op, errno);
     const auto time = [&](uint32_t set, uint32_t now, int64_t ns) {
       if (r.valid & now) return timespec{0, UTIME_NOW};
-      if (r.valid & set) return timespec{ns / 1'000'000'000, ns % 1'000'000'000};
+      if (r.valid & set) {
+        const int64_t rest = (ns % 1'000'000'000 + 1'000'000'000) % 1'000'000'000;
+        return timespec{(ns - rest) / 1'000'000'000, rest};
+      }
       return timespec{0, UTIME_OMIT};
     };
     const timespec times[] = {time(GANTRY_FS_SET_ATIME, GANTRY_FS_SET_ATIME_NOW, v.atime_ns),
@@ -181,7 +189,7 @@ class LocalFs {
 
   void Make(gantry_op op, const gantry_fs_make& r) {
     const std::string name = gantry::ToString(r.name);
-    if (name == ".hang") {
+    if (name == ".hang-made") {
       hanging_.insert(op);
       return;
     }
@@ -199,8 +207,8 @@ class LocalFs {
         const Fd file(openat(directory.get(), name.c_str(), flags, r.mode & 07777));
         result = file ? 0 : -1;
       } else {
-        result = mknodat(directory.get(), name.c_str(), r.mode,
-                         makedev(r.rdev_major, r.rdev_minor));
+        result =
+            mknodat(directory.get(), name.c_str(), r.mode, makedev(r.rdev_major, r.rdev_minor));
       }
     }
     if (result != 0) return Fail(op, errno);
@@ -375,6 +383,7 @@ class LocalFs {
   const gantry_datapath_host& api_;
   int root_ = -1;
   int wake_ = -1;
+  int opens_ = 0;
   bool later_ = false;
   gantry_op slow_ = 0;
   std::set<gantry_op> hanging_;

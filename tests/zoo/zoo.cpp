@@ -2,7 +2,7 @@
 // The zoo: one plugin a macro (CMakeLists.txt). Written against the C ABI by hand, since gantry.hpp
 // would fence off most of what is to go wrong here.
 #include <gantry/gantry.h>
-#include <pthread.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -50,9 +50,8 @@ void Finish(gantry_call call, gantry_code code, std::string_view message = "") {
 [[maybe_unused]] bool Cancelled(gantry_call call) {
   return g_state.call->cancelled(g_state.call->ctx, call) != 0;
 }
-[[maybe_unused]] void SleepMs(int ms) {
-  std::this_thread::sleep_for(std::chrono::milliseconds(ms));
-}
+// Being slow is what some of these plugins are for.
+[[maybe_unused]] void DwellMs(int ms) { (void)poll(nullptr, 0, ms); }
 
 int32_t EmitVolume(gantry_call call, std::string_view handle,
                    const std::map<std::string, std::string>& context = {}) {
@@ -84,7 +83,7 @@ int32_t EmitVolume(gantry_call call, std::string_view handle,
   changed.wait_for(lock, std::chrono::seconds(20), [] { return most >= 4; });
 #else
   lock.unlock();
-  SleepMs(2);
+  DwellMs(2);
   lock.lock();
 #endif
   --inside;
@@ -109,7 +108,7 @@ void CreateVolume(gantry_instance*, gantry_call call, const gantry_create_volume
 #elif defined(ZOO_HANGS)
   (void)call;
   (void)request;
-  for (;;) SleepMs(1000);
+  for (;;) DwellMs(1000);
 #elif defined(ZOO_WAITS_FOR_CANCEL)
   (void)request;
   static gantry_call waiting;
@@ -130,7 +129,7 @@ void CreateVolume(gantry_instance*, gantry_call call, const gantry_create_volume
   Finish(call + 1000, GANTRY_OK, "of nobody");
 #elif defined(ZOO_FINISH_LATE_FROM_THREAD)
   g_state.threads.emplace_back([call, request] {
-    SleepMs(30);
+    DwellMs(30);
     // Inputs live until this finish, although the function returned long ago.
     EmitVolume(call, View(request->key), {{"name", std::string(View(request->name))}});
     Finish(call, GANTRY_OK);
@@ -164,7 +163,7 @@ void CreateVolume(gantry_instance*, gantry_call call, const gantry_create_volume
   Finish(call, name == "unknown code" ? 77 : GANTRY_OK, "done");
 #elif defined(ZOO_SLOW_DOMAIN)
   if (Find(request->parameters, "server") == "dead")
-    while (!Cancelled(call)) SleepMs(5);
+    while (!Cancelled(call)) DwellMs(5);
   EmitVolume(call, View(request->key));
   Finish(call, GANTRY_OK);
 #elif defined(ZOO_FLOODS_LOG)
