@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a call of the channel to the struct that the plugin's slot takes: the one place where CSI's
-// protobuf becomes the ABI. One file a family of requests (convert_*.cpp). Everything is copied into
-// the call's arena and the protobuf is gone before the plugin is entered: a request has one owner and
-// one lifetime.
+// protobuf becomes the ABI. One file a family of requests (convert_*.cpp). Everything is copied
+// into the call's arena and the protobuf is gone before the plugin is entered: a request has one
+// owner and one lifetime.
 #pragma once
 
 #include <string_view>

@@ -47,8 +47,8 @@ base::Result<Request> ConvertTo<gantry_create_volume>(const channel::Call& call,
 }
 
 // Delete, get and validate: the fields that a ControllerGetVolumeRequest and a DeleteVolumeRequest
-// have of a ValidateVolumeCapabilitiesRequest are those with the volume's id, but for secrets, which
-// the host has cut out.
+// have of a ValidateVolumeCapabilitiesRequest are those with the volume's id, but for secrets,
+// which the host has cut out.
 template <>
 base::Result<Request> ConvertTo<gantry_volume_ref>(const channel::Call& call, Arena& arena) {
   auto* to = arena.NewRequest<gantry_volume_ref>();

@@ -149,7 +149,8 @@ base::Result<LoadedPlugin> LoadPlugin(const std::filesystem::path& path) {
                       "load plugin " + path.string() + ": " + Utf8(e.what()));
   }
   const char* why = nullptr;
-  auto loaded = CheckPlugin(entry(GANTRY_ABI_MINOR, &why), why);
+  const gantry_plugin* const table = entry(GANTRY_ABI_MINOR, &why);
+  auto loaded = CheckPlugin(table, why);
   if (!loaded) return tl::unexpected(base::Wrap(loaded.error(), "plugin " + path.string()));
   return loaded;
 }

@@ -104,8 +104,8 @@ base::Status Verify(uid_t uid, gid_t gid, const std::vector<unsigned>& granted) 
 }
 
 void IgnoreSignals() {
-  // A closed socket is an error of a write, and the worker ends when gantryd says so or is gone, not
-  // by a signal to its process group (Ctrl-C, a service manager's stop).
+  // A closed socket is an error of a write, and the worker ends when gantryd says so or is gone,
+  // not by a signal to its process group (Ctrl-C, a service manager's stop).
   for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) std::signal(number, SIG_IGN);
 }
 

@@ -189,9 +189,9 @@ void Worker::OnMessage(wire::Message message) {
     case wire::Kind::kHello:
       return;
     case wire::Kind::kPing:
-      (void)clerk_.Post([this, payload = std::move(message.payload)] {
+      (void)clerk_.Post([this, id, payload = std::move(message.payload)] {
         log_.ReportDrops();
-        outbound_.Pong(payload);
+        outbound_.Pong(id, payload);
       });
       return;
     case wire::Kind::kCancel:
