@@ -278,6 +278,18 @@ TEST_F(KeeperTest, TheRealWorkerServesWithoutPrivileges) {
   EXPECT_NE(status->find("NoNewPrivs:\t1"), std::string::npos);
 }
 
+TEST_F(KeeperTest, AWorkerThatEndsBeforeItServesSaysWhyInItsLastLine) {
+  auto options = Options();
+  options.worker = BuildDir() / "bin" / "gantry-worker";
+  services::KeeperClient real(options);
+  FuseMount& mount = Mount("v");
+  auto spec = Spec("v", mount.TakeFd());
+  const auto started = real.Start(std::move(spec), In(kLong));
+  ASSERT_FALSE(started);
+  EXPECT_NE(started.error().message.find("--uid and --gid"), std::string::npos)
+      << started.error().message;
+}
+
 TEST_F(KeeperTest, GivesCopiesOfTheFds) {
   Serve("v");
   const auto fds = client().Fds("v", In(kLong));
