@@ -87,11 +87,10 @@ class DataPath {
   }
 
   void OnKeeper() {
-    const int fd = keeper_.fd();
     keeper_.OnReadable();
     if (keeper_.connected()) return;
-    // epoll forgets a closed fd by itself; the table of watches does not.
-    (void)loop_->Watch(fd, 0, nullptr);
+    (void)loop_->Watch(keeper_.fd(), 0, nullptr);
+    keeper_.Close();
     log_.Write(wire::LogLevel::kWarning, "the keeper is gone; the volume is served on");
   }
 

@@ -163,6 +163,22 @@ TEST_F(KeeperTest, ASecondKeeperIsRefused) {
   EXPECT_TRUE(client().List(In(kLong)));
 }
 
+TEST_F(KeeperTest, ADataPathServesOnWithoutAKeeper) {
+  const fs::path root = Serve("v");
+  const auto pid = State("v").pid;
+  ASSERT_EQ(kill(KeeperPid(), SIGKILL), 0);
+  std::ofstream(root / "f") << "on its own";
+  EXPECT_EQ(base::ReadFile(backing() / "f", 100).value(), "on its own");
+  mounts_["v"]->Unmount();
+  // A zombie of init's, or gone: either way it answers to nothing any more.
+  EXPECT_TRUE(Eventually(
+      [&] {
+        const auto status = base::ReadFile("/proc/" + std::to_string(pid) + "/status", 1 << 16);
+        return !status || status->find("State:\tZ") != std::string::npos;
+      },
+      kLong));
+}
+
 TEST_F(KeeperTest, ADeadDataPathIsToldAndItsCallersGetAnError) {
   const fs::path root = Serve("v");
   HungLookup hung(root);
