@@ -4,7 +4,7 @@
 //   volumes/<handle>/<number>   versions of a record, the highest one holds
 //   claims/a/b/=claim           a hard link to the record that claims the directory a/b
 //   attempts/<nonce>            directories on their way to become a volume's, or an archive
-//   trash/<nonce>/data          what was deleted, until the trash task has emptied it
+//   trash/<nonce>/...           deleted directories and records, until the trash task is through
 #pragma once
 
 #include <cstdint>

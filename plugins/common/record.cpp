@@ -12,10 +12,11 @@ using nlohmann::json;
 
 constexpr std::array<const char*, 3> kStates = {"creating", "ready", "deleting"};
 constexpr std::array<const char*, 3> kDisposals = {"delete", "retain", "archive"};
-constexpr std::array<const char*, 3> kKinds = {"create", "delete", "archive"};
+constexpr std::array<const char*, 4> kKinds = {"create", "delete", "archive", "record"};
 
-template <class Enum>
-bool Read(const json& object, const char* key, const std::array<const char*, 3>& words, Enum* out) {
+template <class Enum, size_t kCount>
+bool Read(const json& object, const char* key, const std::array<const char*, kCount>& words,
+          Enum* out) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_string()) return false;
   for (size_t i = 0; i < words.size(); ++i) {

@@ -24,11 +24,12 @@ enum class RecordState : uint8_t { kCreating, kReady, kDeleting };
 // What is done with the volume's own directory when the volume is deleted.
 enum class Disposal : uint8_t { kDelete, kRetain, kArchive };
 
-// One try at making or moving away the volume's directory: a directory of its own that it is
+// One try at making or moving away the volume's directory, or the record itself: a directory of its
+// own that it is
 // renamed out of or into, made before the record names it. Once that directory is gone, a rename
 // that comes late from whoever made the try can do nothing.
 struct Attempt {
-  enum class Kind : uint8_t { kCreate, kDelete, kArchive };
+  enum class Kind : uint8_t { kCreate, kDelete, kArchive, kRecord };
   Kind kind = Kind::kCreate;
   std::string nonce;
   uint64_t fsid = 0;    // kCreate: of the directory that will be the volume's,

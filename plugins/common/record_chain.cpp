@@ -16,7 +16,7 @@ std::optional<uint64_t> NumberOf(const std::string& name) {
   return number;
 }
 
-// True: gone is what it is now, whoever removed it.
+// Gone is what it is now, whoever removed it.
 Status RemoveQuietly(Storage& storage, const NodeId& directory, const std::string& name) {
   const auto removed = storage.Remove(directory, name);
   if (removed || IsGone(removed)) return {};
@@ -47,9 +47,10 @@ Result<std::optional<Chain>> LoadChain(Storage& storage, const NodeId& volumes,
     for (auto& entry : *listed) {
       if (const auto number = NumberOf(entry.name); number && *number > highest) {
         highest = *number;
-        file = std::move(entry.node);
+        file = entry.node;
       }
-      chain.names.push_back(std::move(entry.name));
+      chain.files.push_back(
+          {std::move(entry.name), entry.node ? std::move(entry.node->id) : NodeId()});
     }
     if (highest == 0) return chain;
     const std::string name = std::to_string(highest);
@@ -75,6 +76,10 @@ Result<std::optional<Chain>> LoadChain(Storage& storage, const NodeId& volumes,
 
 Result<std::optional<Version>> Publish(Storage& storage, const Chain& chain, uint64_t number,
                                        Record record, const MakeNonce& nonce) {
+  if (number > kVersionsMax) {
+    return Fail(code::kResourceExhausted, "the record " + record.handle + " has been changed " +
+                                              std::to_string(kVersionsMax) + " times");
+  }
   record.write = nonce();
   const std::string temporary = std::string(kTemporaryPrefix) + record.write;
   const std::string name = std::to_string(number);
@@ -97,33 +102,57 @@ Result<std::optional<Version>> Publish(Storage& storage, const Chain& chain, uin
   } else if (!won && !IsGone(linked)) {
     return tl::make_unexpected(linked.error());
   }
-  GANTRY_PLUGIN_TRY(RemoveQuietly(storage, chain.directory, temporary));
-  if (!won) return std::nullopt;
-  if (number > kVersionsKept) {
-    GANTRY_PLUGIN_TRY(
-        RemoveQuietly(storage, chain.directory, std::to_string(number - kVersionsKept)));
+  if (!won || number == 1) {
+    GANTRY_PLUGIN_TRY(RemoveQuietly(storage, chain.directory, temporary));
+  } else {
+    // Drops the content of the version before; its number stays used.
+    const auto covered = storage.Rename(chain.directory, temporary, chain.directory,
+                                        std::to_string(number - 1));
+    if (!covered && !IsGone(covered)) return tl::make_unexpected(covered.error());
   }
+  if (!won) return std::nullopt;
   return Version{number, std::move(file->id), std::move(record)};
 }
 
-Status RemoveOlder(Storage& storage, const Chain& chain) {
-  const std::string kept = chain.current ? std::to_string(chain.current->number) : "";
-  for (const auto& name : chain.names) {
-    if (name != kept) GANTRY_PLUGIN_TRY(RemoveQuietly(storage, chain.directory, name));
+Result<bool> IsInPlace(Storage& storage, const NodeId& volumes, const std::string& handle,
+                       const Chain& chain) {
+  const auto found = storage.Lookup(volumes, handle);
+  if (IsGone(found)) return false;
+  GANTRY_PLUGIN_TRY(found);
+  return found->id == chain.directory;
+}
+
+Status EndOlder(Storage& storage, const Chain& chain, const NodeId& harmless,
+                const MakeNonce& nonce) {
+  for (const auto& [name, file] : chain.files) {
+    const auto number = NumberOf(name);
+    if (!number) {
+      GANTRY_PLUGIN_TRY(RemoveQuietly(storage, chain.directory, name));
+      continue;
+    }
+    const bool is_current = *number == chain.current->number;
+    // The version before the current one was covered when that was published.
+    const bool is_covered = *number + 1 == chain.current->number;
+    if (is_current || is_covered || (!file.empty() && file == harmless)) continue;
+    const std::string temporary = std::string(kTemporaryPrefix) + nonce();
+    const auto linked = storage.Link(chain.current->file, chain.directory, temporary);
+    if (IsGone(linked)) return {};
+    GANTRY_PLUGIN_TRY(linked);
+    const auto covered = storage.Rename(chain.directory, temporary, chain.directory, name);
+    if (!covered && !IsGone(covered)) return tl::make_unexpected(covered.error());
+    // rename(2) does nothing when both names are links of one file already.
+    GANTRY_PLUGIN_TRY(RemoveQuietly(storage, chain.directory, temporary));
   }
   return {};
 }
 
-Result<bool> RemoveChain(Storage& storage, const NodeId& volumes, const std::string& handle,
-                         const Chain& chain) {
-  if (chain.current) {
-    GANTRY_PLUGIN_TRY(
-        RemoveQuietly(storage, chain.directory, std::to_string(chain.current->number)));
-  } else {
-    GANTRY_PLUGIN_TRY(RemoveOlder(storage, chain));
+Status RemoveEmptyChain(Storage& storage, const NodeId& volumes, const std::string& handle,
+                        const Chain& chain) {
+  for (const auto& file : chain.files) {
+    GANTRY_PLUGIN_TRY(RemoveQuietly(storage, chain.directory, file.name));
   }
-  GANTRY_PLUGIN_TRY_ASSIGN(const bool removed, RemoveIfEmpty(storage, volumes, handle));
-  return removed;
+  GANTRY_PLUGIN_TRY(RemoveIfEmpty(storage, volumes, handle));
+  return {};
 }
 
 }  // namespace gantry::plugin

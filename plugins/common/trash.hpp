@@ -17,6 +17,7 @@
 namespace gantry::plugin {
 
 inline constexpr std::string_view kTrashedName = "data";
+inline constexpr std::string_view kRecordName = "record";
 inline constexpr std::string_view kBesideName = "beside";  // Leads to a directory elsewhere.
 inline constexpr std::string_view kBesideTrashPrefix = ".gantry-trash-";
 inline constexpr std::string_view kLeaseName = ".lease";

@@ -20,7 +20,7 @@ TEST(Trash, IsEmptiedInBoundedRuns) {
     world.MakePath("p/d" + std::to_string(i % 3) + "/e/f" + std::to_string(i), NodeType::kFile);
   }
   world.MakePath("p/link", NodeType::kSymlink);
-  ASSERT_TRUE(Actor(world, "A").Delete("h")->trashed);
+  ASSERT_TRUE(Actor(world, "A").Delete("h"));
   Actor actor(world, "T");
   int runs = 0;
   for (auto state = TrashState::kMore; state == TrashState::kMore; ++runs) {

@@ -14,8 +14,15 @@ const char* BesidePrefix(Attempt::Kind kind) {
     case Attempt::Kind::kCreate: return ".gantry-new-";
     case Attempt::Kind::kDelete: return kBesideTrashPrefix.data();
     case Attempt::Kind::kArchive: return ".gantry-hold-";
+    case Attempt::Kind::kRecord: break;  // Is never beside.
   }
   return ".gantry-";
+}
+
+// An archive is not for the trash task to empty.
+const NodeId& CentralOf(Attempt::Kind kind, const Layout& layout) {
+  const bool trash = kind == Attempt::Kind::kDelete || kind == Attempt::Kind::kRecord;
+  return trash ? layout.trash : layout.attempts;
 }
 
 }  // namespace
@@ -50,8 +57,7 @@ Result<std::optional<NodeId>> Volumes::Parent(const Path& path, bool make_missin
 
 Result<std::optional<Volumes::Place>> Volumes::PlaceOf(const Attempt& attempt, const Path& path) {
   if (!attempt.beside) {
-    return Place{attempt.kind == Attempt::Kind::kDelete ? layout_.trash : layout_.attempts,
-                 attempt.nonce};
+    return Place{CentralOf(attempt.kind, layout_), attempt.nonce};
   }
   const auto parent = Parent(path, false);
   if (!parent && parent.error().code == code::kInvalidArgument) return std::nullopt;
@@ -75,8 +81,7 @@ Result<Volumes::Mine> Volumes::MakeMine(Attempt::Kind kind, const Ownership& own
   Mine mine;
   mine.attempt.kind = kind;
   mine.attempt.nonce = nonce_();
-  mine.place = {kind == Attempt::Kind::kDelete ? layout_.trash : layout_.attempts,
-                mine.attempt.nonce};
+  mine.place = {CentralOf(kind, layout_), mine.attempt.nonce};
   return MakeAt(std::move(mine), ownership);
 }
 
@@ -121,9 +126,17 @@ Result<bool> Volumes::Advance(Working* work, Record record) {
   GANTRY_PLUGIN_TRY_ASSIGN(auto published,
                            Publish(storage_, work->chain, next, std::move(record), nonce_));
   if (!published) return false;
-  work->chain.names.push_back(std::to_string(next));
+  work->chain.files.push_back({std::to_string(next), published->file});
   work->chain.current = std::move(published);
   return true;
+}
+
+// The same, for a version that is not the last word of this actor.
+Result<bool> Volumes::AdvanceInPlace(Working* work, Record record) {
+  const std::string handle = record.handle;
+  GANTRY_PLUGIN_TRY_ASSIGN(const bool won, Advance(work, std::move(record)));
+  if (!won) return false;
+  return IsInPlace(storage_, layout_.volumes, handle, work->chain);
 }
 
 Result<Record> Volumes::Get(const std::string& handle) {

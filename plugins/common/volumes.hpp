@@ -5,9 +5,9 @@
 // volume's.
 //
 // Create: make a directory in attempts/; write the record that names it ("creating"); claim the
-// path; rename the directory into its place; record "ready". Delete: make a directory in trash/;
-// record "deleting" with it; kill the record's older files; rename the volume's directory into the
-// trash; release the claim; remove the record. Whoever finds an unfinished record goes on with it:
+// path; rename the directory into its place; record "ready". Delete: make directories in trash/;
+// record "deleting" with them; end the record's older files; rename the volume's directory into the
+// trash; release the claim; rename the record into the trash. Whoever finds an unfinished record goes on with it:
 // it first removes the directories of all attempts before its own (RMDIR; what is renamed out of or
 // into them afterwards fails) and then looks at what is in place.
 //
@@ -50,8 +50,7 @@ struct VolumeSpec {
 };
 
 struct DeletedVolume {
-  bool trashed = false;   // There is something for the trash task.
-  std::string left;       // A directory that was not ours to delete, and why; else empty.
+  std::string left;  // A directory that was not ours to delete, and why; else empty.
 };
 
 // How the directory of a volume is.
@@ -95,6 +94,7 @@ class Volumes {
   struct Working {
     Chain chain;  // With a current version.
     std::optional<Mine> mine;
+    NodeId grave = {};  // Deleting: the directory in the trash that the record goes into.
     Record& record() { return chain.current->record; }
   };
 
@@ -111,6 +111,7 @@ class Volumes {
   Result<Mine> MakeAt(Mine mine, const Ownership& ownership);
   void Drop(std::optional<Mine>* mine);
   Result<bool> Advance(Working* work, Record record);
+  Result<bool> AdvanceInPlace(Working* work, Record record);
 
   // volumes_create.cpp
   Result<std::optional<Working>> Begin(const VolumeSpec& spec);

@@ -112,7 +112,7 @@ void EndAtEveryStep(bool deleting) {
           if (!deleting) {
             ExpectVolume(world, "h", scenario.path);
             ASSERT_TRUE(world.Has(file));
-            ASSERT_TRUE(Actor(world, "D").Delete("h"));
+            ASSERT_EQ(Failure(Actor(world, "D").Delete("h")), "");
           }
           if (scenario.disposal == Disposal::kArchive) {
             ASSERT_TRUE(world.Has(scenario.other_filesystem ? "other/archived-pvc-h/file"
@@ -129,7 +129,7 @@ void EndAtEveryStep(bool deleting) {
           ExpectVolume(world, "h", scenario.path);
           ASSERT_TRUE(world.Has(file));
           EXPECT_EQ(world.Content(file), "second");
-          ASSERT_TRUE(Actor(world, "D2").Delete("h"));
+          ASSERT_EQ(Failure(Actor(world, "D2").Delete("h")), "");
           remove_kept();
           EmptyTrash(world);
           ExpectNothingLeft(world);
@@ -158,7 +158,7 @@ TEST(Volumes, AreMadeOnceWhereverTwoMakersEndAfterEachOther) {
         world.RunDelayed();
         ExpectVolume(world, "h", "d/p");
         ASSERT_TRUE(world.Has("d/p/file"));
-        ASSERT_TRUE(Actor(world, "D").Delete("h"));
+        ASSERT_EQ(Failure(Actor(world, "D").Delete("h")), "");
         EmptyTrash(world);
         ASSERT_EQ(Tidied(world), With(kNothing, {"d/"}));
       }
@@ -225,7 +225,7 @@ TEST(Volumes, OfOneNameAreOneWhenTwoMakersRace) {
       EXPECT_EQ(result->fileid, chaos.world().FileId("a/p"));
     }
     EXPECT_TRUE(any);
-    ASSERT_TRUE(Actor(chaos.world(), "D").Delete("h"));
+    ASSERT_EQ(Failure(Actor(chaos.world(), "D").Delete("h")), "");
     EmptyTrash(chaos.world());
     ASSERT_EQ(Tidied(chaos.world()), With(kNothing, {"foreign/", "foreign/keep", "a/"}));
   }
@@ -246,8 +246,8 @@ TEST(Volumes, ThatWouldNestAreNeverBothMade) {
                             inner = actor.Create(Spec("inner", "a/b"));
                           }});
     EXPECT_FALSE(outer && inner);
-    ASSERT_TRUE(Actor(chaos.world(), "D").Delete("outer"));
-    ASSERT_TRUE(Actor(chaos.world(), "D").Delete("inner"));
+    ASSERT_EQ(Failure(Actor(chaos.world(), "D").Delete("outer")), "");
+    ASSERT_EQ(Failure(Actor(chaos.world(), "D").Delete("inner")), "");
     EmptyTrash(chaos.world());
     const auto left = Tidied(chaos.world());
     ASSERT_TRUE(left == With(kNothing, {"foreign/", "foreign/keep", "a/"}) ||
@@ -281,7 +281,7 @@ TEST(Volumes, LeaveNothingAndTouchNothingForeignInAnyOrderOfLifeAndDeath) {
     // Whoever comes last has it right, and what comes late changes nothing.
     World& world = chaos.world();
     const bool outer_first = seed % 2 == 0;
-    ASSERT_TRUE(Actor(world, "Z").Delete(outer_first ? "k" : "h"));
+    ASSERT_EQ(Failure(Actor(world, "Z").Delete(outer_first ? "k" : "h")), "");
     if (outer_first && seed % 4 == 0) world.RunDelayed();
     const auto remade = Actor(world, "Z").Create(Spec(outer_first ? "h" : "k", "a/p"));
     if (remade) {
@@ -294,8 +294,8 @@ TEST(Volumes, LeaveNothingAndTouchNothingForeignInAnyOrderOfLifeAndDeath) {
       EXPECT_EQ(got->incarnation, remade->incarnation);
     }
     world.RunDelayed();
-    ASSERT_TRUE(Actor(world, "Z").Delete("h"));
-    ASSERT_TRUE(Actor(world, "Z").Delete("k"));
+    ASSERT_EQ(Failure(Actor(world, "Z").Delete("h")), "");
+    ASSERT_EQ(Failure(Actor(world, "Z").Delete("k")), "");
     EmptyTrash(world);
     for (const auto& path : Tidied(world)) {
       EXPECT_TRUE(kNothing.contains(path) || path.starts_with("foreign/") || path == "a/" ||

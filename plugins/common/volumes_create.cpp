@@ -66,7 +66,7 @@ Result<Record> Volumes::Create(const VolumeSpec& spec) {
     if (chain && !chain->current) {
       // Left by a crash, or about to be filled by another maker, who then begins anew. A directory
       // is filled only by who made it: another history in it would answer to old version numbers.
-      GANTRY_PLUGIN_TRY(RemoveChain(storage_, layout_.volumes, spec.handle, *chain));
+      GANTRY_PLUGIN_TRY(RemoveEmptyChain(storage_, layout_.volumes, spec.handle, *chain));
       chain.reset();
     }
     if (!chain) {
@@ -126,7 +126,7 @@ Result<std::optional<Volumes::Working>> Volumes::Begin(const VolumeSpec& spec) {
     return work.chain.current.has_value();
   }();
   if (begun && *begun) {
-    work.chain.names.push_back("1");
+    work.chain.files.push_back({"1", work.chain.current->file});
     return work;
   }
   Drop(&work.mine);
@@ -158,7 +158,7 @@ Result<std::optional<Volumes::Working>> Volumes::TakeOver(const VolumeSpec& spec
   Working work{chain, {}};
   GANTRY_PLUGIN_TRY_ASSIGN(work.mine, MakeMine(Attempt::Kind::kCreate, spec.ownership));
   next.attempts.push_back(work.mine->attempt);
-  GANTRY_PLUGIN_TRY_ASSIGN(const bool won, Advance(&work, std::move(next)));
+  GANTRY_PLUGIN_TRY_ASSIGN(const bool won, AdvanceInPlace(&work, std::move(next)));
   if (won) return work;
   Drop(&work.mine);
   return std::nullopt;
@@ -219,7 +219,7 @@ Result<Volumes::Next> Volumes::PutInPlace(const VolumeSpec& spec, Working* work,
   next.attempts.push_back(beside.attempt);
   Drop(&work->mine);
   work->mine = std::move(beside);
-  GANTRY_PLUGIN_TRY_ASSIGN(const bool won, Advance(work, std::move(next)));
+  GANTRY_PLUGIN_TRY_ASSIGN(const bool won, AdvanceInPlace(work, std::move(next)));
   if (!won) {
     Drop(&work->mine);
     return Next::kAgain;

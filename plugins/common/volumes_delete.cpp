@@ -54,9 +54,7 @@ Result<DeletedVolume> Volumes::Delete(const std::string& handle) {
     if (!chain) return deleted;
     if (!chain->current) {
       // Left by a crash, or a record that is about to be written, whose writer then begins anew.
-      GANTRY_PLUGIN_TRY_ASSIGN(const bool removed,
-                               RemoveChain(storage_, layout_.volumes, handle, *chain));
-      if (removed) return deleted;
+      GANTRY_PLUGIN_TRY(RemoveEmptyChain(storage_, layout_.volumes, handle, *chain));
       continue;
     }
     if (chain->current->record.owner != owner_) {
@@ -73,23 +71,27 @@ Result<DeletedVolume> Volumes::Delete(const std::string& handle) {
 // Records that the volume is being deleted, with an attempt of this actor, and goes on with it.
 Result<Volumes::Next> Volumes::DeleteLoaded(const Chain& chain, DeletedVolume* deleted) {
   Record next = chain.current->record;
+  const bool was_ready = next.state == RecordState::kReady;
   if (next.state == RecordState::kCreating) next.disposal = Disposal::kDelete;
   next.state = RecordState::kDeleting;
   std::vector<Attempt> earlier = std::exchange(next.attempts, {});
   for (auto& attempt : earlier) {
-    bool keep = true;
-    if (attempt.kind != Attempt::Kind::kCreate) {
+    bool keep = attempt.kind == Attempt::Kind::kCreate;
+    if (attempt.kind == Attempt::Kind::kRecord) {
+      GANTRY_PLUGIN_TRY_ASSIGN(const Fenced fenced, Fence(attempt, next.path));
+      if (fenced == Fenced::kFull) return Next::kAgain;  // The record has gone.
+    } else if (!keep) {
       GANTRY_PLUGIN_TRY_ASSIGN(const Fenced fenced, Fence(attempt, next.path));
       // Full: its rename has happened, and it makes only one. An archive still has to be named.
       keep = attempt.kind == Attempt::Kind::kArchive && fenced == Fenced::kFull;
-      if (attempt.kind == Attempt::Kind::kDelete && fenced == Fenced::kFull) {
-        deleted->trashed = true;
-      }
     }
     if (keep) next.attempts.push_back(std::move(attempt));
   }
 
   Working work{chain, {}};
+  std::optional<Mine> grave;
+  GANTRY_PLUGIN_TRY_ASSIGN(grave, MakeMine(Attempt::Kind::kRecord, kHoldOwnership));
+  next.attempts.push_back(grave->attempt);
   if (next.disposal != Disposal::kRetain && MayHaveDirectory(next)) {
     const bool archive = next.disposal == Disposal::kArchive;
     GANTRY_PLUGIN_TRY_ASSIGN(
@@ -97,18 +99,20 @@ Result<Volumes::Next> Volumes::DeleteLoaded(const Chain& chain, DeletedVolume* d
         MakeMine(archive ? Attempt::Kind::kArchive : Attempt::Kind::kDelete, kHoldOwnership));
     next.attempts.push_back(work.mine->attempt);
   }
-  GANTRY_PLUGIN_TRY_ASSIGN(const bool won, Advance(&work, std::move(next)));
+  const NodeId harmless = was_ready ? chain.current->file : NodeId();
+  work.grave = grave->id;
+  GANTRY_PLUGIN_TRY_ASSIGN(const bool won, AdvanceInPlace(&work, std::move(next)));
   if (!won) {
     Drop(&work.mine);
+    Drop(&grave);
     return Next::kAgain;
   }
+  // From here on no late LINK of an older version can claim anything.
+  GANTRY_PLUGIN_TRY(EndOlder(storage_, work.chain, harmless, nonce_));
   return DriveDelete(&work, deleted);
 }
 
 Result<Volumes::Next> Volumes::DriveDelete(Working* work, DeletedVolume* deleted) {
-  const std::string handle = work->record().handle;
-  // From here on no late LINK of an older version can claim anything.
-  GANTRY_PLUGIN_TRY(RemoveOlder(storage_, work->chain));
   for (const auto& attempt : work->record().attempts) {
     if (attempt.kind != Attempt::Kind::kCreate) continue;
     GANTRY_PLUGIN_TRY_ASSIGN(const Fenced fenced, Fence(attempt, work->record().path));
@@ -130,9 +134,11 @@ Result<Volumes::Next> Volumes::DriveDelete(Working* work, DeletedVolume* deleted
     }
   }
   GANTRY_PLUGIN_TRY(ReleaseClaim(storage_, layout_, work->record().path, claim));
-  GANTRY_PLUGIN_TRY_ASSIGN(const bool removed,
-                           RemoveChain(storage_, layout_.volumes, handle, work->chain));
-  return removed ? Next::kDone : Next::kAgain;
+  const auto buried =
+      storage_.Rename(layout_.volumes, work->record().handle, work->grave, kRecordName);
+  if (buried) return Next::kDone;
+  if (Interfered(buried.error().fault)) return Next::kAgain;
+  return tl::make_unexpected(buried.error());
 }
 
 // Renames the volume's own directory into this actor's attempt. What is not ours stays.
@@ -161,11 +167,9 @@ Result<Volumes::Next> Volumes::MoveAway(Working* work, DeletedVolume* deleted) {
     return Next::kDone;
   }
 
-  const bool trash = work->mine->attempt.kind == Attempt::Kind::kDelete;
   const auto renamed =
       storage_.Rename(**parent, record.path.back(), work->mine->id, kTrashedName);
   if (renamed) {
-    deleted->trashed = deleted->trashed || trash;
     return Next::kDone;
   }
   if (Interfered(renamed.error().fault)) return Next::kAgain;
@@ -188,8 +192,7 @@ Result<Volumes::Next> Volumes::MoveAwayBeside(Working* work, const NodeId& paren
   next.attempts.push_back(beside.attempt);
   Drop(&work->mine);
   work->mine = std::move(beside);
-  deleted->trashed = true;
-  GANTRY_PLUGIN_TRY_ASSIGN(const bool won, Advance(work, std::move(next)));
+  GANTRY_PLUGIN_TRY_ASSIGN(const bool won, AdvanceInPlace(work, std::move(next)));
   if (!won) {
     Drop(&work->mine);
     return Next::kAgain;

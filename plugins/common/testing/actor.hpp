@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
@@ -21,8 +22,10 @@ namespace gantry::plugin::testing {
 inline constexpr int64_t kHourMs = 3'600'000;
 inline constexpr size_t kStepsMax = 200;  // No operation of the protocol takes as many.
 
+// Never the same twice, also of two actors of one name.
 inline MakeNonce Nonces(const std::string& who) {
-  return [who, n = std::make_shared<int>(0)] { return who + "-" + std::to_string(++*n); };
+  static std::atomic<int> count{0};
+  return [who] { return who + "-" + std::to_string(++count); };
 }
 
 inline VolumeSpec Spec(const std::string& handle, const std::string& path,
@@ -41,6 +44,11 @@ inline VolumeSpec Spec(const std::string& handle, const std::string& path,
 // Fails at the step of that number, never before or after.
 inline FakeStorage::Before At(size_t step, Fault fault) {
   return [step, fault, n = size_t{0}]() mutable { return n++ == step ? fault : Fault::kNone; };
+}
+
+template <class T>
+std::string Failure(const Result<T>& result) {
+  return result ? "" : result.error().message;
 }
 
 class Actor {
