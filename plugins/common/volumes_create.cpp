@@ -56,6 +56,7 @@ const Attempt* InPlace(const Record& record, const Node& leaf) {
 }  // namespace
 
 Result<Record> Volumes::Create(const VolumeSpec& spec) {
+  NodeId empty_seen;
   bool look_first = !spec.path;  // Else most likely it is a new name: begin at once.
   for (int round = 0; round < kRoundsMax; ++round) {
     std::optional<Working> work;
@@ -64,8 +65,10 @@ Result<Record> Volumes::Create(const VolumeSpec& spec) {
       GANTRY_PLUGIN_TRY_ASSIGN(chain, Load(spec.handle));
     }
     if (chain && !chain->current) {
-      // Left by a crash, or about to be filled by another maker, who then begins anew. A directory
-      // is filled only by who made it: another history in it would answer to old version numbers.
+      // Left by a crash, or about to be filled by another maker, who gets a second look's time and
+      // otherwise begins anew. A directory is filled only by who made it: another history in it
+      // would answer to old version numbers.
+      if (std::exchange(empty_seen, chain->directory) != chain->directory) continue;
       GANTRY_PLUGIN_TRY(RemoveEmptyChain(storage_, layout_.volumes, spec.handle, *chain));
       chain.reset();
     }
