@@ -59,8 +59,8 @@ class Call {
   bool cancelled_ = false;
   bool finished_ = false;
   uint64_t credits_ = 0;
-  bool stop_ = false;     // the host wants no more items
-  std::string broken_;    // why an OK of the plugin is no longer believed
+  bool stop_ = false;   // the host wants no more items
+  std::string broken_;  // why an OK of the plugin is no longer believed
   Callback callback_ = Callback::kNone;
   void (*callback_fn_)(void*) = nullptr;
   void* callback_arg_ = nullptr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The secrets of one call, readable by the plugin until its finish. They are parsed by hand from the
-// locked buffer they came in, because protobuf would make copies that nobody wipes.
+// The secrets of one call, readable by the plugin until its finish. They are parsed by hand from
+// the locked buffer they came in, because protobuf would make copies that nobody wipes.
 #pragma once
 
 #include <string_view>

@@ -54,7 +54,8 @@ TEST(CallSecrets, RefusesWhatIsNoSecretsMessageWithoutQuotingIt) {
 
 TEST(CallSecrets, TakesAnEmptyMessageAndEmptyEntries) {
   EXPECT_TRUE(CallSecrets::Parse(base::SecretBytes()));
-  const auto secrets = CallSecrets::Parse(base::SecretBytes(std::string_view("\x0a\x00\x0a\x00", 4)));
+  const auto secrets =
+      CallSecrets::Parse(base::SecretBytes(std::string_view("\x0a\x00\x0a\x00", 4)));
   ASSERT_TRUE(secrets);
   gantry_str value{};
   EXPECT_TRUE(secrets->Find("", &value));

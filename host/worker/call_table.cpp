@@ -75,8 +75,8 @@ void CallTable::Finish(uint64_t id, gantry_code code, gantry_str message) {
     const std::string why = "the backend finished with the unknown code " + std::to_string(code);
     misbehaviour_.Note("unknown code",
                        "call " + std::to_string(id) + ": " + why + ", expected 0 to 16");
-    outcome = {base::Code::kUnavailable, why + (outcome.message.empty() ? "" : ": ") +
-                                             outcome.message};
+    outcome = {base::Code::kUnavailable,
+               why + (outcome.message.empty() ? "" : ": ") + outcome.message};
   }
   EndCallback(*call);
   {

@@ -273,8 +273,7 @@ TEST_F(CallTableTest, OfManyThreadsThatFinishOneWins) {
   for (uint64_t id = 1; id <= 200; ++id) {
     const auto call = Begin(id);
     std::vector<std::thread> threads;
-    for (int i = 0; i < 4; ++i)
-      threads.emplace_back([&, id] { table.Finish(id, GANTRY_OK, {}); });
+    for (int i = 0; i < 4; ++i) threads.emplace_back([&, id] { table.Finish(id, GANTRY_OK, {}); });
     for (auto& thread : threads) thread.join();
     EXPECT_EQ(call->ended, 1);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a call of the channel to the struct that the plugin's slot takes: the one place where CSI's
-// protobuf becomes the ABI. One file a family of requests (convert_*.cpp). Everything is copied into
-// the call's arena and the protobuf is gone before the plugin is entered: a request has one owner and
-// one lifetime.
+// protobuf becomes the ABI. One file a family of requests (convert_*.cpp). Everything is copied
+// into the call's arena and the protobuf is gone before the plugin is entered: a request has one
+// owner and one lifetime.
 #pragma once
 
 #include <string_view>
@@ -26,21 +26,36 @@ struct Request {
 template <class RequestStruct>
 base::Result<Request> ConvertTo(const channel::Call& call, Arena& arena);
 
-template <> base::Result<Request> ConvertTo<gantry_create_volume>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_volume_ref>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_list_volumes>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_get_capacity>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_expand_volume>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_modify_volume>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_publish_volume>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_create_snapshot>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_snapshot_ref>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_list_snapshots>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_create_group>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_group_ref>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_block_query>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_attach>(const channel::Call&, Arena&);
-template <> base::Result<Request> ConvertTo<gantry_task_run>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_create_volume>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_volume_ref>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_list_volumes>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_get_capacity>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_expand_volume>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_modify_volume>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_publish_volume>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_create_snapshot>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_snapshot_ref>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_list_snapshots>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_create_group>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_group_ref>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_block_query>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_attach>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_task_run>(const channel::Call&, Arena&);
 
 // For create: not from a CSI request.
 gantry_create* ConvertInstance(const channel::Instance& instance, Arena& arena);

@@ -16,8 +16,8 @@ namespace csi = ::gantry::lite::csi::v1;
 std::string Join(const gantry_map& map) {
   std::string joined;
   for (size_t i = 0; i < map.count; ++i) {
-    joined += std::string(ToView(map.items[i].key)) + "=" +
-              std::string(ToView(map.items[i].value)) + ";";
+    joined +=
+        std::string(ToView(map.items[i].key)) + "=" + std::string(ToView(map.items[i].value)) + ";";
     EXPECT_EQ(map.items[i].key.ptr[map.items[i].key.len], '\0');
   }
   return joined;
@@ -33,11 +33,13 @@ void SetMount(csi::VolumeCapability* capability) {
   capability->mutable_mount()->add_mount_flags("noatime");
   capability->mutable_mount()->add_mount_flags("ro");
   capability->mutable_mount()->set_volume_mount_group("1000");
-  capability->mutable_access_mode()->set_mode(csi::VolumeCapability::AccessMode::MULTI_NODE_MULTI_WRITER);
+  capability->mutable_access_mode()->set_mode(
+      csi::VolumeCapability::AccessMode::MULTI_NODE_MULTI_WRITER);
 }
 void SetBlock(csi::VolumeCapability* capability) {
   capability->mutable_block();
-  capability->mutable_access_mode()->set_mode(csi::VolumeCapability::AccessMode::SINGLE_NODE_WRITER);
+  capability->mutable_access_mode()->set_mode(
+      csi::VolumeCapability::AccessMode::SINGLE_NODE_WRITER);
 }
 
 template <class Csi>

@@ -53,9 +53,8 @@ gantry_list CopyList(const StringList& list, Arena& arena) {
 
 base::Result<uint64_t> Natural(int64_t value, std::string_view field) {
   if (value >= 0) return static_cast<uint64_t>(value);
-  return base::Fail(base::Code::kInvalidArgument, std::string(field) + " is " +
-                                                      std::to_string(value) +
-                                                      ", expected 0 or more");
+  return base::Fail(base::Code::kInvalidArgument,
+                    std::string(field) + " is " + std::to_string(value) + ", expected 0 or more");
 }
 
 base::Result<gantry_capability> CopyCapability(const csi::VolumeCapability& capability,
@@ -68,7 +67,9 @@ base::Result<gantry_capability> CopyCapability(const csi::VolumeCapability& capa
                           ", expected 1 to " + std::to_string(GANTRY_SINGLE_NODE_MULTI_WRITER));
   copy.access_mode = mode;
   switch (capability.access_type_case()) {
-    case csi::VolumeCapability::kBlock: copy.access_type = GANTRY_ACCESS_BLOCK; break;
+    case csi::VolumeCapability::kBlock:
+      copy.access_type = GANTRY_ACCESS_BLOCK;
+      break;
     case csi::VolumeCapability::kMount:
       copy.access_type = GANTRY_ACCESS_MOUNT;
       copy.fs_type = arena.Copy(capability.mount().fs_type());

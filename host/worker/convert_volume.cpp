@@ -27,8 +27,12 @@ base::Result<Request> ConvertTo<gantry_create_volume>(const channel::Call& call,
   to->mutable_parameters = CopyParameters(from.mutable_parameters(), arena);
   to->hints = CopyHints(from.parameters(), arena);
   switch (from.volume_content_source().type_case()) {
-    case csi::VolumeContentSource::kSnapshot: to->content_kind = GANTRY_CONTENT_SNAPSHOT; break;
-    case csi::VolumeContentSource::kVolume: to->content_kind = GANTRY_CONTENT_VOLUME; break;
+    case csi::VolumeContentSource::kSnapshot:
+      to->content_kind = GANTRY_CONTENT_SNAPSHOT;
+      break;
+    case csi::VolumeContentSource::kVolume:
+      to->content_kind = GANTRY_CONTENT_VOLUME;
+      break;
     default:
       if (from.has_volume_content_source())
         return base::Fail(base::Code::kInvalidArgument,
@@ -43,8 +47,8 @@ base::Result<Request> ConvertTo<gantry_create_volume>(const channel::Call& call,
 }
 
 // Delete, get and validate: the fields that a ControllerGetVolumeRequest and a DeleteVolumeRequest
-// have of a ValidateVolumeCapabilitiesRequest are those with the volume's id, but for secrets, which
-// the host has cut out.
+// have of a ValidateVolumeCapabilitiesRequest are those with the volume's id, but for secrets,
+// which the host has cut out.
 template <>
 base::Result<Request> ConvertTo<gantry_volume_ref>(const channel::Call& call, Arena& arena) {
   auto* to = arena.NewRequest<gantry_volume_ref>();

@@ -35,9 +35,8 @@ void Dispatcher::Submit(std::shared_ptr<Work> work) {
   if (closed_) return RefuseLater(std::move(work), *closed_);
   if (waiting_.size() >= kQueueCallsMax)
     return RefuseLater(std::move(work),
-                       {base::Code::kUnavailable, "the backend has " +
-                                                      std::to_string(waiting_.size()) +
-                                                      " calls waiting"});
+                       {base::Code::kUnavailable,
+                        "the backend has " + std::to_string(waiting_.size()) + " calls waiting"});
   const auto item = std::make_shared<Waiting>();
   item->work = std::move(work);
   const uint64_t id = item->work->id();
@@ -101,7 +100,8 @@ void Dispatcher::Prepare(std::unique_lock<std::mutex>& lock, const WaitingPtr& i
   if (waits == waiting_.end() || waits->second != item) return;  // refused meanwhile
   if (placement) {
     auto& domain = domains_[placement->domain];
-    if (domain == nullptr) domain = std::make_unique<Domain>(Domain{placement->domain, 0, {}, false});
+    if (domain == nullptr)
+      domain = std::make_unique<Domain>(Domain{placement->domain, 0, {}, false});
     if (domain->waiting.size() < kDomainQueueCallsMax) {
       item->domain = domain.get();
       if (limits_.model == ThreadModel::kPerVolume) item->keys = std::move(placement->keys);
@@ -109,11 +109,10 @@ void Dispatcher::Prepare(std::unique_lock<std::mutex>& lock, const WaitingPtr& i
       ListLocked(*domain);
       return;
     }
-    const std::string which =
-        domain->name.empty() ? "the backend" : "fault domain " + domain->name;
-    placement = base::Fail(base::Code::kUnavailable,
-                           which + " has " + std::to_string(domain->waiting.size()) +
-                               " calls waiting");
+    const std::string which = domain->name.empty() ? "the backend" : "fault domain " + domain->name;
+    placement =
+        base::Fail(base::Code::kUnavailable,
+                   which + " has " + std::to_string(domain->waiting.size()) + " calls waiting");
   }
   (void)WithdrawLocked(id);
   lock.unlock();
@@ -131,10 +130,10 @@ void Dispatcher::Enter(std::unique_lock<std::mutex>& lock, const WaitingPtr& ite
   if (!refuse)
     item->work->Run();
   else
-    item->work->Refuse(late ? base::Error{base::Code::kDeadlineExceeded,
-                                          "the deadline passed while the call was waiting"}
-                            : base::Error{base::Code::kCancelled,
-                                          "cancelled while the call was waiting"});
+    item->work->Refuse(
+        late ? base::Error{base::Code::kDeadlineExceeded,
+                           "the deadline passed while the call was waiting"}
+             : base::Error{base::Code::kCancelled, "cancelled while the call was waiting"});
   lock.lock();
   Running& running = running_.at(id);
   running.returned = true;
@@ -239,8 +238,8 @@ void Dispatcher::Expire(uint64_t id) {
     item = WithdrawLocked(id);
   }
   if (item != nullptr)
-    item->work->Refuse({base::Code::kDeadlineExceeded,
-                        "the deadline passed while the call was waiting"});
+    item->work->Refuse(
+        {base::Code::kDeadlineExceeded, "the deadline passed while the call was waiting"});
 }
 
 void Dispatcher::Cancel(uint64_t id) {

@@ -3,12 +3,12 @@
 // manifest's thread model, its calls_max, and its domain_calls_max for each fault domain, so that a
 // dead storage server can take its own share of the threads and no more.
 //
-// An operation takes its place when it enters and gives it back when the plugin has both finished it
-// and returned from the function. Which domain it belongs to only the plugin can tell, and plugin
-// code never runs on the reader; so a pool thread asks (Prepare), then queues the call with its
-// domain, where it waits behind its own kind alone. There is one thread more than operations may
-// run, so that this goes on while all of them hang.
-// Rejected: a pool per domain (a storage system with a hundred servers would have a hundred pools).
+// An operation takes its place when it enters and gives it back when the plugin has both finished
+// it and returned from the function. Which domain it belongs to only the plugin can tell, and
+// plugin code never runs on the reader; so a pool thread asks (Prepare), then queues the call with
+// its domain, where it waits behind its own kind alone. There is one thread more than operations
+// may run, so that this goes on while all of them hang. Rejected: a pool per domain (a storage
+// system with a hundred servers would have a hundred pools).
 #pragma once
 
 #include <condition_variable>
@@ -132,10 +132,10 @@ class Dispatcher {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::condition_variable idle_;
-  std::deque<WaitingPtr> intake_;                        // not prepared yet
+  std::deque<WaitingPtr> intake_;  // not prepared yet
   std::unordered_map<std::string, std::unique_ptr<Domain>> domains_;
   std::list<Domain*> ready_;  // domains with calls waiting and room to run; taken in turn
-  std::unordered_map<uint64_t, WaitingPtr> waiting_;     // intake_ and all domains' queues
+  std::unordered_map<uint64_t, WaitingPtr> waiting_;  // intake_ and all domains' queues
   std::unordered_map<uint64_t, Running> running_;
   std::unordered_set<std::string> keys_running_;
   std::unique_ptr<base::Error> closed_;

@@ -78,8 +78,8 @@ class FakeWork : public Work {
 class DispatcherTest : public testing::Test {
  protected:
   void Begin(ThreadModel model, uint32_t calls_max, uint32_t domain_calls_max) {
-    dispatcher = std::make_unique<Dispatcher>(DispatcherLimits{model, calls_max, domain_calls_max},
-                                              clerk);
+    dispatcher =
+        std::make_unique<Dispatcher>(DispatcherLimits{model, calls_max, domain_calls_max}, clerk);
   }
   void Submit(uint64_t id, std::string domain = "", std::vector<std::string> keys = {},
               base::TimePoint deadline = base::TimePoint::max()) {

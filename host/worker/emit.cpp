@@ -77,8 +77,8 @@ template <class Strings>
 base::Status CopyList(gantry_list list, std::string_view field, Strings* to) {
   GANTRY_TRY(CheckItems(list.items, list.count, field));
   for (size_t i = 0; i < list.count; ++i)
-    GANTRY_TRY(CopyText(list.items[i], std::string(field) + "[" + std::to_string(i) + "]",
-                        to->Add()));
+    GANTRY_TRY(
+        CopyText(list.items[i], std::string(field) + "[" + std::to_string(i) + "]", to->Add()));
   return {};
 }
 
@@ -111,8 +111,8 @@ base::Result<channel::Emit> ToEmit(const gantry_volume& from) {
   GANTRY_TRY(CheckEnum(from.condition, GANTRY_CONDITION_UNKNOWN, GANTRY_CONDITION_ABNORMAL,
                        "volume.condition"));
   to.set_condition(from.condition);
-  GANTRY_TRY(CopyText(from.condition_message, "volume.condition_message",
-                      to.mutable_condition_message()));
+  GANTRY_TRY(
+      CopyText(from.condition_message, "volume.condition_message", to.mutable_condition_message()));
   GANTRY_TRY(CheckItems(from.topologies, from.topology_count, "volume.topologies"));
   for (size_t i = 0; i < from.topology_count; ++i)
     GANTRY_TRY(CopyMap(from.topologies[i], "volume.topologies[" + std::to_string(i) + "]",
@@ -130,8 +130,8 @@ base::Result<channel::Emit> ToEmit(const gantry_snapshot& from) {
   // A static volume's handle is its id as it came (controller.h), hence text only.
   GANTRY_TRY(CopyText(from.source_volume_handle, "snapshot.source_volume_handle",
                       to.mutable_source_volume_handle()));
-  GANTRY_TRY(CopyHandle(from.group_handle, "snapshot.group_handle", to.mutable_group_handle(),
-                        true));
+  GANTRY_TRY(
+      CopyHandle(from.group_handle, "snapshot.group_handle", to.mutable_group_handle(), true));
   GANTRY_TRY(CheckSize(from.size_bytes, "snapshot.size_bytes"));
   to.set_size_bytes(from.size_bytes);
   to.set_created_ns(from.created_ns);
@@ -183,7 +183,8 @@ base::Result<channel::Emit> ToEmit(const gantry_block_range& from) {
 base::Result<channel::Emit> ToEmit(const gantry_source& from) {
   channel::Emit emit;
   channel::Source& to = *emit.mutable_source();
-  GANTRY_TRY(CheckEnum(from.kind, GANTRY_SOURCE_FILESYSTEM, GANTRY_SOURCE_USERSPACE, "source.kind"));
+  GANTRY_TRY(
+      CheckEnum(from.kind, GANTRY_SOURCE_FILESYSTEM, GANTRY_SOURCE_USERSPACE, "source.kind"));
   to.set_kind(from.kind);
   GANTRY_TRY(CopyText(from.fs_type, "source.fs_type", to.mutable_fs_type()));
   GANTRY_TRY(CopyText(from.source, "source.source", to.mutable_source()));

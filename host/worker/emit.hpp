@@ -11,12 +11,12 @@
 
 namespace gantry::worker {
 
-constexpr size_t kEmitItemsMax = 16384;              // of one list or map
-constexpr size_t kEmitTextBytesMax = 64 * 1024;      // of one string
-constexpr size_t kContextBytesMax = 4096;            // host.h, gantry_volume.context
-constexpr size_t kTaskKindBytesMax = 32;             // host.h, gantry_task
+constexpr size_t kEmitItemsMax = 16384;          // of one list or map
+constexpr size_t kEmitTextBytesMax = 64 * 1024;  // of one string
+constexpr size_t kContextBytesMax = 4096;        // host.h, gantry_volume.context
+constexpr size_t kTaskKindBytesMax = 32;         // host.h, gantry_task
 constexpr size_t kTaskKeyBytesMax = 128;
-constexpr size_t kTaskCursorBytesMax = 4096;         // host.h, gantry_task_progress
+constexpr size_t kTaskCursorBytesMax = 4096;  // host.h, gantry_task_progress
 
 base::Result<channel::Emit> ToEmit(const gantry_volume& volume);
 base::Result<channel::Emit> ToEmit(const gantry_snapshot& snapshot);

@@ -77,7 +77,8 @@ TEST(Emit, RefusesWhatTheHostCouldNotStore) {
   EXPECT_EQ(Message(volume), "volume.condition is 7, expected 0 to 2");
   volume = GoodVolume();
   volume.capacity_bytes = UINT64_MAX;
-  EXPECT_EQ(Message(volume), "volume.capacity_bytes is 18446744073709551615, which CSI cannot carry");
+  EXPECT_EQ(Message(volume),
+            "volume.capacity_bytes is 18446744073709551615, which CSI cannot carry");
   volume = GoodVolume();
   volume.topology_count = 3;
   EXPECT_EQ(Message(volume), "volume.topologies is NULL with a count of 3");

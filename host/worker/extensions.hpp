@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the instance offers: copies of its extension tables, made once after create by abi.h's rule 1,
-// so that a slot which an older plugin does not know is NULL.
+// What the instance offers: copies of its extension tables, made once after create by abi.h's rule
+// 1, so that a slot which an older plugin does not know is NULL.
 #pragma once
 
 #include <cstring>

@@ -24,12 +24,12 @@ base::Result<channel::HostReply> HostCalls::Call(channel::HostCall call, int64_t
   lock.lock();
   bool replied = false;
   if (sent)
-    replied = replied_.wait_until(lock, deadline, [&] { return waiting_.at(id).reply.has_value(); });
+    replied =
+        replied_.wait_until(lock, deadline, [&] { return waiting_.at(id).reply.has_value(); });
   Waiter waiter = std::move(waiting_.extract(id).mapped());
   lock.unlock();
   if (!sent) return base::Fail(base::Code::kUnavailable, sent.error().message);
-  if (!replied)
-    return base::Fail(base::Code::kDeadlineExceeded, "the host did not answer in time");
+  if (!replied) return base::Fail(base::Code::kDeadlineExceeded, "the host did not answer in time");
   return std::move(*waiter.reply);
 }
 

@@ -18,7 +18,7 @@
 
 namespace gantry::worker {
 
-constexpr size_t kHostCallsMax = 256;          // waiting at once
+constexpr size_t kHostCallsMax = 256;               // waiting at once
 constexpr int64_t kHostCallMsMax = 10 * 60 * 1000;  // also for a plugin that sets no deadline
 
 // Thread-safe.

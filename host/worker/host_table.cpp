@@ -125,8 +125,8 @@ struct HostTable::Functions {
     return IsName(ToView(key, GANTRY_KV_KEY_BYTES_MAX + 1), GANTRY_KV_KEY_BYTES_MAX);
   }
 
-  static gantry_code KvGet(void* ctx, gantry_str key, void* buffer, size_t capacity,
-                           size_t* length, uint64_t* version, int64_t deadline_ns) noexcept {
+  static gantry_code KvGet(void* ctx, gantry_str key, void* buffer, size_t capacity, size_t* length,
+                           uint64_t* version, int64_t deadline_ns) noexcept {
     if (length != nullptr) *length = 0;
     if (version != nullptr) *version = 0;
     if (!IsKey(key)) return GANTRY_INVALID_ARGUMENT;
@@ -222,8 +222,8 @@ struct HostTable::Functions {
     HostTable& table = Of(ctx);
     const std::string_view text = ToView(name, kMetricNameBytesMax + 1);
     if (!IsMetricName(text))
-      return table.misbehaviour_.Note("bad metric", "count: the name is \"" + Utf8(text) +
-                                                        "\", expected 1 to 64 of [a-z0-9_]");
+      return table.misbehaviour_.Note(
+          "bad metric", "count: the name is \"" + Utf8(text) + "\", expected 1 to 64 of [a-z0-9_]");
     channel::HostCall call;
     call.mutable_count()->set_name(std::string(text));
     call.mutable_count()->set_add(add);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tables of function pointers that a plugin sees of its host (host.h), over the parts that do the
-// work. C functions all: no exception passes, no argument is believed.
+// The tables of function pointers that a plugin sees of its host (host.h), over the parts that do
+// the work. C functions all: no exception passes, no argument is believed.
 #pragma once
 
 #include <functional>

@@ -15,16 +15,16 @@
 namespace gantry::worker {
 namespace {
 
-constexpr size_t kNameBytesMax = 32;     // plugin.h, name
+constexpr size_t kNameBytesMax = 32;  // plugin.h, name
 constexpr size_t kSchemaBytesMax = 1024 * 1024;
 constexpr size_t kManifestTextBytesMax = 256;
 constexpr size_t kManifestItemsMax = 64;
 
 tl::unexpected<base::Error> Mismatch(std::string_view field, std::string_view value,
                                      std::string_view expected) {
-  return base::Fail(base::Code::kFailedPrecondition, std::string(field) + " is " +
-                                                         std::string(value) + ", expected " +
-                                                         std::string(expected));
+  return base::Fail(
+      base::Code::kFailedPrecondition,
+      std::string(field) + " is " + std::string(value) + ", expected " + std::string(expected));
 }
 
 std::string Hex(uint32_t value) {
@@ -35,9 +35,9 @@ std::string Hex(uint32_t value) {
 
 base::Status CheckRange(uint32_t value, uint32_t low, uint32_t high, std::string_view field) {
   if (value >= low && value <= high) return {};
-  return Mismatch(field, std::to_string(value),
-                  low == high ? std::to_string(low)
-                              : std::to_string(low) + " to " + std::to_string(high));
+  return Mismatch(
+      field, std::to_string(value),
+      low == high ? std::to_string(low) : std::to_string(low) + " to " + std::to_string(high));
 }
 
 base::Status CheckBits(uint32_t value, uint32_t known, std::string_view field) {
@@ -86,10 +86,10 @@ base::Status CheckManifest(const gantry_manifest& m) {
   GANTRY_TRY(CheckBits(m.access_modes,
                        (GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_MULTI_WRITER) << 1) - 2,
                        "manifest.access_modes"));
-  GANTRY_TRY(CheckBits(m.access_types,
-                       GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_MOUNT) |
-                           GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_BLOCK),
-                       "manifest.access_types"));
+  GANTRY_TRY(CheckBits(
+      m.access_types,
+      GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_MOUNT) | GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_BLOCK),
+      "manifest.access_types"));
   GANTRY_TRY(CheckList(m.topology_keys, "manifest.topology_keys"));
   GANTRY_TRY(CheckList(m.needs, "manifest.needs"));
   GANTRY_TRY(CheckText(m.config_schema, "manifest.config_schema", kSchemaBytesMax));
@@ -141,15 +141,16 @@ base::Result<LoadedPlugin> LoadPlugin(const std::filesystem::path& path) {
   try {
     // Lazy binding is Boost's default and would let a plugin with undefined symbols in. Never
     // destroyed: the destructor would dlclose.
-    auto* library = new boost::dll::shared_library(path, boost::dll::load_mode::rtld_now |
-                                                             boost::dll::load_mode::rtld_local);
+    auto* library = new boost::dll::shared_library(
+        path, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
     entry = &library->get<const gantry_plugin*(uint32_t, const char**)>(GANTRY_PLUGIN_ENTRY_SYMBOL);
   } catch (const std::exception& e) {
     return base::Fail(base::Code::kFailedPrecondition,
                       "load plugin " + path.string() + ": " + Utf8(e.what()));
   }
   const char* why = nullptr;
-  auto loaded = CheckPlugin(entry(GANTRY_ABI_MINOR, &why), why);
+  const gantry_plugin* const table = entry(GANTRY_ABI_MINOR, &why);
+  auto loaded = CheckPlugin(table, why);
   if (!loaded) return tl::unexpected(base::Wrap(loaded.error(), "plugin " + path.string()));
   return loaded;
 }

@@ -15,8 +15,8 @@ namespace gantry::worker {
 constexpr uint32_t kAbiMinorMin = 1;
 
 struct LoadedPlugin {
-  gantry_plugin table;        // a copy; slots that the plugin does not know are NULL
-  gantry_manifest manifest;   // likewise, with the defaults of plugin.h filled in
+  gantry_plugin table;       // a copy; slots that the plugin does not know are NULL
+  gantry_manifest manifest;  // likewise, with the defaults of plugin.h filled in
 };
 
 // FAILED_PRECONDITION: not to be loaded, or not for this host. Runs the object's initialisers and

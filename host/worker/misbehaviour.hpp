@@ -17,7 +17,8 @@ class Misbehaviour {
   using Log = std::function<void(std::string)>;
   explicit Misbehaviour(Log log) : log_(std::move(log)) {}
 
-  // kind: "finish twice"; detail: the call, the value and what was expected; no secrets. Any thread.
+  // kind: "finish twice"; detail: the call, the value and what was expected; no secrets. Any
+  // thread.
   void Note(std::string_view kind, std::string_view detail) {
     {
       std::lock_guard lock(mutex_);

@@ -24,19 +24,19 @@ template <auto Table, auto Slot>
 constexpr OperationTraits Describe(channel::Operation operation, const char* extension,
                                    const char* slot, uint32_t emits) {
   using RequestStruct = decltype(RequestOf((Extensions{}.*Table).*Slot));
-  return {operation,
-          extension,
-          slot,
-          [](const Extensions& e) { return (e.*Table).*Slot != nullptr; },
-          &ConvertTo<RequestStruct>,
-          [](const Extensions& e, gantry_instance* instance, gantry_call call,
-             const void* request) {
-            ((e.*Table).*Slot)(instance, call, static_cast<const RequestStruct*>(request));
-          },
-          emits};
+  return {
+      operation,
+      extension,
+      slot,
+      [](const Extensions& e) { return (e.*Table).*Slot != nullptr; },
+      &ConvertTo<RequestStruct>,
+      [](const Extensions& e, gantry_instance* instance, gantry_call call, const void* request) {
+        ((e.*Table).*Slot)(instance, call, static_cast<const RequestStruct*>(request));
+      },
+      emits};
 }
 
-#define GANTRY_OPERATION(OPERATION, EXTENSION, table, slot, emits)                    \
+#define GANTRY_OPERATION(OPERATION, EXTENSION, table, slot, emits)                       \
   Describe<&Extensions::table, &std::remove_cvref_t<decltype(Extensions::table)>::slot>( \
       channel::OPERATION, EXTENSION, #slot, emits)
 

@@ -43,7 +43,8 @@ std::vector<std::string> Split(const std::string& text) {
 
 }  // namespace
 
-const char kHelp[] = R"(gantry-worker: the process in which one storage plugin runs, for one backend.
+const char kHelp[] =
+    R"(gantry-worker: the process in which one storage plugin runs, for one backend.
 
 It is started by gantryd and of no use on its own: file descriptor 3 is its channel to gantryd, 4 its
 log, 5 the lease of its backend, which the kernel lets go when the process ends.

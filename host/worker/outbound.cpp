@@ -23,7 +23,9 @@ base::Status Outbound::Send(wire::Kind kind, uint64_t id, std::string payload) {
 
 void Outbound::Hello(const std::string& backend) { (void)Send(wire::Kind::kHello, 0, backend); }
 
-void Outbound::Pong(std::string payload) { (void)Send(wire::Kind::kPong, 0, std::move(payload)); }
+void Outbound::Pong(uint64_t id, std::string payload) {
+  (void)Send(wire::Kind::kPong, id, std::move(payload));
+}
 
 void Outbound::Finish(uint64_t call, const base::Error& outcome) {
   channel::Finish finish;

@@ -21,7 +21,7 @@ class Outbound {
       : channel_(channel), stuck_(std::move(stuck)) {}
 
   void Hello(const std::string& backend);
-  void Pong(std::string payload);
+  void Pong(uint64_t id, std::string payload);  // both as the ping had them
   // Waits for room: an answer is never lost.
   void Finish(uint64_t call, const base::Error& outcome);
   base::Status Emit(uint64_t call, const channel::Emit& item);

@@ -17,7 +17,9 @@ TEST(PluginText, FindsTheFirstByteThatIsNotUtf8) {
 }
 
 TEST(PluginText, ReplacesBadBytesAndKeepsTheRest) {
-  EXPECT_EQ(Utf8("a\xff" "b\xc3"), "a?b?");
+  EXPECT_EQ(Utf8("a\xff"
+                 "b\xc3"),
+            "a?b?");
   EXPECT_EQ(Utf8("\xe2\x82\xac"), "\xe2\x82\xac");
 }
 

@@ -20,9 +20,9 @@ base::Result<std::vector<unsigned>> Numbers(const std::vector<std::string>& name
   for (const auto& name : names) {
     const int number = capng_name_to_capability(name.c_str());
     if (number < 0)
-      return base::Fail(base::Code::kInvalidArgument,
-                        "--capabilities: \"" + name +
-                            "\" is unknown, expected names like net_bind_service");
+      return base::Fail(
+          base::Code::kInvalidArgument,
+          "--capabilities: \"" + name + "\" is unknown, expected names like net_bind_service");
     numbers.push_back(static_cast<unsigned>(number));
   }
   return numbers;
@@ -59,9 +59,8 @@ base::Status ForbidDumps() {
 base::Status ChangeIds(uid_t uid, gid_t gid, const std::vector<unsigned>& granted) {
   if (setgroups(0, nullptr) != 0) return base::FailErrno(errno, "setgroups");
   capng_clear(CAPNG_SELECT_ALL);
-  constexpr auto kSets = static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED |
-                                                   CAPNG_INHERITABLE | CAPNG_AMBIENT |
-                                                   CAPNG_BOUNDING_SET);
+  constexpr auto kSets = static_cast<capng_type_t>(
+      CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE | CAPNG_AMBIENT | CAPNG_BOUNDING_SET);
   for (const unsigned capability : granted)
     if (capng_update(CAPNG_ADD, kSets, capability) != 0)
       return base::Fail(base::Code::kInternal, "choose capabilities");
@@ -105,8 +104,8 @@ base::Status Verify(uid_t uid, gid_t gid, const std::vector<unsigned>& granted) 
 }
 
 void IgnoreSignals() {
-  // A closed socket is an error of a write, and the worker ends when gantryd says so or is gone, not
-  // by a signal to its process group (Ctrl-C, a service manager's stop).
+  // A closed socket is an error of a write, and the worker ends when gantryd says so or is gone,
+  // not by a signal to its process group (Ctrl-C, a service manager's stop).
   for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) std::signal(number, SIG_IGN);
 }
 

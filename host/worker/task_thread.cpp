@@ -71,7 +71,8 @@ void TaskThread::Loop() {
     if (!jobs_.empty()) {
       job = std::move(jobs_.front());
       jobs_.pop_front();
-    } else if (!timers_.empty() && timers_.begin()->first.first <= std::chrono::steady_clock::now()) {
+    } else if (!timers_.empty() &&
+               timers_.begin()->first.first <= std::chrono::steady_clock::now()) {
       job = std::move(timers_.begin()->second);
       timers_.erase(timers_.begin());
     } else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A thread that runs small jobs one after the other, at once or at a time. The worker has three: the
-// clerk (answers pings, refuses and expires queued calls; runs no plugin code), the canceller and
-// the prober (run plugin code, and may therefore hang without hurting anybody else).
+// A thread that runs small jobs one after the other, at once or at a time. The worker has three:
+// the clerk (answers pings, refuses and expires queued calls; runs no plugin code), the canceller
+// and the prober (run plugin code, and may therefore hang without hurting anybody else).
 #pragma once
 
 #include <condition_variable>

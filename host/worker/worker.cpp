@@ -23,9 +23,14 @@ bool IsControl(channel::Operation operation) {
 DispatcherLimits LimitsOf(const gantry_manifest& manifest) {
   DispatcherLimits limits;
   switch (manifest.thread_model) {
-    case GANTRY_THREADS_PARALLEL: limits.model = ThreadModel::kParallel; break;
-    case GANTRY_THREADS_PER_VOLUME: limits.model = ThreadModel::kPerVolume; break;
-    default: limits.model = ThreadModel::kSerial;
+    case GANTRY_THREADS_PARALLEL:
+      limits.model = ThreadModel::kParallel;
+      break;
+    case GANTRY_THREADS_PER_VOLUME:
+      limits.model = ThreadModel::kPerVolume;
+      break;
+    default:
+      limits.model = ThreadModel::kSerial;
   }
   limits.calls_max = manifest.calls_max;
   limits.domain_calls_max = manifest.domain_calls_max;
@@ -44,10 +49,14 @@ std::vector<std::string> KeysOf(const channel::Call& message) {
 
 wire::LogLevel LevelOf(int32_t level) {
   switch (level) {
-    case GANTRY_LOG_DEBUG: return wire::LogLevel::kDebug;
-    case GANTRY_LOG_WARNING: return wire::LogLevel::kWarning;
-    case GANTRY_LOG_ERROR: return wire::LogLevel::kError;
-    default: return wire::LogLevel::kInfo;
+    case GANTRY_LOG_DEBUG:
+      return wire::LogLevel::kDebug;
+    case GANTRY_LOG_WARNING:
+      return wire::LogLevel::kWarning;
+    case GANTRY_LOG_ERROR:
+      return wire::LogLevel::kError;
+    default:
+      return wire::LogLevel::kInfo;
   }
 }
 
@@ -68,11 +77,11 @@ class Worker::Operation final : public Call, public Work {
 
   base::Result<Placement> Prepare() override {
     if (traits_ == nullptr || !traits_->offered(live_.extensions))
-      return base::Fail(base::Code::kUnimplemented,
-                        "the backend has no " + (traits_ == nullptr
-                                                     ? "operation " + std::to_string(
-                                                                          message().operation())
-                                                     : std::string(traits_->slot)));
+      return base::Fail(
+          base::Code::kUnimplemented,
+          "the backend has no " + (traits_ == nullptr
+                                       ? "operation " + std::to_string(message().operation())
+                                       : std::string(traits_->slot)));
     GANTRY_TRY_ASSIGN(request_, traits_->convert(message(), request_arena()));
     return Placement{Domain(), KeysOf(message())};
   }
@@ -126,12 +135,12 @@ Worker::Worker(std::string backend, std::unique_ptr<wire::Channel> channel, wire
       }),
       calls_([this](uint64_t id, const channel::Emit& item) { return outbound_.Emit(id, item); },
              misbehaviour_, canceller_),
-      host_table_(calls_, services_, misbehaviour_,
-                  [this](uint64_t call, int32_t level, std::string_view text) {
-                    const std::string prefix =
-                        call == 0 ? "" : "[call " + std::to_string(call) + "] ";
-                    Log(LevelOf(level), prefix + std::string(text.substr(0, wire::kLogTextBytesMax)));
-                  }) {}
+      host_table_(
+          calls_, services_, misbehaviour_,
+          [this](uint64_t call, int32_t level, std::string_view text) {
+            const std::string prefix = call == 0 ? "" : "[call " + std::to_string(call) + "] ";
+            Log(LevelOf(level), prefix + std::string(text.substr(0, wire::kLogTextBytesMax)));
+          }) {}
 
 void Worker::Exit(int code, wire::LogLevel level, std::string_view why) {
   Log(level, why);
@@ -170,8 +179,8 @@ void Worker::Run(const std::filesystem::path& path) {
 // ---- wire-read
 
 void Worker::OnClosed(const base::Error& error) {
-  Exit(error.code == base::Code::kInternal ? kExitProtocol : kExitHostGone,
-       wire::LogLevel::kInfo, "the worker ends with its channel: " + error.message);
+  Exit(error.code == base::Code::kInternal ? kExitProtocol : kExitHostGone, wire::LogLevel::kInfo,
+       "the worker ends with its channel: " + error.message);
 }
 
 void Worker::OnMessage(wire::Message message) {
@@ -180,9 +189,9 @@ void Worker::OnMessage(wire::Message message) {
     case wire::Kind::kHello:
       return;
     case wire::Kind::kPing:
-      (void)clerk_.Post([this, payload = std::move(message.payload)] {
+      (void)clerk_.Post([this, id, payload = std::move(message.payload)] {
         log_.ReportDrops();
-        outbound_.Pong(payload);
+        outbound_.Pong(id, payload);
       });
       return;
     case wire::Kind::kCancel:
@@ -234,7 +243,8 @@ void Worker::OnCall(wire::Message message) {
   if (!call.ParseFromString(message.payload))
     Exit(kExitProtocol, wire::LogLevel::kError, "the host sent a call that cannot be read");
   CallSecrets secrets;
-  if (auto node = secrets_.extract(id)) secrets = std::move(node.mapped());
+  if (auto node = secrets_.extract(id))
+    secrets = std::move(node.mapped());
   else if (call.has_secrets())
     Exit(kExitProtocol, wire::LogLevel::kError, "the host sent a call without its secrets");
 
@@ -276,9 +286,12 @@ void Worker::RunControl(ControlCall& call, const base::Result<LoadedPlugin>& plu
                             : base::Error{base::Code::kDeadlineExceeded,
                                           "the deadline passed while it was waiting"});
   switch (call.message().operation()) {
-    case channel::CREATE_INSTANCE: return Answer(call, Create(call, plugin));
-    case channel::STOP: Stop(call);
-    default: return Answer(call, Step(call));
+    case channel::CREATE_INSTANCE:
+      return Answer(call, Create(call, plugin));
+    case channel::STOP:
+      Stop(call);
+    default:
+      return Answer(call, Step(call));
   }
 }
 
@@ -288,9 +301,7 @@ base::Error Worker::Create(ControlCall& call, const base::Result<LoadedPlugin>& 
     return {base::Code::kFailedPrecondition, "the worker has its instance already"};
   const gantry_create* request = ConvertInstance(call.message().instance(), call.request_arena());
   gantry_instance* instance = nullptr;
-  Enter("create", [&] {
-    plugin->table.create(host_table_.host(), call.id(), request, &instance);
-  });
+  Enter("create", [&] { plugin->table.create(host_table_.host(), call.id(), request, &instance); });
   base::Error outcome = call.Wait();
   if (outcome.code != base::Code::kOk) return outcome;
   if (instance == nullptr) {
@@ -310,13 +321,20 @@ base::Error Worker::Create(ControlCall& call, const base::Result<LoadedPlugin>& 
 void (*Worker::FunctionOf(channel::Operation operation) const)(gantry_instance*, gantry_call) {
   const gantry_plugin& table = live_.load()->plugin.table;
   switch (operation) {
-    case channel::START: return table.start;
-    case channel::ACTIVATE: return table.activate;
-    case channel::DEACTIVATE: return table.deactivate;
-    case channel::PROBE: return table.probe;
-    case channel::DRAIN: return table.drain;
-    case channel::STOP: return table.stop;
-    default: return nullptr;
+    case channel::START:
+      return table.start;
+    case channel::ACTIVATE:
+      return table.activate;
+    case channel::DEACTIVATE:
+      return table.deactivate;
+    case channel::PROBE:
+      return table.probe;
+    case channel::DRAIN:
+      return table.drain;
+    case channel::STOP:
+      return table.stop;
+    default:
+      return nullptr;
   }
 }
 
@@ -334,15 +352,15 @@ base::Error Worker::Step(ControlCall& call) {
 // Nothing may be left in the plugin when it is destroyed. Where something is, the process ends
 // without: that is the stronger means anyway.
 void Worker::Stop(ControlCall& call) {
-  const auto deadline =
-      std::min(call.deadline(), std::chrono::steady_clock::now() + std::chrono::milliseconds(kStopMsMax));
+  const auto deadline = std::min(
+      call.deadline(), std::chrono::steady_clock::now() + std::chrono::milliseconds(kStopMsMax));
   base::Error outcome{base::Code::kOk, ""};
   if (Live* const live = live_.load()) {
     live->dispatcher.Close({base::Code::kUnavailable, "the backend is stopping"});
     if (!live->dispatcher.WaitIdle(deadline) || !prober_.WaitIdle(deadline)) {
-      outcome = {base::Code::kUnavailable,
-                 "stopped with " + std::to_string(live->dispatcher.running()) +
-                     " operations unfinished"};
+      outcome = {
+          base::Code::kUnavailable,
+          "stopped with " + std::to_string(live->dispatcher.running()) + " operations unfinished"};
     } else {
       outcome = Step(call);
       Enter("destroy", [&] { live->plugin.table.destroy(live->instance); });

@@ -32,7 +32,7 @@ namespace gantry::worker {
 
 // Exit codes: why the process ended.
 constexpr int kExitStopped = 0;
-constexpr int kExitFailed = 1;    // it could not start; the log says why
+constexpr int kExitFailed = 1;  // it could not start; the log says why
 constexpr int kExitUsage = 2;
 constexpr int kExitHostGone = 3;  // the channel's end, or a host that reads nothing
 constexpr int kExitProtocol = 4;  // the host sent what it must not
