@@ -98,7 +98,7 @@ base::Status Assembly::OpenNode() {
   kubelet_ = std::make_unique<services::KubeletDirectory>(std::move(kubelet));
   GANTRY_TRY_ASSIGN(auto helper, base::PinnedBinary::Open(options_.libexec / "gantry-helper"));
   helpers_ = std::make_unique<services::HelperRunner>(std::move(helper), kubelet_->fd());
-  services::KeeperClient::Options keeper;
+  services::KeeperClientOptions keeper;
   keeper.socket = config_.keeper_socket;
   keeper.keeper = options_.libexec / "gantry-keeper";
   keeper.worker = options_.libexec / "gantry-worker";

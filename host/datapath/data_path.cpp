@@ -87,11 +87,10 @@ class DataPath {
   }
 
   void OnKeeper() {
-    const int fd = keeper_.fd();
     keeper_.OnReadable();
     if (keeper_.connected()) return;
-    // epoll forgets a closed fd by itself; the table of watches does not.
-    (void)loop_->Watch(fd, 0, nullptr);
+    (void)loop_->Watch(keeper_.fd(), 0, nullptr);
+    keeper_.Close();
     log_.Write(wire::LogLevel::kWarning, "the keeper is gone; the volume is served on");
   }
 
@@ -140,15 +139,18 @@ class DataPath {
     log_.Write(wire::LogLevel::kInfo, "serving");
     while (!Ending()) GANTRY_TRY(Turn(kNever));
     server_->StopReading();
+    // The other half is for closing, before the keeper kills.
     const int64_t drain_ms =
-        keeper_.stop_asked() ? std::min(keeper_.stop_ms(), kDrainMsMax) : kDrainMsMax;
+        keeper_.stop_asked() ? std::min(keeper_.stop_ms() / 2, kDrainMsMax) : kDrainMsMax;
     const int64_t drained_by = EventLoop::Now() + drain_ms * kMillisecond;
     while (server_->InFlight() > 0 && EventLoop::Now() < drained_by) GANTRY_TRY(Turn(drained_by));
     if (server_->InFlight() > 0)
       log_.Write(wire::LogLevel::kWarning,
                  std::to_string(server_->InFlight()) + " requests were still under way at the end");
     bool closed = false;
-    const int64_t closed_by = EventLoop::Now() + kCloseMsMax * kMillisecond;
+    const int64_t close_ms =
+        keeper_.stop_asked() ? std::min(keeper_.stop_ms() / 4, kCloseMsMax) : kCloseMsMax;
+    const int64_t closed_by = EventLoop::Now() + close_ms * kMillisecond;
     server_->Close([&](base::Status) { closed = true; });
     while (!closed && EventLoop::Now() < closed_by) GANTRY_TRY(Turn(closed_by));
     server_->AbandonInternal();

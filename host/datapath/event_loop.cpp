@@ -40,11 +40,14 @@ base::Status EventLoop::Watch(int fd, uint32_t events, Handler handler) {
   event.events = events;
   if (found != watched_.end()) {
     event.data.u64 = found->second.id;
-    if (found->second.events != events && epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) != 0)
-      return base::FailErrno(errno, "watch fd " + std::to_string(fd));
-    found->second.events = events;
-    found->second.handler = std::move(handler);
-    return {};
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0) {
+      found->second.handler = std::move(handler);
+      return {};
+    }
+    if (errno != ENOENT) return base::FailErrno(errno, "watch fd " + std::to_string(fd));
+    // The fd was closed without a word, and its number is another file's now.
+    fd_of_.erase(found->second.id);
+    watched_.erase(found);
   }
   if (watched_.size() >= kWatchesMax)
     return base::Fail(base::Code::kResourceExhausted, "too many watched fds");
@@ -52,7 +55,7 @@ base::Status EventLoop::Watch(int fd, uint32_t events, Handler handler) {
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
     return base::FailErrno(errno, "watch fd " + std::to_string(fd));
   fd_of_[event.data.u64] = fd;
-  watched_[fd] = Watched{event.data.u64, events, std::move(handler)};
+  watched_[fd] = Watched{event.data.u64, std::move(handler)};
   return {};
 }
 

@@ -40,7 +40,6 @@ class EventLoop {
  private:
   struct Watched {
     uint64_t id;
-    uint32_t events;
     Handler handler;
   };
   struct Timer {

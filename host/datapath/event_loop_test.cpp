@@ -50,6 +50,20 @@ TEST(EventLoop, ReplacesAHandlerWithinItself) {
   EXPECT_EQ(second, 1);
 }
 
+TEST(EventLoop, WatchesAnFdWhoseNumberWasWatchedAndClosed) {
+  EventLoop loop = EventLoop::Create().value();
+  base::UniqueFd first = Readable();
+  const int number = first.get();
+  ASSERT_TRUE(loop.Watch(number, EPOLLIN, [](uint32_t) { ADD_FAILURE(); }));
+  first.Reset();
+  const base::UniqueFd second = Readable();
+  ASSERT_EQ(second.get(), number);
+  int calls = 0;
+  ASSERT_TRUE(loop.Watch(number, EPOLLIN, [&](uint32_t) { ++calls; }));
+  ASSERT_TRUE(loop.RunOnce(0));
+  EXPECT_EQ(calls, 1);
+}
+
 TEST(EventLoop, RunsATimerOnceAndNotEarly) {
   EventLoop loop = EventLoop::Create().value();
   constexpr int64_t kDelayNs = 3'000'000;

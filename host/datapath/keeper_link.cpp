@@ -16,7 +16,7 @@ void KeeperLink::Take(const wire::KeeperMessage& message) {
 }
 
 base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, int fd) {
-  if (!socket_) return base::Fail(base::Code::kUnavailable, "the keeper is away");
+  if (!connected()) return base::Fail(base::Code::kUnavailable, "the keeper is away");
   request.id = next_id_++;
   GANTRY_TRY(wire::SendKeeper(socket_.get(), request,
                               fd >= 0 ? std::vector<int>{fd} : std::vector<int>{}));
@@ -24,7 +24,7 @@ base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, 
   for (;;) {
     auto received = wire::ReceiveKeeper(socket_.get());
     if (!received) {
-      socket_.Reset();
+      lost_ = true;
       return tl::unexpected(received.error());
     }
     if (received->has_value()) {
@@ -48,17 +48,14 @@ base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, 
 }
 
 void KeeperLink::Tell(const wire::KeeperMessage& message) {
-  if (socket_) (void)wire::SendKeeper(socket_.get(), message);
+  if (connected()) (void)wire::SendKeeper(socket_.get(), message);
 }
 
 void KeeperLink::OnReadable() {
-  while (socket_) {
+  while (!lost_) {
     const auto received = wire::ReceiveKeeper(socket_.get());
-    if (!received) {
-      socket_.Reset();
-      return;
-    }
-    if (!received->has_value()) return;
+    lost_ = !received.has_value();
+    if (lost_ || !received->has_value()) return;
     Take(**received);
   }
 }

@@ -21,11 +21,13 @@ class KeeperLink {
   explicit KeeperLink(base::UniqueFd socket) : socket_(std::move(socket)) {}
 
   int fd() const { return socket_.get(); }
-  bool connected() const { return static_cast<bool>(socket_); }
+  // False from the end of the stream on; the fd stays open, and readable, until Close.
+  bool connected() const { return !lost_; }
+  void Close() { socket_.Reset(); }
 
   base::Result<wire::KeeperMessage> Call(wire::KeeperMessage request, int fd = -1);
   void Tell(const wire::KeeperMessage& message);
-  // Takes what has come. Ends the link at end of stream.
+  // Takes what has come.
   void OnReadable();
 
   bool stop_asked() const { return stop_asked_; }
@@ -35,6 +37,7 @@ class KeeperLink {
   void Take(const wire::KeeperMessage& message);
 
   base::UniqueFd socket_;
+  bool lost_ = false;
   uint64_t next_id_ = 1;
   bool stop_asked_ = false;
   int64_t stop_ms_ = 0;

@@ -56,6 +56,12 @@ std::string Printable(std::string_view text) {
   return clean;
 }
 
+std::string LastLine(std::string_view tail) {
+  while (tail.ends_with('\n')) tail.remove_suffix(1);
+  const size_t begin = tail.rfind('\n');
+  return std::string(begin == std::string_view::npos ? tail : tail.substr(begin + 1));
+}
+
 }  // namespace
 
 Keeper::Keeper(base::UniqueFd listener, base::PinnedBinary worker, Print print)
@@ -82,7 +88,7 @@ base::Status Keeper::Turn() {
   add(client_.get(), What::kClient, {});
   for (const auto& [volume_id, path] : paths_) {
     add(path.control.get(), What::kControl, volume_id);
-    if (path.log) add(path.log->fd(), What::kLog, volume_id);
+    if (path.log && !path.log_ended) add(path.log->fd(), What::kLog, volume_id);
     if (path.child) add(path.child.pidfd(), What::kExit, volume_id);
   }
   const int ready = poll(fds.data(), fds.size(), PollTimeoutMs());
@@ -401,7 +407,8 @@ base::Status Keeper::GiveRegion(KeptPath& path, const KeeperMessage& request, Ke
 
 void Keeper::OnLog(KeptPath& path) {
   const auto more = path.log->ReadAvailable();
-  if (!more || !*more) path.log.reset();
+  // Kept at the end of the stream: what was in it belongs to the fault.
+  path.log_ended = !more || !*more;
 }
 
 void Keeper::OnExit(const std::string& volume_id) {
@@ -410,13 +417,17 @@ void Keeper::OnExit(const std::string& volume_id) {
   if (status && !status->has_value()) return;
   // Its last words, said before it died.
   if (path.control) OnControl(path);
-  if (path.log) OnLog(path);
+  if (path.log && !path.log_ended) OnLog(path);
+  const std::string last_line = path.log ? LastLine(path.log->Tail()) : std::string();
   path.control.Reset();
   path.log.reset();
   path.child.Abandon();
   path.serving = false;
-  if (path.fault.empty())
+  if (path.fault.empty()) {
     path.fault = status ? "the data path " + (*status)->Describe() : status.error().message;
+    if (!last_line.empty()) path.fault += "; its last line: " + last_line;
+    path.fault = Printable(path.fault);
+  }
   // The last reference: the kernel now ends all requests of the volume with an error.
   path.fuse.Reset();
   print_(volume_id + ": " + path.fault);

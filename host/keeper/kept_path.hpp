@@ -33,6 +33,7 @@ struct KeptPath {
   base::Child child;
   base::UniqueFd control;
   std::unique_ptr<wire::LogPipeReader> log;
+  bool log_ended = false;
   base::UniqueFd fuse;
   base::UniqueFd memory;       // slots and nodes
   base::UniqueFd description;  // with the secrets, sealed

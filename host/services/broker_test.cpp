@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <fstream>
 
 #include "host/services/mount_namespace.hpp"
@@ -27,14 +26,6 @@ constexpr const char* kStaging = "plugins/csi/v1/globalmount";
 constexpr const char* kTarget = "pods/p1/mount";
 
 base::TimePoint Soon() { return std::chrono::steady_clock::now() + milliseconds(60000); }
-
-base::PinnedBinary HelperBinary() {
-  const char* build = std::getenv("GANTRY_BUILD_DIR");
-  auto binary =
-      base::PinnedBinary::Open(fs::path(build != nullptr ? build : ".") / "bin/gantry-helper");
-  if (!binary) throw std::runtime_error(binary.error().message);
-  return std::move(*binary);
-}
 
 class BrokerTest : public ::testing::Test {
  protected:

@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <thread>
 
 #include "host/services/mount_namespace.hpp"
@@ -17,14 +16,6 @@ using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 
 base::TimePoint In(milliseconds time) { return std::chrono::steady_clock::now() + time; }
-
-base::PinnedBinary HelperBinary() {
-  const char* build = std::getenv("GANTRY_BUILD_DIR");
-  auto binary = base::PinnedBinary::Open(std::filesystem::path(build != nullptr ? build : ".") /
-                                         "bin/gantry-helper");
-  if (!binary) throw std::runtime_error(binary.error().message);
-  return std::move(*binary);
-}
 
 class HelperTest : public ::testing::Test {
  protected:

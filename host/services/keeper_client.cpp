@@ -190,8 +190,24 @@ void KeeperClient::Take(KeeperMessage message) {
   for (const DataPathState& state : states) options_.on_change(state);
 }
 
-base::Result<KeeperMessage> KeeperClient::Call(KeeperMessage request, const std::vector<int>& fds,
+// A request that changes nothing when it is made twice is made again when the connection was lost:
+// another client may have taken it over, or the keeper was started anew.
+base::Result<KeeperMessage> KeeperClient::Call(const KeeperMessage& request,
                                                base::TimePoint deadline) {
+  for (int attempt = 1;; ++attempt) {
+    KeeperMessage copy;
+    copy.kind = request.kind;
+    copy.fields = request.fields;
+    auto reply = CallOnce(std::move(copy), {}, deadline);
+    if (reply || reply.error().code != base::Code::kUnavailable || attempt >= kCallAttemptsMax ||
+        Now() >= deadline)
+      return reply;
+  }
+}
+
+base::Result<KeeperMessage> KeeperClient::CallOnce(KeeperMessage request,
+                                                   const std::vector<int>& fds,
+                                                   base::TimePoint deadline) {
   GANTRY_TRY(Connect(deadline));
   Lock lock(mutex_);
   if (!connected_) return base::Fail(base::Code::kUnavailable, "the keeper is away");
@@ -200,6 +216,8 @@ base::Result<KeeperMessage> KeeperClient::Call(KeeperMessage request, const std:
   const auto waiting = pending_.emplace(request.id, std::nullopt).first;
   if (auto sent = wire::SendKeeper(socket_.get(), request, fds); !sent) {
     pending_.erase(waiting);
+    // Its reader will see it as well, but the next attempt shall not find it connected still.
+    if (sent.error().code == base::Code::kUnavailable) connected_ = false;
     return tl::unexpected(sent.error());
   }
   changed_.wait_until(lock, deadline, [&] {
@@ -250,7 +268,7 @@ base::Status KeeperClient::Start(DataPathSpec spec, base::TimePoint deadline) {
   }
   base::Status status;
   const auto spawned =
-      Call(std::move(request), {spec.fuse_fd.get(), memory.get(), description.get()}, deadline);
+      CallOnce(std::move(request), {spec.fuse_fd.get(), memory.get(), description.get()}, deadline);
   // Ours may not keep the connection alive when the data path dies.
   spec.fuse_fd.Reset();
   bool cleanup = spawned.has_value();
@@ -259,7 +277,8 @@ base::Status KeeperClient::Start(DataPathSpec spec, base::TimePoint deadline) {
   } else {
     status = tl::unexpected(spawned.error());
     // Whether it was spawned is not known.
-    cleanup = spawned.error().code == base::Code::kDeadlineExceeded;
+    cleanup = spawned.error().code == base::Code::kDeadlineExceeded ||
+              spawned.error().code == base::Code::kUnavailable;
   }
   {
     const Lock lock(mutex_);
@@ -278,7 +297,7 @@ base::Status KeeperClient::Stop(const std::string& volume_id, base::TimePoint de
   KeeperMessage request = Request(KeeperKind::kStop, volume_id);
   // The rest is for the kill and the answer.
   request.Add(KeeperTag::kTimeoutMs, static_cast<uint64_t>(Left(deadline).count() / 2));
-  GANTRY_TRY(Call(std::move(request), {}, deadline));
+  GANTRY_TRY(Call(request, deadline));
   return {};
 }
 
@@ -288,7 +307,7 @@ base::Result<std::vector<DataPathState>> KeeperClient::List(base::TimePoint dead
     KeeperMessage request;
     request.kind = KeeperKind::kList;
     if (!all.empty()) request.Add(KeeperTag::kAfter, all.back().volume_id);
-    GANTRY_TRY_ASSIGN(const KeeperMessage page, Call(std::move(request), {}, deadline));
+    GANTRY_TRY_ASSIGN(const KeeperMessage page, Call(request, deadline));
     const auto states = States(page);
     all.insert(all.end(), states.begin(), states.end());
     if (page.Number(KeeperTag::kMore) == 0 || states.empty()) return all;
@@ -297,7 +316,7 @@ base::Result<std::vector<DataPathState>> KeeperClient::List(base::TimePoint dead
 
 base::Result<DataPathFds> KeeperClient::Fds(const std::string& volume_id,
                                             base::TimePoint deadline) {
-  GANTRY_TRY_ASSIGN(KeeperMessage reply, Call(Request(KeeperKind::kFds, volume_id), {}, deadline));
+  GANTRY_TRY_ASSIGN(KeeperMessage reply, Call(Request(KeeperKind::kFds, volume_id), deadline));
   constexpr size_t kOwnFds = 3;
   std::vector<std::string> names;
   for (const auto& [tag, value] : reply.fields)

@@ -23,7 +23,7 @@
 
 namespace gantry::services {
 
-constexpr int64_t kKeeperConnectMsMax = 2000;  // to a socket that is served
+constexpr int kCallAttemptsMax = 3;
 constexpr int64_t kKeeperCleanupMsMax = 3000;  // to end what a failed Start began
 constexpr int64_t kStartCleanupShareMs = 500;  // of Start's time, kept for saying why it failed
 
@@ -33,6 +33,7 @@ struct KeeperClientOptions {
   std::filesystem::path keeper;
   std::filesystem::path worker;
   // A data path began to serve, failed or died. From the client's reader thread; may not block.
+  // What happens without a connection is not told later: List says it.
   std::function<void(const DataPathState&)> on_change;
 };
 
@@ -62,8 +63,10 @@ class KeeperClient final : public DataPaths {
   base::Status Connect(base::TimePoint deadline);
   base::Result<base::UniqueFd> OpenSocket() const;
   base::Status StartKeeper(base::TimePoint deadline) const;
-  base::Result<wire::KeeperMessage> Call(wire::KeeperMessage request, const std::vector<int>& fds,
+  base::Result<wire::KeeperMessage> Call(const wire::KeeperMessage& request,
                                          base::TimePoint deadline);
+  base::Result<wire::KeeperMessage> CallOnce(wire::KeeperMessage request,
+                                             const std::vector<int>& fds, base::TimePoint deadline);
   base::Status WaitUntilServing(const std::string& volume_id, base::TimePoint deadline);
   void ReadLoop(int socket, int wake);
   void Take(wire::KeeperMessage message);

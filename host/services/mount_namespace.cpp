@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
@@ -49,6 +50,14 @@ TestKubelet::TestKubelet() : path_(temp_.path() / "kubelet") {
 TestKubelet::~TestKubelet() {
   directory_.reset();
   umount2(path_.c_str(), MNT_DETACH);
+}
+
+base::PinnedBinary HelperBinary() {
+  const char* build = std::getenv("GANTRY_BUILD_DIR");
+  auto binary = base::PinnedBinary::Open(std::filesystem::path(build != nullptr ? build : ".") /
+                                         "bin/gantry-helper");
+  if (!binary) throw std::runtime_error(binary.error().message);
+  return std::move(*binary);
 }
 
 bool WaitForEnd(pid_t pid) {

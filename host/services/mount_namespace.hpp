@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "host/base/process.hpp"
 #include "host/base/temp_dir.hpp"
 #include "host/services/data_paths.hpp"
 #include "host/services/kubelet_directory.hpp"
@@ -37,6 +38,9 @@ class TestKubelet {
   std::filesystem::path path_;
   std::optional<KubeletDirectory> directory_;
 };
+
+// bin/gantry-helper of this build.
+base::PinnedBinary HelperBinary();
 
 // Blocks until a process that is not our child has ended, at most 30 s.
 bool WaitForEnd(pid_t pid);

@@ -163,6 +163,22 @@ TEST_F(KeeperTest, ASecondKeeperIsRefused) {
   EXPECT_TRUE(client().List(In(kLong)));
 }
 
+TEST_F(KeeperTest, ADataPathServesOnWithoutAKeeper) {
+  const fs::path root = Serve("v");
+  const auto pid = State("v").pid;
+  ASSERT_EQ(kill(KeeperPid(), SIGKILL), 0);
+  std::ofstream(root / "f") << "on its own";
+  EXPECT_EQ(base::ReadFile(backing() / "f", 100).value(), "on its own");
+  mounts_["v"]->Unmount();
+  // A zombie of init's, or gone: either way it answers to nothing any more.
+  EXPECT_TRUE(Eventually(
+      [&] {
+        const auto status = base::ReadFile("/proc/" + std::to_string(pid) + "/status", 1 << 16);
+        return !status || status->find("State:\tZ") != std::string::npos;
+      },
+      kLong));
+}
+
 TEST_F(KeeperTest, ADeadDataPathIsToldAndItsCallersGetAnError) {
   const fs::path root = Serve("v");
   HungLookup hung(root);
@@ -276,6 +292,18 @@ TEST_F(KeeperTest, TheRealWorkerServesWithoutPrivileges) {
   ASSERT_TRUE(status);
   EXPECT_NE(status->find("Uid:\t61234\t61234\t61234\t61234"), std::string::npos) << *status;
   EXPECT_NE(status->find("NoNewPrivs:\t1"), std::string::npos);
+}
+
+TEST_F(KeeperTest, AWorkerThatEndsBeforeItServesSaysWhyInItsLastLine) {
+  auto options = Options();
+  options.worker = BuildDir() / "bin" / "gantry-worker";
+  services::KeeperClient real(options);
+  FuseMount& mount = Mount("v");
+  auto spec = Spec("v", mount.TakeFd());
+  const auto started = real.Start(std::move(spec), In(kLong));
+  ASSERT_FALSE(started);
+  EXPECT_NE(started.error().message.find("--uid and --gid"), std::string::npos)
+      << started.error().message;
 }
 
 TEST_F(KeeperTest, GivesCopiesOfTheFds) {

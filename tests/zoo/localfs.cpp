@@ -435,6 +435,12 @@ const gantry_manifest kManifest = [] {
   m.size = sizeof m;
   m.name = gantry::ToStr("localfs");
   m.version = gantry::ToStr("0.1.0");
+  m.thread_model = GANTRY_THREADS_SERIAL;
+  m.access_modes = GANTRY_ACCESS_MODE_BIT(GANTRY_MULTI_NODE_MULTI_WRITER);
+  m.access_types = GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_MOUNT);
+  m.config_schema = gantry::ToStr("{}");
+  m.record_format_min = m.record_format_max = 1;
+  m.context_format_min = m.context_format_max = 1;
   m.csi_min = m.csi_max = gantry::ToStr("1.12.0");
   return m;
 }();
