@@ -199,8 +199,9 @@ struct HostTable::Functions {
     CopyOut(reply->error_output(), error, error_capacity, &result.error_length);
     if (to != nullptr) {
       result.exit_status = reply->exit_status();
-      result.size = to->size;
-      std::memcpy(to, &result, std::min<size_t>(to->size, sizeof(result)));
+      // The plugin says how much of the struct it knows; one that says nothing knows the first form.
+      result.size = to->size == 0 ? sizeof(result) : to->size;
+      std::memcpy(to, &result, std::min<size_t>(result.size, sizeof(result)));
     }
     return GANTRY_OK;
   }
