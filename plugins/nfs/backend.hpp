@@ -14,6 +14,7 @@
 #include "plugins/common/record.hpp"
 #include "plugins/common/volumes.hpp"
 #include "plugins/nfs/config.hpp"
+#include "plugins/nfs/datapath/data_path.hpp"
 #include "plugins/nfs/share.hpp"
 
 namespace gantry::nfs {
@@ -26,6 +27,9 @@ class NfsBackend {
   static constexpr uint32_t kControllerFlags = GANTRY_CONTROLLER_CONDITIONS;
 
   static gantry::Made<NfsBackend> Create(const gantry::Host& host, const gantry_create& request);
+  // gantry.datapath/1, in a process of one volume's own.
+  static const gantry_datapath* DataPath();
+  bool Offers(std::string_view extension) const;
 
   Status Probe(Call& call);
 
@@ -55,8 +59,11 @@ class NfsBackend {
                   plugin::Presence presence) const;
   void AskForTrash(Call& call, const Share& share) const;
 
+  static NfsDataPath& DataPathOf(gantry_instance* instance);
+
   const Config config_;
   const std::string owner_;
+  std::unique_ptr<NfsDataPath> data_path_;      // Only where the role asks for it.
   std::vector<std::unique_ptr<Share>> shares_;  // Ordered by id.
 };
 

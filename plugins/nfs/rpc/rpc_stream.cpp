@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/nfs/rpc/rpc_stream.hpp"
 
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <nfsc/libnfs-zdr.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -12,6 +16,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 
 namespace gantry::nfs {
 namespace {
@@ -52,6 +57,37 @@ int Pieces(std::byte* ring, uint32_t ring_bytes, uint64_t begin, uint64_t end,
   if (first == bytes) return 1;
   (*pieces)[1] = {ring, bytes - first};
   return 2;
+}
+
+constexpr int kPositionTriesMax = 100;
+
+struct KernelPositions {
+  uint64_t written;
+  uint64_t received;
+};
+
+// The counters and the queues are read one after the other, so it is repeated until none moved.
+std::optional<KernelPositions> AskKernel(int fd) {
+  for (int i = 0; i < kPositionTriesMax; ++i) {
+    tcp_info before = {}, after = {};
+    socklen_t size = sizeof before;
+    int unacknowledged = 0, unread = 0;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &before, &size) != 0 ||
+        size < offsetof(tcp_info, tcpi_segs_out) || ioctl(fd, SIOCOUTQ, &unacknowledged) != 0 ||
+        ioctl(fd, SIOCINQ, &unread) != 0) {
+      return std::nullopt;
+    }
+    size = sizeof after;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &after, &size) != 0) return std::nullopt;
+    if (before.tcpi_bytes_acked != after.tcpi_bytes_acked ||
+        before.tcpi_bytes_received != after.tcpi_bytes_received) {
+      continue;
+    }
+    // The SYN counts as a byte.
+    return KernelPositions{after.tcpi_bytes_acked - 1 + static_cast<uint64_t>(unacknowledged),
+                           after.tcpi_bytes_received - static_cast<uint64_t>(unread)};
+  }
+  return std::nullopt;
 }
 
 std::string ErrnoText(int error_number) {
@@ -143,6 +179,70 @@ void RpcStream::CopyIn(uint64_t offset, std::span<std::byte> bytes) const {
     std::memcpy(bytes.data(), pieces[i].iov_base, pieces[i].iov_len);
     bytes = bytes.subspan(pieces[i].iov_len);
   }
+}
+
+void RpcStream::CopyBack(uint64_t offset, std::span<std::byte> bytes) const {
+  std::array<iovec, 2> pieces;
+  const int count = Pieces(out_, header_->sizes.out_bytes, offset, offset + bytes.size(), &pieces);
+  for (int i = 0; i < count; ++i) {
+    std::memcpy(bytes.data(), pieces[i].iov_base, pieces[i].iov_len);
+    bytes = bytes.subspan(pieces[i].iov_len);
+  }
+}
+
+NfsOutcome RpcStream::Resume(int fd, const OnReply& on_reply) {
+  if (broken()) return FailNfs(Failure::kLost, "the connection is broken");
+  const auto at = AskKernel(fd);
+  if (!at) return FailNfs(Failure::kLost, "the kept socket's position can't be read");
+  if (at->written < header_->out_sent || at->written > header_->out_tail ||
+      at->received < header_->in_tail ||
+      at->received - header_->in_head > header_->sizes.in_bytes) {
+    return FailNfs(Failure::kLost, "the kept socket is at " + std::to_string(at->written) + "/" +
+                                       std::to_string(at->received) +
+                                       " bytes, which is not this stream's position");
+  }
+  header_->out_sent.store(at->written, std::memory_order_release);
+  header_->in_tail.store(at->received, std::memory_order_release);
+  return Deliver(on_reply);
+}
+
+void RpcStream::Renew(const std::function<bool(const Unanswered&)>& keep) {
+  std::vector<CallEntry*> kept;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < header_->sizes.calls; ++i) {
+    CallEntry& entry = entries_[i];
+    if (entry.state == CallEntry::kFree) continue;
+    if (entry.state == CallEntry::kWaiting &&
+        keep({entry.xid, entry.procedure, entry.tag, IsSent(entry)})) {
+      kept.push_back(&entry);
+      bytes += entry.record_end - entry.record_begin;
+    } else {
+      Free(&entry);
+    }
+  }
+  std::sort(kept.begin(), kept.end(), [](const CallEntry* a, const CallEntry* b) {
+    return a->record_begin < b->record_begin;
+  });
+  std::vector<std::byte> records(bytes);
+  std::span<std::byte> rest(records);
+  for (const CallEntry* entry : kept) {
+    const uint64_t length = entry->record_end - entry->record_begin;
+    CopyBack(entry->record_begin, rest.first(length));
+    rest = rest.subspan(length);
+  }
+  header_->magic.store(0, std::memory_order_release);
+  uint64_t at = 0;
+  for (CallEntry* entry : kept) {
+    const uint64_t length = entry->record_end - entry->record_begin;
+    entry->record_begin = at;
+    entry->record_end = at += length;
+  }
+  CopyOut(0, records);
+  header_->out_head = header_->out_sent = 0;
+  header_->out_tail = bytes;
+  header_->in_head = header_->in_tail = 0;
+  header_->broken = 0;
+  header_->magic.store(StreamHeader::kMagic, std::memory_order_release);
 }
 
 // Gives up the out ring's bytes before the oldest waiting call. Only needed when room is wanted, so

@@ -121,6 +121,15 @@ class RpcStream {
   // Finds the state another RpcStream left in a region. kInvalid when it isn't one.
   static NfsResult<RpcStream> Open(std::span<std::byte> region);
 
+  // After Open, where the connection still stands (a copy of the socket was kept): takes from the
+  // kernel how far the stream went (tcp(7) TCP_INFO, SIOCOUTQ, SIOCINQ), then delivers what had
+  // come in. kLost, with nothing changed, when the socket is not this stream's.
+  NfsOutcome Resume(int fd, const OnReply& on_reply);
+  // For a new connection in the place of a lost one: positions begin at 0 again, and the waiting
+  // calls that `keep` says yes to stay, with xid, bytes and tag, to be sent again. The others are
+  // forgotten. A death in the middle leaves a region that Open refuses.
+  void Renew(const std::function<bool(const Unanswered&)>& keep);
+
   RpcStream(RpcStream&&) = default;
   RpcStream& operator=(RpcStream&&) = default;
 
@@ -161,6 +170,7 @@ class RpcStream {
   NfsOutcome DeliverRecord(std::span<std::byte> record, const OnReply& on_reply);
   void CopyOut(uint64_t offset, std::span<const std::byte> bytes);
   void CopyIn(uint64_t offset, std::span<std::byte> bytes) const;
+  void CopyBack(uint64_t offset, std::span<std::byte> bytes) const;  // from the out ring
 
   StreamHeader* header_;
   CallEntry* entries_;

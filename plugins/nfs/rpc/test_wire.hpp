@@ -79,6 +79,7 @@ struct FakeCall {
   uint32_t procedure = 0;
   Bytes arguments;
   uint16_t source_port = 0;
+  Bytes credential = {};  // Its body.
 };
 
 // Listens on a free loopback port. The handler (on the server's thread) returns the bytes to send,
@@ -160,6 +161,7 @@ class FakeServer {
       const size_t arguments = 4 + 24 + 8 + credential + 8;
       call.arguments.assign(in.begin() + static_cast<ptrdiff_t>(arguments),
                             in.begin() + static_cast<ptrdiff_t>(4 + bytes));
+      call.credential.assign(in.begin() + 36, in.begin() + static_cast<ptrdiff_t>(36 + credential));
       in.erase(in.begin(), in.begin() + static_cast<ptrdiff_t>(4 + bytes));
       const auto answer = handler_(call);
       if (!answer) return false;
