@@ -58,8 +58,7 @@ base::Status NodeTable::Prepare() {
     header.version = kNodesVersion;
     header.record_bytes = sizeof(NodeRecord);
     header.high_water = kFirstNode;
-    std::atomic_thread_fence(std::memory_order_release);
-    header.magic = kNodesMagic;
+    header.magic.store(kNodesMagic, std::memory_order_release);
   } else if (header.magic != kNodesMagic || header.version != kNodesVersion ||
              header.record_bytes != sizeof(NodeRecord) || header.high_water > kNodesMax) {
     return base::Fail(base::Code::kFailedPrecondition,

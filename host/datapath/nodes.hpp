@@ -43,7 +43,7 @@ struct NodeRecord {
 static_assert(sizeof(NodeRecord) == 192 && offsetof(NodeRecord, handle) == 24);
 
 struct NodesHeader {
-  uint64_t magic;  // written last
+  std::atomic<uint64_t> magic;  // written last
   uint32_t version;
   uint32_t record_bytes;
   std::atomic<uint32_t> high_water;  // records from here on have never been used

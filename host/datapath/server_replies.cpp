@@ -148,7 +148,7 @@ void Server::AnswerNode(Operation& operation, std::string_view handle,
   (void)nodes_.Adjust(operation.slot.control().redo, *node, 1, operation.opens ? 1 : 0);
   const fuse_entry_out entry = ToEntryOut(*node, nodes_.Generation(*node), attributes);
   if (!operation.opens) return Answer(operation, 0, Bytes(entry));
-  const fuse_open_out open{};
+  const fuse_open_out open = ToOpenOut();
   std::array<char, sizeof entry + sizeof open> both;
   std::memcpy(both.data(), &entry, sizeof entry);
   std::memcpy(both.data() + sizeof entry, &open, sizeof open);

@@ -351,9 +351,7 @@ int Server::AnswerOpen(Operation& operation) {
   if (!nodes_.Has(node)) return ESTALE;
   operation.slot.BeginExecution();
   (void)nodes_.Adjust(operation.slot.control().redo, node, 0, 1);
-  // Without FOPEN_KEEP_CACHE the kernel drops the file's pages: close-to-open consistency.
-  const fuse_open_out out{};
-  Answer(operation, 0, Bytes(out));
+  Answer(operation, 0, Bytes(ToOpenOut()));
   return 0;
 }
 

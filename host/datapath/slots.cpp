@@ -77,8 +77,7 @@ base::Status SlotTable::Prepare() {
     header.receive_slots_ready = kReceiveSlotsReady;
     if (getrandom(&header.nonce, sizeof header.nonce, 0) != sizeof header.nonce)
       return base::FailErrno(errno, "getrandom");
-    std::atomic_thread_fence(std::memory_order_release);
-    header.magic = kSlotsMagic;
+    header.magic.store(kSlotsMagic, std::memory_order_release);
   } else if (header.magic != kSlotsMagic || header.version != kSlotsVersion ||
              header.receive_slots_max != kReceiveSlotsMax ||
              header.compact_slots != kCompactSlots || header.io_bytes_max != kIoBytesMax ||

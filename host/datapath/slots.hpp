@@ -88,7 +88,7 @@ static_assert(sizeof(CompactSlot) == 4 * kPageBytes);
 constexpr size_t kCompactBytesMax = sizeof(CompactSlot::request);
 
 struct SlotsHeader {
-  uint64_t magic;  // written last
+  std::atomic<uint64_t> magic;  // written last
   uint32_t version;
   uint32_t receive_slots_max;
   uint32_t compact_slots;
