@@ -188,7 +188,11 @@ TEST_F(CallTableTest, GivesOutMemoryUpToTheLimit) {
   EXPECT_EQ(table.Allocate(99, 8, 8), nullptr);
 }
 
+// Outlives its use: it waits for the thread that calls it.
 struct Callback {
+  explicit Callback(TaskThread& canceller) : thread(canceller) {}
+  ~Callback() { EXPECT_TRUE(thread.WaitIdle(steady_clock::now() + kLong)); }
+  TaskThread& thread;
   std::promise<void> ran;
   std::promise<void> release;
   std::atomic<int> count{0};
@@ -204,7 +208,7 @@ struct Callback {
 
 TEST_F(CallTableTest, CallsBackOnceWhenCancelled) {
   Begin(1);
-  Callback callback;
+  Callback callback(canceller);
   EXPECT_TRUE(table.OnCancel(1, &Callback::Simple, &callback));
   EXPECT_FALSE(table.OnCancel(1, &Callback::Simple, &callback)) << "one is set already";
   table.Cancel(1);
@@ -217,7 +221,7 @@ TEST_F(CallTableTest, CallsBackOnceWhenCancelled) {
 TEST_F(CallTableTest, CallsBackAtOnceWhenItIsCancelledAlready) {
   Begin(1);
   table.Cancel(1);
-  Callback callback;
+  Callback callback(canceller);
   EXPECT_TRUE(table.OnCancel(1, &Callback::Simple, &callback));
   EXPECT_EQ(callback.ran.get_future().wait_for(kLong), std::future_status::ready);
 }
@@ -226,7 +230,7 @@ TEST_F(CallTableTest, CallsBackAtTheDeadline) {
   channel::Call message;
   message.set_deadline_ns(base::ToNanoseconds(steady_clock::now() + std::chrono::milliseconds(30)));
   Begin(1, message);
-  Callback callback;
+  Callback callback(canceller);
   EXPECT_TRUE(table.OnCancel(1, &Callback::Simple, &callback));
   EXPECT_EQ(callback.ran.get_future().wait_for(kLong), std::future_status::ready);
 }
@@ -235,19 +239,20 @@ TEST_F(CallTableTest, NeverCallsBackAfterTheFinish) {
   channel::Call message;
   message.set_deadline_ns(base::ToNanoseconds(steady_clock::now() + std::chrono::milliseconds(30)));
   Begin(1, message);
-  Callback callback;
+  Callback callback(canceller);
   EXPECT_TRUE(table.OnCancel(1, &Callback::Simple, &callback));
   table.Finish(1, GANTRY_OK, {});
   table.Cancel(1);
   std::promise<void> later;
   canceller.PostAt(steady_clock::now() + std::chrono::milliseconds(60), [&] { later.set_value(); });
   later.get_future().wait();
+  ASSERT_TRUE(canceller.WaitIdle(steady_clock::now() + kLong));
   EXPECT_EQ(callback.count, 0);
 }
 
 TEST_F(CallTableTest, AFinishWaitsForACallbackThatRuns) {
   const auto call = Begin(1);
-  Callback callback;
+  Callback callback(canceller);
   EXPECT_TRUE(table.OnCancel(1, &Callback::Held, &callback));
   table.Cancel(1);
   callback.ran.get_future().wait();

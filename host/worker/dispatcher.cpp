@@ -68,7 +68,7 @@ void Dispatcher::WakeLocked() {
 }
 
 bool Dispatcher::HasWorkLocked() const {
-  return !intake_.empty() || (!ready_.empty() && running_.size() < running_max_);
+  return (!intake_.empty() && !preparing_) || (!ready_.empty() && running_.size() < running_max_);
 }
 
 void Dispatcher::Loop() {
@@ -78,10 +78,9 @@ void Dispatcher::Loop() {
     if (const WaitingPtr item = TakeRunnableLocked()) {
       if (HasWorkLocked()) WakeLocked();
       Enter(lock, item);
-    } else if (!intake_.empty()) {
+    } else if (!intake_.empty() && !preparing_) {
       const WaitingPtr next = intake_.front();
       intake_.pop_front();
-      if (HasWorkLocked()) WakeLocked();
       Prepare(lock, next);
     } else {
       ++threads_idle_;
@@ -92,9 +91,12 @@ void Dispatcher::Loop() {
 }
 
 void Dispatcher::Prepare(std::unique_lock<std::mutex>& lock, const WaitingPtr& item) {
+  preparing_ = true;
   lock.unlock();
   base::Result<Placement> placement = item->work->Prepare();
   lock.lock();
+  preparing_ = false;
+  if (running_.empty()) idle_.notify_all();
   const uint64_t id = item->work->id();
   const auto waits = waiting_.find(id);
   if (waits == waiting_.end() || waits->second != item) return;  // refused meanwhile
@@ -115,6 +117,7 @@ void Dispatcher::Prepare(std::unique_lock<std::mutex>& lock, const WaitingPtr& i
                    which + " has " + std::to_string(domain->waiting.size()) + " calls waiting");
   }
   (void)WithdrawLocked(id);
+  if (HasWorkLocked()) WakeLocked();  // sending the refusal may take its time
   lock.unlock();
   item->work->Refuse(placement.error());
   lock.lock();
@@ -266,7 +269,7 @@ void Dispatcher::Close(const base::Error& why) {
 
 bool Dispatcher::WaitIdle(base::TimePoint deadline) {
   std::unique_lock lock(mutex_);
-  return idle_.wait_until(lock, deadline, [this] { return running_.empty(); });
+  return idle_.wait_until(lock, deadline, [this] { return running_.empty() && !preparing_; });
 }
 
 size_t Dispatcher::running() const {

@@ -83,7 +83,7 @@ class Dispatcher {
   void Cancel(uint64_t id);
   // Refuses everything that waits or comes.
   void Close(const base::Error& why);
-  // True once nothing runs.
+  // True once nothing is in the plugin, to run or to be asked for its domain.
   bool WaitIdle(base::TimePoint deadline);
   size_t running() const;
 
@@ -136,6 +136,7 @@ class Dispatcher {
   std::unordered_map<std::string, std::unique_ptr<Domain>> domains_;
   std::list<Domain*> ready_;  // domains with calls waiting and room to run; taken in turn
   std::unordered_map<uint64_t, WaitingPtr> waiting_;  // intake_ and all domains' queues
+  bool preparing_ = false;  // one at a time, so that calls enter in the order they came
   std::unordered_map<uint64_t, Running> running_;
   std::unordered_set<std::string> keys_running_;
   std::unique_ptr<base::Error> closed_;

@@ -282,6 +282,36 @@ TEST_F(DispatcherTest, APlaceIsFreeOnlyOnceThePluginHasReturned) {
   dispatcher->Finished(2);
 }
 
+// Is held while it asks the plugin for its domain.
+class PreparesSlowly : public FakeWork {
+ public:
+  PreparesSlowly(Stage& stage, uint64_t id, TaskThread& gate)
+      : FakeWork(stage, id, {}), gate_(gate) {}
+  base::Result<Placement> Prepare() override {
+    prepares_ = true;
+    while (!goes_on_) (void)gate_.WaitIdle(steady_clock::now() + std::chrono::milliseconds(1));
+    return Placement{};
+  }
+  std::atomic<bool> prepares_{false};
+  std::atomic<bool> goes_on_{false};
+
+ private:
+  TaskThread& gate_;
+};
+
+TEST_F(DispatcherTest, IsNotIdleWhileThePluginIsAskedForADomain) {
+  Begin(ThreadModel::kParallel, 2, 2);
+  const auto work = std::make_shared<PreparesSlowly>(stage, 1, clerk);
+  dispatcher->Submit(work);
+  while (!work->prepares_) std::this_thread::yield();
+  dispatcher->Close({base::Code::kUnavailable, "stopping"});
+  ASSERT_TRUE(stage.WaitRefused(1));
+  EXPECT_FALSE(dispatcher->WaitIdle(steady_clock::now() + std::chrono::milliseconds(20)));
+  work->goes_on_ = true;
+  EXPECT_TRUE(dispatcher->WaitIdle(steady_clock::now() + kLong));
+  EXPECT_TRUE(stage.entered().empty());
+}
+
 TEST_F(DispatcherTest, ClosingRefusesWhatWaitsAndWhatComes) {
   Begin(ThreadModel::kSerial, 1, 1);
   Submit(1);

@@ -13,18 +13,20 @@ namespace {
 using std::chrono::steady_clock;
 constexpr std::chrono::seconds kLong{30};
 
+// What jobs use is declared before their thread, so that it outlives them.
+
 TEST(TaskThread, RunsJobsInOrder) {
-  TaskThread thread("test", 100);
   std::vector<int> ran;
+  TaskThread thread("test", 100);
   for (int i = 0; i < 10; ++i) ASSERT_TRUE(thread.Post([&ran, i] { ran.push_back(i); }));
   ASSERT_TRUE(thread.WaitIdle(steady_clock::now() + kLong));
   EXPECT_EQ(ran, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
 TEST(TaskThread, RefusesMoreJobsThanMayWait) {
-  TaskThread thread("test", 2);
   std::promise<void> begun;
   std::promise<void> release;
+  TaskThread thread("test", 2);
   ASSERT_TRUE(thread.Post([&] {
     begun.set_value();
     release.get_future().wait();
@@ -37,10 +39,10 @@ TEST(TaskThread, RefusesMoreJobsThanMayWait) {
 }
 
 TEST(TaskThread, RunsTimersByTheirTimes) {
-  TaskThread thread("test", 10);
   const auto now = steady_clock::now();
   std::vector<int> ran;
   std::promise<void> done;
+  TaskThread thread("test", 10);
   thread.PostAt(now + std::chrono::milliseconds(40), [&] {
     ran.push_back(2);
     done.set_value();
@@ -52,10 +54,10 @@ TEST(TaskThread, RunsTimersByTheirTimes) {
 }
 
 TEST(TaskThread, DropsARemovedTimer) {
-  TaskThread thread("test", 10);
   const auto now = steady_clock::now();
   std::atomic<bool> ran = false;
   std::promise<void> done;
+  TaskThread thread("test", 10);
   thread.Remove(thread.PostAt(now + std::chrono::milliseconds(20), [&] { ran = true; }));
   thread.PostAt(now + std::chrono::milliseconds(40), [&] { done.set_value(); });
   ASSERT_EQ(done.get_future().wait_for(kLong), std::future_status::ready);
@@ -63,9 +65,9 @@ TEST(TaskThread, DropsARemovedTimer) {
 }
 
 TEST(TaskThread, SaysWhetherAJobStillRuns) {
-  TaskThread thread("test", 10);
   std::promise<void> begun;
   std::promise<void> release;
+  TaskThread thread("test", 10);
   ASSERT_TRUE(thread.Post([&] {
     begun.set_value();
     release.get_future().wait();

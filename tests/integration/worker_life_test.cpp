@@ -122,7 +122,7 @@ TEST(WorkerLife, EndsAtOnceWithItsChannelWhateverThePluginDoes) {
   WorkerProcess worker("hangs");
   ASSERT_EQ(worker.Create().code, GANTRY_OK);
   for (int i = 0; i < 4; ++i) worker.Send(CreateVolume("x" + std::to_string(i)));
-  EXPECT_TRUE(worker.Ping());
+  ASSERT_TRUE(worker.AwaitLog("hanging"));
   const auto before = std::chrono::steady_clock::now();
   worker.CloseChannel();
   EXPECT_EQ(worker.AwaitExit().code, 3);
@@ -140,6 +140,7 @@ TEST(WorkerLife, StopsWithoutAnOperationThatDoesNotEnd) {
   WorkerProcess worker("hangs");
   ASSERT_EQ(worker.Create().code, GANTRY_OK);
   worker.Send(CreateVolume("x"));
+  ASSERT_TRUE(worker.AwaitLog("hanging"));
   channel::Call stop;
   stop.set_operation(channel::STOP);
   stop.set_deadline_ns(

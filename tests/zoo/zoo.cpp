@@ -106,8 +106,8 @@ void CreateVolume(gantry_instance*, gantry_call call, const gantry_create_volume
   (void)request;
   throw std::runtime_error("out of an operation");
 #elif defined(ZOO_HANGS)
-  (void)call;
   (void)request;
+  Log("hanging", call);
   for (;;) DwellMs(1000);
 #elif defined(ZOO_WAITS_FOR_CANCEL)
   (void)request;
