@@ -90,7 +90,8 @@ class Storage {
   // With exactly this mode and owner; kExists when the name is there.
   virtual StoreResult<Node> MakeDirectory(const NodeId& directory, std::string_view name,
                                           const Ownership& ownership) = 0;
-  // A new file with this content. After an error it may be there with less.
+  // A new file with this content, under a name that nobody else uses. After an error it may be
+  // there with less.
   virtual StoreResult<Node> CreateFile(const NodeId& directory, std::string_view name,
                                        std::string_view content) = 0;
   virtual StoreStatus Link(const NodeId& file, const NodeId& directory, std::string_view name) = 0;

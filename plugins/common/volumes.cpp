@@ -103,8 +103,9 @@ Result<Volumes::Mine> Volumes::MakeMineBeside(Attempt::Kind kind, const Path& pa
 
 Result<Volumes::Mine> Volumes::MakeAt(Mine mine, const Ownership& ownership) {
   const auto& [directory, name] = mine.place;
+  // When it is there already, the reply to an earlier transmission was lost, and with it what the
+  // directory looks like: the caller begins anew.
   auto made = storage_.MakeDirectory(directory, name, ownership);
-  if (FailedWith(made, StoreFault::kExists)) made = storage_.Lookup(directory, name);
   GANTRY_PLUGIN_TRY(made);
   if (mine.attempt.kind == Attempt::Kind::kCreate) {
     mine.attempt.fsid = made->fsid;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 namespace gantry::nfs {
@@ -24,6 +25,7 @@ constexpr uint32_t kFileMode = 0600;
 constexpr uint32_t kDirReplyBytes = 32 * 1024;
 constexpr uint32_t kShortReplyBytes = 4 * 1024;  // For a look whether anything is there.
 constexpr size_t kShortNames = 8;
+constexpr int kTriesMax = 4;  // Of one call within its time.
 
 FileHandle HandleOf(const NodeId& id) {
   FileHandle handle;
@@ -116,20 +118,36 @@ tl::unexpected<StoreError> NfsStorage::Failed(const NfsError& error, std::string
   return tl::make_unexpected(std::move(failed));
 }
 
+// Servers drop a request now and then (NFS-Ganesha does when a directory vanishes beside it) and
+// expect it again. The record protocol stands every call made twice, and the first one arriving
+// last, with one exception: an attempt may make its RENAME only once.
 template <class Call>
 StoreResult<typename Call::Reply> NfsStorage::Do(const Call& call, std::string_view what) {
+  constexpr bool kMayRepeat = !std::is_same_v<Call, nfs::Rename>;
   GANTRY_PLUGIN_TRY(Begin());
-  auto reply = client_.Do(call, CallDeadline());
-  if (!reply) return Failed(reply.error(), what);
-  return std::move(*reply);
+  const TimePoint end = CallDeadline();
+  while (true) {
+    TimePoint patience = end;
+    if (kMayRepeat) {
+      patience = std::min(end, std::chrono::steady_clock::now() + call_max_ / kTriesMax);
+    }
+    auto reply = client_.Do(call, patience);
+    if (reply) return std::move(*reply);
+    if (reply.error().failure != Failure::kDeadline || patience == end) {
+      return Failed(reply.error(), what);
+    }
+  }
 }
 
 StoreResult<Node> NfsStorage::Lookup(const NodeId& directory, std::string_view name) {
   GANTRY_PLUGIN_TRY_ASSIGN(const LookupReply reply,
                            Do(nfs::Lookup{HandleOf(directory), name}, name));
   if (reply.attributes) return NodeOf(reply.handle, *reply.attributes);
-  GANTRY_PLUGIN_TRY_ASSIGN(const AttributesReply got, Do(GetAttr{reply.handle}, name));
-  return NodeOf(reply.handle, got.attributes);
+  const auto got = Do(GetAttr{reply.handle}, name);
+  if (got) return NodeOf(reply.handle, got->attributes);
+  // The name led to what is gone: removed meanwhile, or remembered by a server's cache.
+  if (!FailedWith(got, StoreFault::kStale)) return tl::make_unexpected(got.error());
+  return FailStore(StoreFault::kNotFound, got.error().error.code, got.error().error.message);
 }
 
 StoreResult<std::vector<Listed>> NfsStorage::List(const NodeId& directory, size_t names_max) {
@@ -242,7 +260,7 @@ StoreResult<Node> NfsStorage::CreateFile(const NodeId& directory, std::string_vi
   Create call;
   call.directory = HandleOf(directory);
   call.name = name;
-  call.how = Create::How::kGuarded;
+  call.how = Create::How::kUnchecked;  // The name is nobody else's; so it may be made twice.
   call.attributes.mode = kFileMode;
   GANTRY_PLUGIN_TRY_ASSIGN(const CreateReply reply, Do(call, name));
   GANTRY_PLUGIN_TRY_ASSIGN(Node made, Complete(call.directory, name, reply));
