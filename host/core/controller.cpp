@@ -18,8 +18,7 @@ using csi::v1::ControllerServiceCapability;
 std::string VolumeLock(const std::string& id) { return "volume " + id; }
 
 struct Source {
-  gantry_content_kind kind = GANTRY_CONTENT_EMPTY;
-  std::string id;
+  std::string lock;  // the one that the source's own delete takes
   std::string handle;
 };
 
@@ -29,30 +28,30 @@ base::Result<Source> SourceOf(const Driver& driver, const Backend& backend,
   Source source;
   if (!request.has_volume_content_source()) return source;
   const auto& content = request.volume_content_source();
+  std::string id;
   IdKind kind = IdKind::kVolume;
   uint32_t needed = GANTRY_CONTROLLER_CLONES;
   if (content.has_snapshot()) {
     kind = IdKind::kSnapshot;
     needed = GANTRY_CONTROLLER_RESTORES;
-    source.kind = GANTRY_CONTENT_SNAPSHOT;
-    source.id = content.snapshot().snapshot_id();
+    id = content.snapshot().snapshot_id();
   } else if (content.has_volume()) {
-    source.kind = GANTRY_CONTENT_VOLUME;
-    source.id = content.volume().volume_id();
+    id = content.volume().volume_id();
   } else {
     return base::Fail(Code::kInvalidArgument,
                       "volume_content_source: nothing: expected a snapshot or a volume");
   }
-  GANTRY_TRY(RequireText(source.id, "volume_content_source id"));
+  GANTRY_TRY(RequireText(id, "volume_content_source id"));
   if ((backend.capabilities().description().controller_flags() & needed) == 0)
     return base::Fail(Code::kInvalidArgument, "volume_content_source: backend " + backend.name() +
                                                   " makes no volume from a " +
                                                   (content.has_snapshot() ? "snapshot" : "volume"));
-  GANTRY_TRY_ASSIGN(const auto located, driver.Locate(kind, source.id));
+  GANTRY_TRY_ASSIGN(const auto located, driver.Locate(kind, id));
   if (located.backend != &backend)
-    return base::Fail(Code::kInvalidArgument, "volume_content_source: " + source.id +
+    return base::Fail(Code::kInvalidArgument, "volume_content_source: " + id +
                                                   " is of backend " + located.backend->name() +
                                                   ": expected one of " + backend.name());
+  source.lock = content.has_snapshot() ? "snapshot " + id : VolumeLock(id);
   source.handle = located.handle;
   return source;
 }
@@ -69,12 +68,14 @@ base::Result<csi::v1::CreateVolumeResponse> Controller::CreateVolume(
   GANTRY_TRY(driver_.RequireOffered(*backend, channel::CREATE_VOLUME));
   for (const auto& capability : request.volume_capabilities())
     GANTRY_TRY(driver_.CheckAccess(*backend, capability, "volume_capabilities"));
-  if (!request.mutable_parameters().empty())
-    GANTRY_TRY(driver_.RequireOffered(*backend, channel::MODIFY_VOLUME));
+  if (!request.mutable_parameters().empty() &&
+      !backend->capabilities().Offers(channel::MODIFY_VOLUME))
+    return base::Fail(Code::kInvalidArgument, "mutable_parameters: backend " + backend->name() +
+                                                  " modifies no volumes: expected none");
   GANTRY_TRY_ASSIGN(const Source source, SourceOf(driver_, *backend, request));
 
   std::vector<std::string> keys{"volume name " + backend->name() + ":" + request.name()};
-  if (!source.id.empty()) keys.push_back(VolumeLock(source.id));
+  if (!source.lock.empty()) keys.push_back(source.lock);
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock(std::move(keys)));
 
   auto split = SplitSecrets(request);
@@ -207,7 +208,7 @@ base::Result<csi::v1::ValidateVolumeCapabilitiesResponse> Controller::ValidateVo
 
 base::Result<csi::v1::ListVolumesResponse> Controller::ListVolumes(
     const csi::v1::ListVolumesRequest& request, const CallContext& context) const {
-  GANTRY_TRY(driver_.RequireAnyOffers(channel::LIST_VOLUMES));
+  GANTRY_TRY(driver_.RequireListsAll(channel::LIST_VOLUMES, channel::CREATE_VOLUME));
   GANTRY_TRY(CheckMaxEntries(request.max_entries(), "max_entries"));
   struct Entry {
     std::string backend;
@@ -228,13 +229,13 @@ base::Result<csi::v1::ListVolumesResponse> Controller::ListVolumes(
       if (emit.has_volume()) entries.push_back({name, std::move(*emit.mutable_volume())});
     return entries;
   };
-  const size_t max =
-      request.max_entries() == 0 ? kListEntriesMax : static_cast<size_t>(request.max_entries());
   GANTRY_TRY_ASSIGN(const auto page,
-                    Collect<Entry>(driver_.BackendNames(), request.starting_token(), max, fetch,
+                    Collect<Entry>(driver_.BackendNames(), request.starting_token(),
+                                   PageEntries(request.max_entries()), fetch,
                                    [](const Entry& entry) { return entry.volume.handle(); }));
   csi::v1::ListVolumesResponse response;
   response.set_next_token(page.next_token);
+  size_t bytes = 0;
   for (const auto& entry : page.entries) {
     auto& out = *response.add_entries();
     GANTRY_TRY_ASSIGN(*out.mutable_volume(), ToVolume(entry.backend, entry.volume));
@@ -242,6 +243,10 @@ base::Result<csi::v1::ListVolumesResponse> Controller::ListVolumes(
       out.mutable_status()->add_published_node_ids(node);
     if (auto condition = ToCondition(entry.volume))
       *out.mutable_status()->mutable_volume_condition() = std::move(*condition);
+    bytes += out.ByteSizeLong();
+    if (bytes < kListBytesMax || &entry == &page.entries.back()) continue;
+    response.set_next_token(FormatToken({entry.backend, entry.volume.handle()}));
+    break;
   }
   return response;
 }
@@ -287,23 +292,28 @@ base::Result<csi::v1::ControllerGetCapabilitiesResponse> Controller::ControllerG
   };
   uint32_t controller_flags = 0;
   uint32_t publish_flags = 0;
+  bool all_list_nodes = true;
   for (const auto& [name, backend] : driver_.parts().backends) {
-    controller_flags |= backend->capabilities().description().controller_flags();
-    publish_flags |= backend->capabilities().description().publish_flags();
+    const auto& description = backend->capabilities().description();
+    controller_flags |= description.controller_flags();
+    publish_flags |= description.publish_flags();
+    if ((description.publish_flags() & GANTRY_PUBLISH_LISTS_NODES) == 0) all_list_nodes = false;
   }
+  // Lists are not a superset: one that leaves out a backend would be wrong for it.
+  const bool lists_volumes = driver_.ListsAll(channel::LIST_VOLUMES, channel::CREATE_VOLUME);
   using Rpc = ControllerServiceCapability::RPC;
   using Mode = csi::v1::VolumeCapability::AccessMode;
   add_if(driver_.AnyOffers(channel::CREATE_VOLUME) && driver_.AnyOffers(channel::DELETE_VOLUME),
          Rpc::CREATE_DELETE_VOLUME);
   add_if(driver_.AnyOffers(channel::PUBLISH_VOLUME), Rpc::PUBLISH_UNPUBLISH_VOLUME);
-  add_if(driver_.AnyOffers(channel::LIST_VOLUMES), Rpc::LIST_VOLUMES);
+  add_if(lists_volumes, Rpc::LIST_VOLUMES);
   add_if(driver_.AnyOffers(channel::GET_CAPACITY), Rpc::GET_CAPACITY);
   add_if(driver_.AnyOffers(channel::CREATE_SNAPSHOT), Rpc::CREATE_DELETE_SNAPSHOT);
-  add_if(driver_.AnyOffers(channel::LIST_SNAPSHOTS), Rpc::LIST_SNAPSHOTS);
+  add_if(driver_.ListsAll(channel::LIST_SNAPSHOTS, channel::CREATE_SNAPSHOT), Rpc::LIST_SNAPSHOTS);
   add_if((controller_flags & GANTRY_CONTROLLER_CLONES) != 0, Rpc::CLONE_VOLUME);
   add_if((publish_flags & GANTRY_PUBLISH_READONLY) != 0, Rpc::PUBLISH_READONLY);
   add_if(driver_.AnyOffers(channel::EXPAND_VOLUME), Rpc::EXPAND_VOLUME);
-  add_if((publish_flags & GANTRY_PUBLISH_LISTS_NODES) != 0, Rpc::LIST_VOLUMES_PUBLISHED_NODES);
+  add_if(lists_volumes && all_list_nodes, Rpc::LIST_VOLUMES_PUBLISHED_NODES);
   add_if((controller_flags & GANTRY_CONTROLLER_CONDITIONS) != 0, Rpc::VOLUME_CONDITION);
   add_if(driver_.AnyOffers(channel::GET_VOLUME), Rpc::GET_VOLUME);
   add_if(driver_.AnyHasAccessMode(Mode::SINGLE_NODE_MULTI_WRITER), Rpc::SINGLE_NODE_MULTI_WRITER);

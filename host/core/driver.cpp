@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "host/core/redact.hpp"
+
 namespace gantry::core {
 
 std::vector<std::string> Driver::BackendNames() const {
@@ -42,16 +44,21 @@ base::Result<Backend*> Driver::BackendOf(
   return BackendNamed(named == parameters.end() ? parts_.config.default_backend : named->second);
 }
 
+base::Result<Backend*> Driver::BackendHolding(const std::string& name,
+                                              const std::string& id) const {
+  const auto found = parts_.backends.find(name);
+  if (found != parts_.backends.end()) return found->second;
+  return base::Fail(base::Code::kFailedPrecondition,
+                    id + ": backend " + name + " is not configured for driver " +
+                        parts_.config.name);
+}
+
 base::Result<Driver::Located> Driver::Locate(
     IdKind kind, const std::string& id,
     const google::protobuf::Map<std::string, std::string>* context) const {
   if (const auto parsed = ParseId(kind, id)) {
-    const auto found = parts_.backends.find(parsed->backend);
-    if (found == parts_.backends.end())
-      return base::Fail(base::Code::kFailedPrecondition, id + ": backend " + parsed->backend +
-                                                             " is not configured for driver " +
-                                                             parts_.config.name);
-    return Located{found->second, parsed->handle};
+    GANTRY_TRY_ASSIGN(Backend * backend, BackendHolding(parsed->backend, id));
+    return Located{backend, parsed->handle};
   }
   if (context != nullptr) {
     const auto named = context->find("backend");
@@ -63,7 +70,7 @@ base::Result<Driver::Located> Driver::Locate(
   if (parts_.node_state != nullptr && kind == IdKind::kVolume) {
     GANTRY_TRY_ASSIGN(const auto volume, parts_.node_state->Load(id));
     if (volume) {
-      GANTRY_TRY_ASSIGN(Backend * backend, BackendNamed(volume->backend));
+      GANTRY_TRY_ASSIGN(Backend * backend, BackendHolding(volume->backend, id));
       return Located{backend, volume->handle};
     }
   }
@@ -82,6 +89,23 @@ base::Status Driver::RequireOffered(const Backend& backend, channel::Operation o
   GANTRY_TRY(RequireAnyOffers(operation));
   return base::Fail(base::Code::kInvalidArgument, "backend " + backend.name() + " does not offer " +
                                                       channel::Operation_Name(operation));
+}
+
+bool Driver::ListsAll(channel::Operation list, channel::Operation make) const {
+  return AnyOffers(list) &&
+         std::all_of(parts_.backends.begin(), parts_.backends.end(), [&](const auto& item) {
+           const auto& capabilities = item.second->capabilities();
+           return capabilities.Offers(list) || !capabilities.Offers(make);
+         });
+}
+
+base::Status Driver::RequireListsAll(channel::Operation list, channel::Operation make) const {
+  GANTRY_TRY(RequireAnyOffers(list));
+  if (ListsAll(list, make)) return {};
+  return base::Fail(base::Code::kUnimplemented, "not every backend of driver " +
+                                                    parts_.config.name + " offers " +
+                                                    channel::Operation_Name(list) +
+                                                    ", so a list would not be complete");
 }
 
 base::Status Driver::CheckAccess(const Backend& backend,
@@ -115,9 +139,9 @@ base::Result<std::vector<channel::Emit>> Driver::Invoke(
   call.cancellation = context.cancellation;
   call.hold = std::move(hold);
   auto emits = backend.Call(call);
-  if (emits)
-    for (const auto& emit : *emits)
-      if (emit.has_task()) parts_.tasks->Schedule(backend, emit.task());
+  if (!emits) return tl::unexpected(WithoutSecrets(std::move(emits.error()), secrets));
+  for (const auto& emit : *emits)
+    if (emit.has_task()) parts_.tasks->Schedule(backend, emit.task());
   return emits;
 }
 

@@ -84,6 +84,8 @@ class Driver {
   // The backend that a StorageClass, a context or the default names. INVALID_ARGUMENT for a name
   // that is not one of this driver's.
   base::Result<Backend*> BackendNamed(const std::string& name) const;
+  // The backend of something that exists: FAILED_PRECONDITION when it is not configured any more.
+  base::Result<Backend*> BackendHolding(const std::string& name, const std::string& id) const;
   base::Result<Backend*> BackendOf(
       const google::protobuf::Map<std::string, std::string>& parameters) const;
 
@@ -105,6 +107,12 @@ class Driver {
   // What the manifest says of access types and modes.
   base::Status CheckAccess(const Backend& backend, const csi::v1::VolumeCapability& capability,
                            const char* field) const;
+
+  // Whether a list over all backends is complete: every backend that makes such things lists them.
+  // A list that leaves out a backend would read as "gone" (the attacher detaches what is missing).
+  bool ListsAll(channel::Operation list, channel::Operation make) const;
+  // UNIMPLEMENTED when not.
+  base::Status RequireListsAll(channel::Operation list, channel::Operation make) const;
 
   // ABORTED while another operation on one of the keys is pending.
   base::Result<std::shared_ptr<void>> Lock(std::vector<std::string> keys) const {

@@ -18,13 +18,18 @@ base::Result<std::vector<std::string>> MembersOf(const Driver& driver, IdKind ki
   std::vector<std::string> handles;
   for (const auto& id : ids) {
     GANTRY_TRY(RequireText(id, field));
-    GANTRY_TRY_ASSIGN(auto located, driver.Locate(kind, id));
-    if (*backend == nullptr) *backend = located.backend;
-    if (*backend != located.backend)
+    auto located = driver.Locate(kind, id);
+    // An id that leads nowhere is no member of a group (CSI spec, DeleteVolumeGroupSnapshot).
+    if (!located && located.error().code == base::Code::kNotFound && kind == IdKind::kSnapshot)
+      return base::Fail(base::Code::kInvalidArgument,
+                        std::string(field) + ": \"" + id + "\": expected a member of the group");
+    if (!located) return tl::unexpected(located.error());
+    if (*backend == nullptr) *backend = located->backend;
+    if (*backend != located->backend)
       return base::Fail(base::Code::kInvalidArgument,
                         std::string(field) + ": " + id + " is of backend " +
-                            located.backend->name() + ": expected " + (*backend)->name());
-    handles.push_back(std::move(located.handle));
+                            located->backend->name() + ": expected " + (*backend)->name());
+    handles.push_back(std::move(located->handle));
   }
   return handles;
 }
@@ -35,6 +40,9 @@ base::Result<csi::v1::VolumeGroupSnapshot> ToGroup(const Backend& backend,
   bool found = false;
   for (const auto& emit : emits) {
     if (emit.has_group()) {
+      if (found)
+        return base::Fail(base::Code::kUnavailable, "backend " + backend.name() +
+                                                        " answered with several group snapshots");
       found = true;
       GANTRY_TRY_ASSIGN(*out.mutable_group_snapshot_id(),
                         FormatId(IdKind::kGroup, backend.name(), emit.group().handle()));
@@ -109,7 +117,9 @@ base::Result<csi::v1::DeleteVolumeGroupSnapshotResponse> Groups::DeleteVolumeGro
   GANTRY_TRY_ASSIGN(
       const auto handles,
       MembersOf(driver_, IdKind::kSnapshot, request.snapshot_ids(), "snapshot_ids", &backend));
-  GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({"group " + request.group_snapshot_id()}));
+  std::vector<std::string> keys{"group " + request.group_snapshot_id()};
+  for (const auto& id : request.snapshot_ids()) keys.push_back("snapshot " + id);
+  GANTRY_TRY_ASSIGN(auto hold, driver_.Lock(std::move(keys)));
   const auto split = SplitSecrets(request);
   channel::Call message;
   message.set_operation(channel::DELETE_GROUP);

@@ -54,7 +54,7 @@ std::optional<Id> ParseId(IdKind kind, std::string_view id) {
 
 base::Result<std::string> FormatId(IdKind kind, std::string_view backend, std::string_view handle) {
   if (!IsHandle(handle))
-    return base::Fail(base::Code::kInternal, "backend " + std::string(backend) +
+    return base::Fail(base::Code::kUnavailable, "backend " + std::string(backend) +
                                                  " made the handle \"" +
                                                  std::string(handle.substr(0, kHandleBytesMax)) +
                                                  "\": expected 1 to 80 of [A-Za-z0-9._-]");

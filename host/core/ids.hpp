@@ -28,7 +28,8 @@ bool IsHandle(std::string_view handle);
 
 // Nothing when the id is not of this form: then it was not made here.
 std::optional<Id> ParseId(IdKind kind, std::string_view id);
-// INTERNAL when the handle breaks the rules or the id would be too long.
+// UNAVAILABLE when the handle breaks the rules: a plugin's mistake must not read as a final answer
+// (the CO would forget what was made).
 base::Result<std::string> FormatId(IdKind kind, std::string_view backend, std::string_view handle);
 
 // 32 hex digits from a hash of kind, owner and name: what two controllers agree on without talking.

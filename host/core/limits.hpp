@@ -20,7 +20,9 @@ constexpr size_t kBackendBytesMax = 32;  // [a-z0-9-]
 constexpr size_t kIdBytesMax = 128;      // backend, prefix and handle together
 constexpr size_t kErrorMessageBytesMax = 2048;
 
-constexpr size_t kListEntriesMax = 100000;  // one page, when the caller sets no limit
+constexpr size_t kListEntriesMax = 10000;  // one page; a caller may ask for less
+// One page; Go clients take 4 MiB a message, and one entry holds at most some 10 KiB.
+constexpr size_t kListBytesMax = 3 * 1024 * 1024;
 
 // A caller without a deadline gets this one; none gets more than the second.
 constexpr std::chrono::milliseconds kCallMsDefault{120'000};

@@ -4,7 +4,9 @@
 #include <gantry/snapshot.h>
 
 #include <algorithm>
+#include <cstdint>
 
+#include "host/core/redact.hpp"
 #include "host/core/validate.hpp"
 
 namespace gantry::core {
@@ -27,9 +29,16 @@ base::Status StreamRanges(Backend& backend, const BackendCall& call, int32_t max
   };
   reset();
   bool gone = false;
-  GANTRY_TRY(backend.Stream(call, [&](const channel::Emit& emit) {
+  bool disordered = false;
+  uint64_t end = 0;
+  const auto status = backend.Stream(call, [&](const channel::Emit& emit) {
     if (!emit.has_block_range()) return true;
     const auto& range = emit.block_range();
+    // CSI spec, BlockMetadata: rising and not overlapping; a backup that trusts it would lose data.
+    disordered = range.length_bytes() == 0 || range.offset_bytes() < end ||
+                 range.length_bytes() > static_cast<uint64_t>(INT64_MAX) - range.offset_bytes();
+    if (disordered) return false;
+    end = range.offset_bytes() + range.length_bytes();
     response.set_volume_capacity_bytes(static_cast<int64_t>(range.volume_capacity_bytes()));
     auto& block = *response.add_block_metadata();
     block.set_byte_offset(static_cast<int64_t>(range.offset_bytes()));
@@ -38,7 +47,12 @@ base::Status StreamRanges(Backend& backend, const BackendCall& call, int32_t max
     gone = !send(response);
     reset();
     return !gone;
-  }));
+  });
+  if (disordered)
+    return base::Fail(base::Code::kUnavailable, "backend " + backend.name() +
+                                                    " gave a block range that does not follow " +
+                                                    "the one before it");
+  if (!status) return tl::unexpected(WithoutSecrets(status.error(), call.secrets));
   if (!gone && response.block_metadata_size() > 0) gone = !send(response);
   if (gone) return base::Fail(base::Code::kCancelled, "the caller stopped reading");
   return {};

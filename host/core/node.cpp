@@ -2,6 +2,7 @@
 #include "host/core/node.hpp"
 
 #include <algorithm>
+#include <vector>
 
 #include "host/core/validate.hpp"
 
@@ -63,6 +64,62 @@ base::Result<channel::Source> OneSource(const Backend& backend,
   return *found;
 }
 
+// Undoes what a stage did, whole or in part: unmounts, then lets the backend detach.
+base::Status TakeDown(const Driver& driver, const NodeVolume& volume, const CallContext& context,
+                      std::shared_ptr<void> hold) {
+  const auto& parts = driver.parts();
+  GANTRY_TRY(parts.broker->Unstage(volume.volume_id, volume.staging_path, context.deadline));
+  GANTRY_TRY_ASSIGN(Backend * backend, driver.BackendHolding(volume.backend, volume.volume_id));
+  if (!backend->capabilities().Offers(channel::DETACH)) return {};
+  csi::v1::NodeStageVolumeRequest staged;
+  if (!staged.ParseFromString(volume.stage_request))
+    return base::Fail(Code::kInternal,
+                      "the node record of " + volume.volume_id + " holds no stage request");
+  channel::Call message;
+  message.set_operation(channel::DETACH);
+  message.set_handle(volume.handle);
+  message.set_node_id(parts.node_id);
+  const auto done =
+      driver.Invoke(*backend, std::move(message), staged, nullptr, context, std::move(hold));
+  if (!done && done.error().code != Code::kNotFound) return tl::unexpected(done.error());
+  return {};
+}
+
+// Forgets targets at which nothing is mounted. After a publish that failed for good kubelet removes
+// the directory itself and sends no NodeUnpublishVolume, so such a target would keep the volume
+// from being unstaged, or published elsewhere, for ever.
+base::Status ForgetUnmounted(Broker& broker, NodeVolume& volume, base::TimePoint deadline) {
+  std::vector<PublishedTarget> mounted;
+  for (const auto& target : volume.targets) {
+    const auto state = broker.State(target.path, deadline);
+    if (!state && state.error().code != Code::kNotFound) return tl::unexpected(state.error());
+    if (state && state->mounted) mounted.push_back(target);
+  }
+  volume.targets = std::move(mounted);
+  return {};
+}
+
+// The rows of the spec's table that refuse (NodePublishVolume, "same target path", "other").
+base::Status CheckTargets(const NodeVolume& volume, const PublishedTarget& target, int mode) {
+  for (const auto& other : volume.targets)
+    if (other.path == target.path && other.capability != target.capability)
+      return base::Fail(Code::kAlreadyExists, volume.volume_id + " is published at " +
+                                                  target.path + " with other arguments");
+  for (const auto& other : volume.targets)
+    if (other.path != target.path && !AllowsSeveralTargets(mode))
+      return base::Fail(Code::kFailedPrecondition,
+                        volume.volume_id + " is published at " + other.path + ": " +
+                            AccessMode::Mode_Name(static_cast<AccessMode::Mode>(mode)) +
+                            " allows one target");
+  return {};
+}
+
+bool IsAt(const NodeVolume& volume, const std::string& path) {
+  return volume.staging_path == path ||
+         std::any_of(volume.targets.begin(), volume.targets.end(),
+                     [&](const auto& target) { return target.path == path; });
+}
+
 }  // namespace
 
 base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
@@ -83,10 +140,15 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
   const auto split = SplitSecrets(request);
   const std::string fingerprint = Fingerprint(split.request);
   GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
-  if (known && known->staged && known->boot_id == parts.boot_id) {
-    if (known->arguments != fingerprint)
+  const bool same_boot = known && known->boot_id == parts.boot_id;
+  if (same_boot && known->arguments != fingerprint) {
+    if (!known->staged) GANTRY_TRY(ForgetUnmounted(*parts.broker, *known, context.deadline));
+    if (known->staged || !known->targets.empty())
       return base::Fail(Code::kAlreadyExists, request.volume_id() + " is staged at " +
                                                   known->staging_path + " with other arguments");
+    // An intent that may have mounted something, perhaps at another path: nobody else remembers it.
+    GANTRY_TRY(TakeDown(driver_, *known, context, hold));
+  } else if (same_boot && known->staged) {
     GANTRY_TRY_ASSIGN(const auto state,
                       parts.broker->State(request.staging_target_path(), context.deadline));
     if (state.mounted && !state.fault) return csi::v1::NodeStageVolumeResponse();
@@ -102,7 +164,7 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
   volume.boot_id = parts.boot_id;
   volume.access_mode = request.volume_capability().access_mode().mode();
   volume.readonly = IsReaderOnly(request.volume_capability().access_mode().mode());
-  if (known && known->boot_id == parts.boot_id) volume.targets = known->targets;
+  if (same_boot) volume.targets = known->targets;
   GANTRY_TRY(parts.node_state->Save(volume));
 
   channel::Call message;
@@ -130,36 +192,27 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
 
 base::Result<csi::v1::NodeUnstageVolumeResponse> Node::NodeUnstageVolume(
     const csi::v1::NodeUnstageVolumeRequest& request, const CallContext& context) const {
-  GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
   GANTRY_TRY(RequirePath(request.staging_target_path(), "staging_target_path"));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto& parts = driver_.parts();
-  GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(request.volume_id()));
-  // What was never staged here is unstaged.
-  if (!known) return csi::v1::NodeUnstageVolumeResponse();
+  GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
+  if (!known) {
+    // What was never staged here is unstaged.
+    GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
+    return csi::v1::NodeUnstageVolumeResponse();
+  }
   if (known->staging_path != request.staging_target_path())
     return base::Fail(Code::kInvalidArgument, "staging_target_path: \"" +
                                                   request.staging_target_path() +
                                                   "\": expected \"" + known->staging_path + "\"");
-  const bool same_boot = known->boot_id == parts.boot_id;
-  if (same_boot && !known->targets.empty())
-    return base::Fail(Code::kFailedPrecondition, request.volume_id() + " is still published at " +
-                                                     known->targets.front().path);
-  GANTRY_TRY(parts.broker->Unstage(known->volume_id, known->staging_path, context.deadline));
-  GANTRY_TRY_ASSIGN(Backend * backend, driver_.BackendNamed(known->backend));
-  if (backend->capabilities().Offers(channel::DETACH)) {
-    csi::v1::NodeStageVolumeRequest staged;
-    if (!staged.ParseFromString(known->stage_request))
-      return base::Fail(Code::kInternal,
-                        "the node record of " + known->volume_id + " holds no stage request");
-    channel::Call message;
-    message.set_operation(channel::DETACH);
-    message.set_handle(known->handle);
-    message.set_node_id(parts.node_id);
-    const auto done = driver_.Invoke(*backend, std::move(message), staged, nullptr, context, hold);
-    if (!done && done.error().code != Code::kNotFound) return tl::unexpected(done.error());
+  if (known->boot_id == parts.boot_id) {
+    GANTRY_TRY(ForgetUnmounted(*parts.broker, *known, context.deadline));
+    if (!known->targets.empty())
+      return base::Fail(Code::kFailedPrecondition, request.volume_id() + " is still published at " +
+                                                       known->targets.front().path);
   }
+  GANTRY_TRY(TakeDown(driver_, *known, context, hold));
   GANTRY_TRY(parts.node_state->Remove(known->volume_id));
   return csi::v1::NodeUnstageVolumeResponse();
 }
@@ -194,17 +247,13 @@ base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
   arguments.set_readonly(request.readonly());
   PublishedTarget target{request.target_path(), readonly, Fingerprint(arguments)};
 
-  const auto same_path = std::find_if(known->targets.begin(), known->targets.end(),
-                                      [&](const auto& t) { return t.path == target.path; });
-  if (same_path != known->targets.end() && same_path->capability != target.capability)
-    return base::Fail(Code::kAlreadyExists, request.volume_id() + " is published at " +
-                                                target.path + " with other arguments");
-  const bool is_new = same_path == known->targets.end();
   const auto mode = request.volume_capability().access_mode().mode();
-  if (is_new && !known->targets.empty() && !AllowsSeveralTargets(mode))
-    return base::Fail(Code::kFailedPrecondition,
-                      request.volume_id() + " is published at " + known->targets.front().path +
-                          ": " + AccessMode::Mode_Name(mode) + " allows one target");
+  if (!CheckTargets(*known, target, mode)) {
+    GANTRY_TRY(ForgetUnmounted(*parts.broker, *known, context.deadline));
+    GANTRY_TRY(CheckTargets(*known, target, mode));
+  }
+  const bool is_new = std::none_of(known->targets.begin(), known->targets.end(),
+                                   [&](const auto& other) { return other.path == target.path; });
   if (is_new) {
     known->targets.push_back(target);
     GANTRY_TRY(parts.node_state->Save(*known));
@@ -214,19 +263,18 @@ base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
   mount.target_path = target.path;
   mount.readonly = readonly;
   mount.block = request.volume_capability().has_block();
-  const auto published = parts.broker->Publish(mount, context.deadline);
-  if (!published) return tl::unexpected(published.error());
+  GANTRY_TRY(parts.broker->Publish(mount, context.deadline));
   return csi::v1::NodePublishVolumeResponse();
 }
 
 base::Result<csi::v1::NodeUnpublishVolumeResponse> Node::NodeUnpublishVolume(
     const csi::v1::NodeUnpublishVolumeRequest& request, const CallContext& context) const {
-  GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
   GANTRY_TRY(RequirePath(request.target_path(), "target_path"));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto& parts = driver_.parts();
   GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
+  if (!known) GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
   // The target is taken down also when nothing is remembered: kubelet asks after a lost state too.
   GANTRY_TRY(parts.broker->Unpublish(request.target_path(), context.deadline));
   if (known && std::erase_if(known->targets, [&](const auto& target) {
@@ -240,15 +288,10 @@ base::Result<csi::v1::NodeGetVolumeStatsResponse> Node::NodeGetVolumeStats(
     const csi::v1::NodeGetVolumeStatsRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  GANTRY_TRY(RequirePath(request.volume_path(), "volume_path"));
+  GANTRY_TRY(RequireText(request.volume_path(), "volume_path"));
   const auto& parts = driver_.parts();
   GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(request.volume_id()));
-  const bool is_here =
-      known && known->boot_id == parts.boot_id &&
-      (known->staging_path == request.volume_path() ||
-       std::any_of(known->targets.begin(), known->targets.end(),
-                   [&](const auto& target) { return target.path == request.volume_path(); }));
-  if (!is_here)
+  if (!known || known->boot_id != parts.boot_id || !IsAt(*known, request.volume_path()))
     return base::Fail(Code::kNotFound, request.volume_id() + " is not at " + request.volume_path());
   GANTRY_TRY_ASSIGN(const auto state, parts.broker->State(request.volume_path(), context.deadline));
   if (!state.mounted)
@@ -261,6 +304,8 @@ base::Result<csi::v1::NodeGetVolumeStatsResponse> Node::NodeGetVolumeStats(
   GANTRY_TRY_ASSIGN(const auto usage, parts.broker->Usage(request.volume_path(), context.deadline));
   *response.add_usage() = Usage(csi::v1::VolumeUsage::BYTES, usage.total_bytes, usage.used_bytes,
                                 usage.available_bytes);
+  // No inodes at all: a block device, or a filesystem that counts none, which is not a full one.
+  if (usage.total_inodes == 0) return response;
   *response.add_usage() =
       Usage(csi::v1::VolumeUsage::INODES, usage.total_inodes, usage.used_inodes, usage.free_inodes);
   return response;
@@ -278,7 +323,10 @@ base::Result<csi::v1::NodeExpandVolumeResponse> Node::NodeExpandVolume(
   if (!known || !known->staged || known->boot_id != parts.boot_id)
     return base::Fail(Code::kNotFound,
                       request.volume_id() + " is not staged on node " + parts.node_id);
-  GANTRY_TRY_ASSIGN(Backend * backend, driver_.BackendNamed(known->backend));
+  if (!IsAt(*known, request.volume_path()))
+    return base::Fail(Code::kNotFound, request.volume_id() + " is not at " + request.volume_path());
+  GANTRY_TRY_ASSIGN(Backend * backend,
+                    driver_.BackendHolding(known->backend, request.volume_id()));
   GANTRY_TRY(driver_.RequireOffered(*backend, channel::RESCAN));
   csi::v1::NodeStageVolumeRequest staged;
   if (!staged.ParseFromString(known->stage_request))

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/core/paging.hpp"
 
+#include <algorithm>
+
 #include "host/core/ids.hpp"
+#include "host/core/limits.hpp"
 
 namespace gantry::core {
 
@@ -16,6 +19,11 @@ base::Result<Position> ParseToken(const std::string& token) {
 
 std::string FormatToken(const Position& position) {
   return position.backend + ":" + position.handle;
+}
+
+size_t PageEntries(int32_t max_entries) {
+  return max_entries <= 0 ? kListEntriesMax
+                          : std::min(static_cast<size_t>(max_entries), kListEntriesMax);
 }
 
 }  // namespace gantry::core

@@ -21,6 +21,8 @@ struct Position {
 // ABORTED for a token that was not made here (CSI spec, ListVolumes).
 base::Result<Position> ParseToken(const std::string& token);
 std::string FormatToken(const Position& position);
+// How many entries one page has: what CSI's max_entries says, within kListEntriesMax.
+size_t PageEntries(int32_t max_entries);
 
 template <class Entry>
 struct Page {
@@ -29,7 +31,8 @@ struct Page {
 };
 
 // Collects one page. `backends` is sorted. fetch(backend, after, max) returns up to max entries of
-// one backend that follow `after`; handle_of(entry) is where a page may end.
+// one backend that follow `after`; handle_of(entry) is where a page may end. UNAVAILABLE when what
+// it returns does not rise: the caller's next page would repeat entries, or never end.
 template <class Entry, class Fetch, class HandleOf>
 base::Result<Page<Entry>> Collect(const std::vector<std::string>& backends,
                                   const std::string& token, size_t max_entries, Fetch&& fetch,
@@ -44,7 +47,13 @@ base::Result<Page<Entry>> Collect(const std::vector<std::string>& backends,
     const size_t wanted = max_entries - page.entries.size() + 1;
     base::Result<std::vector<Entry>> fetched = fetch(backend, after, wanted);
     if (!fetched) return tl::unexpected(fetched.error());
+    std::string previous = after;
     for (auto& entry : *fetched) {
+      if (handle_of(entry) <= previous)
+        return base::Fail(base::Code::kUnavailable, "backend " + backend + " listed \"" +
+                                                        handle_of(entry) + "\" after \"" + previous +
+                                                        "\": expected rising handles");
+      previous = handle_of(entry);
       if (page.entries.size() == max_entries) {
         page.next_token = FormatToken({last_backend, handle_of(page.entries.back())});
         return page;

@@ -50,4 +50,18 @@ std::string Redacted(const Message& request) {
   return text;
 }
 
+base::Error WithoutSecrets(base::Error error, const SecretMap* secrets) {
+  if (secrets == nullptr) return error;
+  for (const auto& [key, value] : *secrets) {
+    if (value.size() < kSecretBytesMin) continue;
+    for (size_t at = error.message.find(value.view()); at != std::string::npos;
+         at = error.message.find(value.view(), at)) {
+      base::Wipe({error.message.data() + at, value.size()});
+      error.message.replace(at, value.size(), kSecretMark);
+      at += kSecretMark.size();
+    }
+  }
+  return error;
+}
+
 }  // namespace gantry::core

@@ -55,12 +55,10 @@ base::Result<csi::v1::DeleteSnapshotResponse> Snapshots::DeleteSnapshot(
   return csi::v1::DeleteSnapshotResponse();
 }
 
-base::Result<csi::v1::Snapshot> Snapshots::Get(const std::string& snapshot_id,
+base::Result<csi::v1::Snapshot> Snapshots::Get(const Driver::Located& located,
                                                const google::protobuf::MessageLite& request,
                                                const SecretMap& secrets,
                                                const CallContext& context) const {
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kSnapshot, snapshot_id));
-  GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::GET_SNAPSHOT));
   channel::Call message;
   message.set_operation(channel::GET_SNAPSHOT);
   message.set_handle(located.handle);
@@ -74,11 +72,32 @@ base::Result<csi::v1::GetSnapshotResponse> Snapshots::GetSnapshot(
     const csi::v1::GetSnapshotRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::GET_SNAPSHOT));
   GANTRY_TRY(RequireText(request.snapshot_id(), "snapshot_id"));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kSnapshot, request.snapshot_id()));
+  GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::GET_SNAPSHOT));
   const auto split = SplitSecrets(request);
   csi::v1::GetSnapshotResponse response;
   GANTRY_TRY_ASSIGN(*response.mutable_snapshot(),
-                    Get(request.snapshot_id(), split.request, split.secrets, context));
+                    Get(located, split.request, split.secrets, context));
   return response;
+}
+
+// For a backend that lists and cannot get: what follows the handle without its last byte begins
+// just before it.
+base::Result<csi::v1::Snapshot> Snapshots::Find(const Driver::Located& located,
+                                                const google::protobuf::MessageLite& request,
+                                                const SecretMap& secrets,
+                                                const CallContext& context) const {
+  channel::Call message;
+  message.set_operation(channel::LIST_SNAPSHOTS);
+  message.set_after(located.handle.substr(0, located.handle.size() - 1));
+  message.set_max_entries(kListEntriesMax);
+  GANTRY_TRY_ASSIGN(const auto emits, driver_.Invoke(*located.backend, std::move(message), request,
+                                                     &secrets, context, {}));
+  for (const auto& emit : emits)
+    if (emit.has_snapshot() && emit.snapshot().handle() == located.handle)
+      return ToSnapshot(located.backend->name(), emit.snapshot());
+  return base::Fail(base::Code::kNotFound, "backend " + located.backend->name() +
+                                               " has no snapshot " + located.handle);
 }
 
 // A list by id: what is not there is an empty list, not an error (CSI spec, ListSnapshots).
@@ -86,7 +105,15 @@ base::Result<csi::v1::ListSnapshotsResponse> Snapshots::ListOne(
     const csi::v1::ListSnapshotsRequest& request, const CallContext& context) const {
   const auto split = SplitSecrets(request);
   csi::v1::ListSnapshotsResponse response;
-  auto snapshot = Get(request.snapshot_id(), split.request, split.secrets, context);
+  const auto located = driver_.Locate(IdKind::kSnapshot, request.snapshot_id());
+  if (!located && located.error().code == base::Code::kNotFound) return response;
+  if (!located) return tl::unexpected(located.error());
+  const auto& capabilities = located->backend->capabilities();
+  if (!capabilities.Offers(channel::GET_SNAPSHOT))
+    GANTRY_TRY(driver_.RequireOffered(*located->backend, channel::LIST_SNAPSHOTS));
+  auto snapshot = capabilities.Offers(channel::GET_SNAPSHOT)
+                      ? Get(*located, split.request, split.secrets, context)
+                      : Find(*located, split.request, split.secrets, context);
   if (!snapshot && snapshot.error().code == base::Code::kNotFound) return response;
   if (!snapshot) return tl::unexpected(snapshot.error());
   if (request.source_volume_id().empty() ||
@@ -97,7 +124,7 @@ base::Result<csi::v1::ListSnapshotsResponse> Snapshots::ListOne(
 
 base::Result<csi::v1::ListSnapshotsResponse> Snapshots::ListSnapshots(
     const csi::v1::ListSnapshotsRequest& request, const CallContext& context) const {
-  GANTRY_TRY(driver_.RequireAnyOffers(channel::LIST_SNAPSHOTS));
+  GANTRY_TRY(driver_.RequireListsAll(channel::LIST_SNAPSHOTS, channel::CREATE_SNAPSHOT));
   GANTRY_TRY(CheckMaxEntries(request.max_entries(), "max_entries"));
   if (!request.snapshot_id().empty()) return ListOne(request, context);
 
@@ -132,16 +159,20 @@ base::Result<csi::v1::ListSnapshotsResponse> Snapshots::ListSnapshots(
       if (emit.has_snapshot()) entries.push_back({name, std::move(*emit.mutable_snapshot())});
     return entries;
   };
-  const size_t max =
-      request.max_entries() == 0 ? kListEntriesMax : static_cast<size_t>(request.max_entries());
   GANTRY_TRY_ASSIGN(const auto page,
-                    Collect<Entry>(backends, request.starting_token(), max, fetch,
+                    Collect<Entry>(backends, request.starting_token(),
+                                   PageEntries(request.max_entries()), fetch,
                                    [](const Entry& entry) { return entry.snapshot.handle(); }));
   csi::v1::ListSnapshotsResponse response;
   response.set_next_token(page.next_token);
+  size_t bytes = 0;
   for (const auto& entry : page.entries) {
-    GANTRY_TRY_ASSIGN(*response.add_entries()->mutable_snapshot(),
-                      ToSnapshot(entry.backend, entry.snapshot));
+    auto& out = *response.add_entries();
+    GANTRY_TRY_ASSIGN(*out.mutable_snapshot(), ToSnapshot(entry.backend, entry.snapshot));
+    bytes += out.ByteSizeLong();
+    if (bytes < kListBytesMax || &entry == &page.entries.back()) continue;
+    response.set_next_token(FormatToken({entry.backend, entry.snapshot.handle()}));
+    break;
   }
   return response;
 }

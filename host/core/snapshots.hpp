@@ -21,9 +21,12 @@ class Snapshots {
       const csi::v1::ListSnapshotsRequest& request, const CallContext& context) const;
 
  private:
-  base::Result<csi::v1::Snapshot> Get(const std::string& snapshot_id,
+  base::Result<csi::v1::Snapshot> Get(const Driver::Located& located,
                                       const google::protobuf::MessageLite& request,
                                       const SecretMap& secrets, const CallContext& context) const;
+  base::Result<csi::v1::Snapshot> Find(const Driver::Located& located,
+                                       const google::protobuf::MessageLite& request,
+                                       const SecretMap& secrets, const CallContext& context) const;
   base::Result<csi::v1::ListSnapshotsResponse> ListOne(const csi::v1::ListSnapshotsRequest& request,
                                                        const CallContext& context) const;
 

@@ -111,14 +111,16 @@ void TaskRunner::Run(std::unique_lock<std::mutex>& lock, const Key& key) {
   task->set_kind(std::get<1>(key));
   task->set_key(std::get<2>(key));
   task->set_cursor(entry.cursor);
-  if (!entry.lock.empty()) {
-    auto held = locks_.TryLock({"volume " + entry.backend->name() + ":" + entry.lock});
-    if (!held) {
-      entry.due = clock_.Now() + kTaskBackoffMsMin;
-      return;
-    }
-    call.hold = std::move(*held);
+  // The task's own key too: a slice that did not end in time may still run in the worker.
+  std::vector<std::string> keys{"task " + std::get<0>(key) + " " + std::get<1>(key) + " " +
+                                std::get<2>(key)};
+  if (!entry.lock.empty()) keys.push_back("volume " + entry.backend->name() + ":" + entry.lock);
+  auto held = locks_.TryLock(std::move(keys));
+  if (!held) {
+    entry.due = clock_.Now() + kTaskBackoffMsMin;
+    return;
   }
+  call.hold = std::move(*held);
   entry.running = true;
   Backend& backend = *entry.backend;
   call.deadline = clock_.Now() + kTaskRunMsMax;

@@ -109,7 +109,7 @@ TEST(Tasks, WaitForTheLockOfTheirVolume) {
   TaskBackend backend(false);
   std::promise<void> ran;
   backend.run = [&](const BackendCall&, const auto&) {
-    EXPECT_EQ(locks.HeldCount(), 1U);
+    EXPECT_EQ(locks.HeldCount(), 2U);  // the volume and the task itself
     ran.set_value();
     return base::Status();
   };

@@ -16,7 +16,6 @@
 namespace gantry::supervise {
 namespace {
 
-constexpr std::chrono::milliseconds kPingPeriodMs{5000};
 // A worker that answers none of so many pings in a row is stuck as a whole and is ended.
 constexpr uint64_t kPingsMissedMax = 3;
 
@@ -48,10 +47,11 @@ std::vector<std::string> Arguments(const WorkerSpec& spec) {
 
 }  // namespace
 
-Generation::Generation(uint64_t number, std::string backend, base::Child child, base::UniqueFd log,
-                       HostCallPool& host_calls, std::function<void()> on_end)
+Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child child,
+                       base::UniqueFd log, HostCallPool& host_calls, std::function<void()> on_end)
     : number_(number),
-      backend_(std::move(backend)),
+      backend_(spec.backend.name),
+      ping_period_(spec.ping_period),
       child_(std::move(child)),
       pid_(child_.pid()),
       log_(std::move(log),
@@ -77,9 +77,8 @@ base::Result<std::unique_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   options.new_session = true;
   GANTRY_TRY_ASSIGN(auto child, base::Spawn(*spec.worker, options));
   GANTRY_TRY(NoteHolder(lease.get(), child.pid()));
-  std::unique_ptr<Generation> generation(new Generation(number, spec.backend.name, std::move(child),
-                                                        std::move(log.reader), host_calls,
-                                                        std::move(on_end)));
+  std::unique_ptr<Generation> generation(new Generation(
+      number, spec, std::move(child), std::move(log.reader), host_calls, std::move(on_end)));
   wire::ChannelOptions channel_options;
   channel_options.accept_fds = false;
   GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(pair.ours), channel_options));
@@ -167,7 +166,10 @@ Generation::Outcome Generation::Run(const core::BackendCall& call, uint32_t atte
     Outcome outcome;
     if (sent.error().code == base::Code::kUnavailable) return outcome;  // the channel is gone
     outcome.event = PendingCall::Event::kFinished;
-    outcome.finish.set_code(static_cast<int32_t>(sent.error().code));
+    // A full queue is of this moment; RESOURCE_EXHAUSTED would read as "the storage is full".
+    const bool is_full = sent.error().code == base::Code::kResourceExhausted;
+    outcome.finish.set_code(
+        static_cast<int32_t>(is_full ? base::Code::kUnavailable : sent.error().code));
     outcome.finish.set_message(sent.error().message);
     return outcome;
   }
@@ -176,6 +178,7 @@ Generation::Outcome Generation::Run(const core::BackendCall& call, uint32_t atte
     registration = call.cancellation->OnCancel([pending] { pending->Cancel(); });
 
   Outcome outcome;
+  outcome.sent = true;
   bool wanted = true;
   uint32_t taken = 0;
   std::deque<channel::Emit> emits;
@@ -230,7 +233,11 @@ void Generation::OnMessage(wire::Message message) {
   }
   if (message.kind == wire::Kind::kEmit) {
     channel::Emit emit;
-    if (emit.ParseFromString(message.payload)) call->Emit(std::move(emit));
+    // Text that is not UTF-8, for one; leaving the item out would make a list short.
+    if (emit.ParseFromString(message.payload))
+      call->Emit(std::move(emit));
+    else
+      call->Spoil("backend " + backend_ + " emitted something unreadable");
     return;
   }
   channel::Finish finish;
@@ -257,7 +264,7 @@ bool Generation::Ping() {
 }
 
 void Generation::WatchUntilOver() {
-  auto next_ping = std::chrono::steady_clock::now() + kPingPeriodMs;
+  auto next_ping = std::chrono::steady_clock::now() + ping_period_;
   bool log_open = true;
   for (;;) {
     const auto left =
@@ -270,7 +277,7 @@ void Generation::WatchUntilOver() {
     // Without its channel a worker is of no use; it ends by itself, or is helped.
     if (fds[0].revents != 0 || fds[1].revents != 0) return;
     if (std::chrono::steady_clock::now() < next_ping) continue;
-    next_ping += kPingPeriodMs;
+    next_ping += ping_period_;
     if (Ping()) continue;
     spdlog::error("backend {} generation {}: pid {} answers no ping: ending it", backend_, number_,
                   pid_);
@@ -296,9 +303,17 @@ std::string Generation::Reap() {
   return "cannot be ended (pid " + std::to_string(child_.Abandon()) + ")";
 }
 
+// The dead process's last answers may still lie in the socket: the channel's end follows them.
+void Generation::AwaitLastWords() {
+  constexpr std::chrono::milliseconds kLastWordsMsMax{500};
+  pollfd end{closed_.get(), POLLIN, 0};
+  poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
+}
+
 void Generation::Watch() {
   WatchUntilOver();
   const std::string how = Reap();
+  AwaitLastWords();
   channel_->Close();
   FailAll();
   {

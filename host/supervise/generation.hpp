@@ -26,6 +26,7 @@ namespace gantry::supervise {
 
 constexpr std::chrono::milliseconds kLeaseMsMax{5000};
 constexpr std::chrono::milliseconds kReapMsMax{2000};
+constexpr std::chrono::milliseconds kPingPeriodMs{5000};
 
 struct WorkerSpec {
   const base::PinnedBinary* worker = nullptr;
@@ -33,6 +34,7 @@ struct WorkerSpec {
   std::filesystem::path lease;
   core::BackendConfig backend;
   bool drop_privileges = true;  // false where gantryd itself is not root
+  std::chrono::milliseconds ping_period = kPingPeriodMs;
 };
 
 class Generation final : public wire::Receiver {
@@ -47,6 +49,7 @@ class Generation final : public wire::Receiver {
   struct Outcome {
     PendingCall::Event event = PendingCall::Event::kDied;  // kEmits never
     channel::Finish finish;
+    bool sent = false;       // false: the worker was gone already and has not seen the call
     bool delivered = false;  // an emit has been given to on_emit
   };
   // Runs one call; on_emit returns false when no more is wanted. Any thread.
@@ -64,7 +67,7 @@ class Generation final : public wire::Receiver {
   pid_t pid() const { return pid_; }
 
  private:
-  Generation(uint64_t number, std::string backend, base::Child child, base::UniqueFd log,
+  Generation(uint64_t number, const WorkerSpec& spec, base::Child child, base::UniqueFd log,
              HostCallPool& host_calls, std::function<void()> on_end);
 
   void OnMessage(wire::Message message) override;
@@ -73,11 +76,13 @@ class Generation final : public wire::Receiver {
   void Watch();
   void WatchUntilOver();
   std::string Reap();
+  void AwaitLastWords();
   void FailAll();
   bool Ping();
 
   const uint64_t number_;
   const std::string backend_;
+  const std::chrono::milliseconds ping_period_;
   base::Child child_;
   const pid_t pid_;
   wire::LogPipeReader log_;  // the watching thread's

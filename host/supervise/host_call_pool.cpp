@@ -39,7 +39,9 @@ void HostCallPool::Submit(const std::string& backend, wire::Message message,
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
-    if (queue_.size() < kHostCallsQueuedMax) {
+    const auto queued = std::count_if(queue_.begin(), queue_.end(),
+                                      [&](const Job& job) { return job.backend == backend; });
+    if (static_cast<size_t>(queued) < kHostCallsQueuedMax) {
       queue_.push_back({backend, std::move(message), std::move(reply_to)});
       if (idle_ < queue_.size() && threads_.size() < kHostCallThreadsMax)
         threads_.emplace_back([this] { Work(); });
@@ -49,23 +51,34 @@ void HostCallPool::Submit(const std::string& backend, wire::Message message,
   }
   channel::HostReply refused;
   refused.set_code(static_cast<int32_t>(base::Code::kResourceExhausted));
-  refused.set_message("the host has " + std::to_string(kHostCallsQueuedMax) +
+  refused.set_message("the backend has " + std::to_string(kHostCallsQueuedMax) +
                       " service calls waiting");
   if (const auto channel = reply_to.lock()) Reply(*channel, message.call_id, refused);
+}
+
+std::deque<HostCallPool::Job>::iterator HostCallPool::Next() {
+  return std::find_if(queue_.begin(), queue_.end(), [&](const Job& job) {
+    const auto found = running_.find(job.backend);
+    return found == running_.end() || found->second < kHostCallsRunningMax;
+  });
 }
 
 void HostCallPool::Work() {
   std::unique_lock lock(mutex_);
   for (;;) {
     ++idle_;
-    changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+    changed_.wait(lock, [&] { return stopping_ || Next() != queue_.end(); });
     --idle_;
     if (stopping_) return;
-    Job job = std::move(queue_.front());
-    queue_.pop_front();
+    const auto next = Next();
+    Job job = std::move(*next);
+    queue_.erase(next);
+    ++running_[job.backend];
     lock.unlock();
     Serve(job);
     lock.lock();
+    if (--running_[job.backend] == 0) running_.erase(job.backend);
+    changed_.notify_one();  // the backend's next one may run now
   }
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where host services asked for by plugins run: a few threads with a bounded queue, since neither a
-// channel's reader nor a vendor may block the host.
+// channel's reader nor a vendor may block the host. A backend gets a share of both, so that one
+// whose helpers hang leaves the others theirs.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -17,8 +19,9 @@
 
 namespace gantry::supervise {
 
-constexpr size_t kHostCallThreadsMax = 8;
-constexpr size_t kHostCallsQueuedMax = 256;
+constexpr size_t kHostCallThreadsMax = 16;
+constexpr size_t kHostCallsRunningMax = 4;  // of one backend
+constexpr size_t kHostCallsQueuedMax = 64;  // of one backend
 constexpr std::chrono::milliseconds kHostCallMsMax{120'000};
 
 class HostCallPool {
@@ -40,6 +43,8 @@ class HostCallPool {
     std::weak_ptr<wire::Channel> reply_to;
   };
   void Work();
+  // The oldest whose backend has not got its share; end() when there is none.
+  std::deque<Job>::iterator Next();
   void Serve(Job& job);
 
   core::HostServices& services_;
@@ -47,6 +52,7 @@ class HostCallPool {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> queue_;
+  std::map<std::string, size_t> running_;  // by backend
   std::vector<std::thread> threads_;
   size_t idle_ = 0;
   bool stopping_ = false;

@@ -63,13 +63,12 @@ base::Result<base::UniqueFd> TakeLease(const std::filesystem::path& file,
   base::UniqueFd fd(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) return base::FailErrno(errno, "open " + file.string());
   const auto end = std::chrono::steady_clock::now() + timeout;
-  bool ended = false;
   // flock has no timeout of its own, and a thread blocked in it could not be given up.
   while (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR)
       return base::FailErrno(errno, "lock " + file.string());
-    if (!ended) EndHolder(fd.get());
-    ended = true;
+    // Each time: the holder may have been noted only just now.
+    EndHolder(fd.get());
     if (std::chrono::steady_clock::now() >= end)
       return base::Fail(base::Code::kUnavailable,
                         file.string() + " is still held by an earlier worker");

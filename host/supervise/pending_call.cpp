@@ -6,6 +6,10 @@ namespace gantry::supervise {
 void PendingCall::Emit(channel::Emit emit) {
   const std::lock_guard lock(mutex_);
   if (abandoned_ || finished_) return;
+  if (emits_.size() >= kEmitsWaitingMax) {
+    spoiled_ = "more was emitted than there were credits for";
+    return;
+  }
   emits_.push_back(std::move(emit));
   // A call with one result is woken once, by its finish; a list is drained in batches.
   if (emits_.size() >= kCreditBatch) changed_.notify_one();
@@ -16,10 +20,19 @@ void PendingCall::Finish(channel::Finish finish) {
   {
     const std::lock_guard lock(mutex_);
     finish_ = std::move(finish);
+    if (!spoiled_.empty()) {
+      finish_.set_code(static_cast<int32_t>(base::Code::kUnavailable));
+      finish_.set_message(spoiled_);
+    }
     finished_ = true;
     if (abandoned_) released = std::move(hold_);
     changed_.notify_one();
   }
+}
+
+void PendingCall::Spoil(std::string why) {
+  const std::lock_guard lock(mutex_);
+  spoiled_ = std::move(why);
 }
 
 void PendingCall::Die() {
@@ -45,6 +58,9 @@ PendingCall::Event PendingCall::Await(base::TimePoint deadline, std::deque<chann
   });
   emits.swap(emits_);
   emits_.clear();
+  // The reader may still have this object in its hands when the caller is answered; the lock must
+  // not wait for that, or the caller's next call would be told ABORTED.
+  if (finished_ || died_) hold_.reset();
   if (finished_) return Event::kFinished;
   if (died_) return Event::kDied;
   if (cancelled_) return Event::kCancelled;

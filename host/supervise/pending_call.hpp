@@ -18,6 +18,8 @@ namespace gantry::supervise {
 
 // Emits that a worker may send before it is told that they were taken.
 constexpr uint32_t kEmitCredits = 512;
+// The worker is ours and counts; it is the memory that must not depend on that.
+constexpr size_t kEmitsWaitingMax = 2 * kEmitCredits;
 // So many taken ones are acknowledged together.
 constexpr uint32_t kCreditBatch = 128;
 
@@ -30,6 +32,8 @@ class PendingCall {
   // From the reader's side.
   void Emit(channel::Emit emit);
   void Finish(channel::Finish finish);
+  // What was emitted is not to be trusted: whatever the finish says becomes UNAVAILABLE.
+  void Spoil(std::string why);
   void Die();
   // From the caller's side.
   void Cancel();
@@ -44,6 +48,7 @@ class PendingCall {
   std::condition_variable changed_;
   std::deque<channel::Emit> emits_;
   channel::Finish finish_;
+  std::string spoiled_;
   bool finished_ = false;
   bool died_ = false;
   bool cancelled_ = false;

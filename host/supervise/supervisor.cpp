@@ -16,8 +16,12 @@ uint32_t RoleBits(const InstanceSpec& instance) {
 
 }  // namespace
 
-Supervisor::Supervisor(WorkerSpec spec, InstanceSpec instance, HostCallPool& host_calls)
-    : spec_(std::move(spec)), instance_(std::move(instance)), host_calls_(host_calls) {}
+Supervisor::Supervisor(WorkerSpec spec, InstanceSpec instance, HostCallPool& host_calls,
+                       RestartPace pace)
+    : spec_(std::move(spec)),
+      instance_(std::move(instance)),
+      host_calls_(host_calls),
+      pace_(pace) {}
 
 Supervisor::~Supervisor() { Stop(); }
 
@@ -34,14 +38,17 @@ void Supervisor::Stop() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
+  stop_.Cancel();
   changed_.notify_all();
   if (keeper_.joinable()) keeper_.join();
 }
 
 base::Status Supervisor::Step(Generation& generation, channel::Operation operation,
                               channel::Description* description,
-                              std::chrono::milliseconds timeout) {
+                              std::chrono::milliseconds timeout,
+                              core::Cancellation* cancellation) {
   core::BackendCall call;
+  call.cancellation = cancellation;
   call.message.set_operation(operation);
   call.deadline = std::chrono::steady_clock::now() + timeout;
   if (operation == channel::CREATE_INSTANCE) {
@@ -62,6 +69,8 @@ base::Status Supervisor::Step(Generation& generation, channel::Operation operati
       break;
     case PendingCall::Event::kDied:
       return base::Fail(base::Code::kUnavailable, "the worker died during " + step);
+    case PendingCall::Event::kCancelled:
+      return base::Fail(base::Code::kCancelled, "stopped during " + step);
     default:
       return base::Fail(base::Code::kUnavailable,
                         step + " did not end within " + std::to_string(timeout.count()) + " ms");
@@ -83,17 +92,18 @@ base::Result<std::shared_ptr<Generation>> Supervisor::BringUp() {
                     }));
   std::shared_ptr<Generation> generation(std::move(spawned));
   channel::Description description;
-  GANTRY_TRY(Step(*generation, channel::CREATE_INSTANCE, &description, kBringUpMsMax));
-  GANTRY_TRY(Step(*generation, channel::START, nullptr, kBringUpMsMax));
-  GANTRY_TRY(Step(*generation, channel::ACTIVATE, nullptr, kBringUpMsMax));
+  GANTRY_TRY(Step(*generation, channel::CREATE_INSTANCE, &description, kBringUpMsMax, &stop_));
+  GANTRY_TRY(Step(*generation, channel::START, nullptr, kBringUpMsMax, &stop_));
+  GANTRY_TRY(Step(*generation, channel::ACTIVATE, nullptr, kBringUpMsMax, &stop_));
   // Sidecars and kubelet ask once and remember: what was said first holds as long as gantryd runs.
-  if (number == 1) capabilities_ = core::Capabilities(std::move(description));
+  if (!std::exchange(described_, true)) capabilities_ = core::Capabilities(std::move(description));
   return generation;
 }
 
 void Supervisor::Publish(std::shared_ptr<Generation> generation) {
   const std::lock_guard lock(mutex_);
   state_.pid = generation ? generation->pid() : 0;
+  if (generation) last_error_.clear();
   active_ = std::move(generation);
   changed_.notify_all();
 }
@@ -124,10 +134,10 @@ void Supervisor::Keep() {
       spdlog::error("backend {}: worker of generation {} {}", name(), generation->number(),
                     generation->end());
       generation.reset();
-      if (std::chrono::steady_clock::now() - since >= kHealthyMs) backoff = {};
+      if (std::chrono::steady_clock::now() - since >= pace_.healthy) backoff = {};
     }
     if (!Pause(backoff)) break;
-    backoff = std::clamp(backoff * 2, kBackoffMsMin, kBackoffMsMax);
+    backoff = std::clamp(backoff * 2, pace_.backoff_min, pace_.backoff_max);
     since = std::chrono::steady_clock::now();
     auto next = BringUp();
     if (!next) {
@@ -142,7 +152,7 @@ void Supervisor::Keep() {
   if (!generation) return;
   Publish(nullptr);
   for (const auto step : {channel::DEACTIVATE, channel::DRAIN, channel::STOP})
-    if (const auto done = Step(*generation, step, nullptr, kWindDownMsMax); !done)
+    if (const auto done = Step(*generation, step, nullptr, kWindDownMsMax, nullptr); !done)
       spdlog::warn("backend {}: {}: {}", name(), channel::Operation_Name(step),
                    done.error().message);
   // The last finish is followed by the worker's own exit.
@@ -170,7 +180,7 @@ base::Status Supervisor::Run(const core::BackendCall& call,
                              const std::function<bool(const channel::Emit&)>& on_emit,
                              const std::function<bool()>& may_replay) {
   std::shared_ptr<Generation> generation;
-  for (uint32_t attempt = 1; attempt <= kAttemptsMax; ++attempt) {
+  for (uint32_t attempt = 1; attempt <= kAttemptsMax;) {
     generation = Await(generation.get(), call.deadline, call.cancellation);
     if (!generation) break;
     const auto outcome = generation->Run(call, attempt, on_emit);
@@ -178,6 +188,10 @@ base::Status Supervisor::Run(const core::BackendCall& call,
       case PendingCall::Event::kFinished: {
         const auto code = static_cast<base::Code>(outcome.finish.code());
         if (code == base::Code::kOk) return {};
+        if (!base::IsKnown(code))
+          return base::Fail(base::Code::kUnavailable,
+                            "backend " + name() + " finished with " + base::CodeName(code) + ": " +
+                                outcome.finish.message());
         return base::Fail(code, outcome.finish.message());
       }
       case PendingCall::Event::kDeadline:
@@ -189,6 +203,7 @@ base::Status Supervisor::Run(const core::BackendCall& call,
         break;
     }
     if (outcome.delivered && !may_replay()) break;
+    if (outcome.sent) ++attempt;
   }
   const std::lock_guard lock(mutex_);
   return base::Fail(base::Code::kUnavailable,
@@ -198,16 +213,27 @@ base::Status Supervisor::Run(const core::BackendCall& call,
 
 base::Result<std::vector<channel::Emit>> Supervisor::Call(const core::BackendCall& call) {
   std::vector<channel::Emit> emits;
+  size_t bytes = 0;
+  bool is_too_much = false;
   GANTRY_TRY(Run(
       call,
       [&](const channel::Emit& emit) {
+        bytes += emit.ByteSizeLong();
+        is_too_much = emits.size() >= kEmitsMax || bytes > kEmitBytesMax;
+        if (is_too_much) return false;
         emits.push_back(emit);
         return true;
       },
       [&] {
         emits.clear();
+        bytes = 0;
+        is_too_much = false;
         return true;
       }));
+  if (is_too_much)
+    return base::Fail(base::Code::kUnavailable,
+                      "backend " + name() + " emitted more than " + std::to_string(kEmitsMax) +
+                          " items or " + std::to_string(kEmitBytesMax) + " bytes");
   return emits;
 }
 

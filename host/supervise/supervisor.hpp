@@ -14,6 +14,7 @@
 
 #include "host/base/clock.hpp"
 #include "host/core/backend.hpp"
+#include "host/core/cancel_flag.hpp"
 #include "host/supervise/generation.hpp"
 
 namespace gantry::supervise {
@@ -23,8 +24,10 @@ constexpr std::chrono::milliseconds kBringUpMsMax{10'000};
 constexpr std::chrono::milliseconds kWindDownMsMax{5'000};
 constexpr std::chrono::milliseconds kBackoffMsMin{250};
 constexpr std::chrono::milliseconds kBackoffMsMax{30'000};
-constexpr std::chrono::milliseconds kHealthyMs{
-    60'000};  // so long alive: the next restart is at once
+constexpr std::chrono::milliseconds kHealthyMs{60'000};
+// What one call may emit where its results are collected.
+constexpr size_t kEmitsMax = 50'000;
+constexpr size_t kEmitBytesMax = 64 * 1024 * 1024;
 // How long a call waits for a worker that is being started again.
 constexpr std::chrono::milliseconds kWaitForWorkerMsMax{15'000};
 
@@ -34,9 +37,17 @@ struct InstanceSpec {
   bool node = true;
 };
 
+// How a dead worker is started again.
+struct RestartPace {
+  std::chrono::milliseconds backoff_min = kBackoffMsMin;
+  std::chrono::milliseconds backoff_max = kBackoffMsMax;
+  std::chrono::milliseconds healthy = kHealthyMs;  // so long alive: the next restart is at once
+};
+
 class Supervisor final : public core::Backend {
  public:
-  Supervisor(WorkerSpec spec, InstanceSpec instance, HostCallPool& host_calls);
+  Supervisor(WorkerSpec spec, InstanceSpec instance, HostCallPool& host_calls,
+             RestartPace pace = {});
   ~Supervisor() override;  // stops
 
   // Starts the first generation and returns when it serves: what the plugin offers is known then.
@@ -62,7 +73,8 @@ class Supervisor final : public core::Backend {
  private:
   base::Result<std::shared_ptr<Generation>> BringUp();
   base::Status Step(Generation& generation, channel::Operation operation,
-                    channel::Description* description, std::chrono::milliseconds timeout);
+                    channel::Description* description, std::chrono::milliseconds timeout,
+                    core::Cancellation* cancellation);
   void Keep();
   void Publish(std::shared_ptr<Generation> generation);
   // Waits for a generation other than `not_this`.
@@ -77,6 +89,8 @@ class Supervisor final : public core::Backend {
   const WorkerSpec spec_;
   const InstanceSpec instance_;
   HostCallPool& host_calls_;
+  const RestartPace pace_;
+  core::CancelFlag stop_;  // ends a bring-up under way
   core::Capabilities capabilities_;
 
   mutable std::mutex mutex_;
@@ -84,6 +98,7 @@ class Supervisor final : public core::Backend {
   std::shared_ptr<Generation> active_;
   State state_;
   std::string last_error_;
+  bool described_ = false;
   bool stopping_ = false;
   std::thread keeper_;
 };

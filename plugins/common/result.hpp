@@ -54,18 +54,18 @@ inline Error Wrap(Error error, std::string_view what) {
 
 // Returns early with the error of any tl::expected; the function returns one with an error type
 // that can be made from it.
-#define GANTRY_PLUGIN_TRY(expression)                                                     \
-  do {                                                                                    \
-    if (auto gantry_plugin_status = (expression); !gantry_plugin_status)                  \
-      return tl::make_unexpected(std::move(gantry_plugin_status).error());                \
+#define GANTRY_PLUGIN_TRY(expression)                                      \
+  do {                                                                     \
+    if (auto gantry_plugin_status = (expression); !gantry_plugin_status)   \
+      return tl::make_unexpected(std::move(gantry_plugin_status).error()); \
   } while (false)
 
 // Declares `declaration` with the value of a tl::expected, or returns early with its error.
-#define GANTRY_PLUGIN_TRY_ASSIGN(declaration, expression)                                       \
+#define GANTRY_PLUGIN_TRY_ASSIGN(declaration, expression)                                        \
   GANTRY_PLUGIN_TRY_ASSIGN_2(GANTRY_PLUGIN_CONCAT(gantry_plugin_result_, __LINE__), declaration, \
                              expression)
-#define GANTRY_PLUGIN_TRY_ASSIGN_2(result, declaration, expression)  \
-  auto result = (expression);                                        \
+#define GANTRY_PLUGIN_TRY_ASSIGN_2(result, declaration, expression)   \
+  auto result = (expression);                                         \
   if (!result) return tl::make_unexpected(std::move(result).error()); \
   declaration = std::move(*result)
 #define GANTRY_PLUGIN_CONCAT(a, b) GANTRY_PLUGIN_CONCAT_2(a, b)

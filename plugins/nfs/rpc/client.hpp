@@ -31,7 +31,8 @@ class SyncClient {
   // Makes one call of nfs3.hpp. Errors begin with the server's name.
   template <class Call>
   NfsResult<typename Call::Reply> Do(const Call& call, TimePoint deadline) {
-    static_assert(!requires { Call::kReplyBorrows; }, "its reply would dangle: use ReadInto");
+    static_assert(
+        !requires { Call::kReplyBorrows; }, "its reply would dangle: use ReadInto");
     GANTRY_PLUGIN_TRY(call.Check());
     NfsResult<typename Call::Reply> result;
     GANTRY_PLUGIN_TRY(Exchange(SpecOf(call), deadline, [&](const Reply& reply) -> NfsOutcome {
@@ -55,7 +56,8 @@ class SyncClient {
   template <class Call>
   std::vector<NfsResult<typename Call::Reply>> DoAll(std::span<const Call> calls,
                                                      TimePoint deadline) {
-    static_assert(!requires { Call::kReplyBorrows; }, "its reply would dangle: use ReadInto");
+    static_assert(
+        !requires { Call::kReplyBorrows; }, "its reply would dangle: use ReadInto");
     std::vector<NfsResult<typename Call::Reply>> results(calls.size());
     Pipeline(
         calls.size(), deadline,

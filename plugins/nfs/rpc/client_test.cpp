@@ -144,9 +144,8 @@ TEST(SyncClient, ReturnsNotNowWhenTheDeadlineIsNear) {
 }
 
 TEST(SyncClient, ReportsAnAnswerThatMakesNoSense) {
-  const FakeServer server([](const FakeCall& call) {
-    return test::ReplyTo(call.xid, Xdr().U32(0).U32(1).bytes);
-  });
+  const FakeServer server(
+      [](const FakeCall& call) { return test::ReplyTo(call.xid, Xdr().U32(0).U32(1).bytes); });
   SyncClient client(At(server.port()), {});
   const auto reply = client.Do(kRemove, In(5s));
   ASSERT_FALSE(reply);
@@ -294,12 +293,13 @@ TEST(MountRoot, RefusesAFlavorCountThatOverflows) {
 
 TEST(MountRoot, SaysThatAServerSpeaksVersion4Alone) {
   const FakeServer server([](const FakeCall& call) {
-    return call.program == kNfsProgram
-               ? test::ReplyWith(call.xid, 2, Xdr().U32(4).U32(4).bytes)
-               : test::ReplyWith(call.xid, 1);
+    return call.program == kNfsProgram ? test::ReplyWith(call.xid, 2, Xdr().U32(4).U32(4).bytes)
+                                       : test::ReplyWith(call.xid, 1);
   });
   uint16_t closed = 0;
-  { closed = FakeServer([](const FakeCall&) { return Bytes{}; }).port(); }
+  {
+    closed = FakeServer([](const FakeCall&) { return Bytes{}; }).port();
+  }
   // No MOUNT program; nobody at the MOUNT port; no portmapper.
   Server no_program = At(server.port()), no_mount = no_program, no_portmapper = no_program;
   no_mount.mount_port = closed;
@@ -325,8 +325,7 @@ TEST(MountRoot, SaysSoWhenThePortmapperKnowsNoNfs3) {
       [](const FakeCall& call) { return test::ReplyTo(call.xid, Xdr().U32(0).bytes); });
   Server config = At(server.port());
   config.nfs_port = config.mount_port = 0;
-  EXPECT_NE(FindNfsPort(config, In(5s)).error().message.find("speaks no NFSv3"),
-            std::string::npos);
+  EXPECT_NE(FindNfsPort(config, In(5s)).error().message.find("speaks no NFSv3"), std::string::npos);
   EXPECT_NE(MountRoot(config, {}, In(5s)).error().message.find("speaks no NFSv3"),
             std::string::npos);
 }

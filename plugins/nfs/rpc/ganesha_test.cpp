@@ -71,12 +71,12 @@ std::span<const std::byte> BytesOf(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-#define ASSERT_DONE(result)                                          \
-  if (const auto& checked_result = (result); !checked_result) FAIL() \
-      << checked_result.error().message
-#define EXPECT_DONE(result)                                                 \
-  if (const auto& checked_result = (result); !checked_result) ADD_FAILURE() \
-      << checked_result.error().message
+#define ASSERT_DONE(result)                                   \
+  if (const auto& checked_result = (result); !checked_result) \
+  FAIL() << checked_result.error().message
+#define EXPECT_DONE(result)                                   \
+  if (const auto& checked_result = (result); !checked_result) \
+  ADD_FAILURE() << checked_result.error().message
 
 // A directory of its own for each test, emptied at the end.
 class GaneshaTest : public testing::Test {
@@ -111,8 +111,8 @@ class GaneshaTest : public testing::Test {
     }
   }
   FileHandle NewFile(std::string_view name) {
-    const auto made = client_->Do(
-        Create{dir_, name, Create::How::kGuarded, Mode(0644), {}}, In(10s));
+    const auto made =
+        client_->Do(Create{dir_, name, Create::How::kGuarded, Mode(0644), {}}, In(10s));
     EXPECT_TRUE(made) << made.error().message;
     return made ? made->handle.value_or(FileHandle{}) : FileHandle{};
   }
@@ -136,13 +136,12 @@ TEST_F(GaneshaTest, WritesAndReadsAFile) {
     EXPECT_EQ(committed->verifier, written->verifier);
   }
   std::string back(text.size(), '\0');
-  const auto read =
-      client_->ReadInto(file, 0, std::as_writable_bytes(std::span(back)), In(10s));
+  const auto read = client_->ReadInto(file, 0, std::as_writable_bytes(std::span(back)), In(10s));
   ASSERT_DONE(read);
   EXPECT_EQ(read->count, text.size());
   EXPECT_EQ(back, text);
-  const auto end = client_->ReadInto(file, text.size(),
-                                     std::as_writable_bytes(std::span(back)), In(10s));
+  const auto end =
+      client_->ReadInto(file, text.size(), std::as_writable_bytes(std::span(back)), In(10s));
   ASSERT_DONE(end);
   EXPECT_EQ(end->count, 0u);
   EXPECT_TRUE(end->eof);
@@ -343,7 +342,8 @@ TEST_F(GaneshaTest, AnEventLoopKeepsManyLargeCallsInFlight) {
       [&](uint64_t i) {
         std::fill(chunk.begin(), chunk.end(), static_cast<char>('a' + i % 26));
         return Submit(stream, Write{file, i * kChunkBytes, BytesOf(chunk), Stable::kUnstable},
-                      Root(), i, kNoDeadline).has_value();
+                      Root(), i, kNoDeadline)
+            .has_value();
       },
       [&](const Reply& reply) {
         const auto written = DecodeReply<Write>(reply);

@@ -69,9 +69,9 @@ NfsResult<std::optional<uint16_t>> AskPortmapper(const Server& server, uint32_t 
                                                  uint32_t version, TimePoint deadline) {
   std::vector<std::byte> body;
   const Procedure get_port = {kPortmapProgram, kPortmapVersion, PMAP2_GETPORT};
-  GANTRY_PLUGIN_TRY_ASSIGN(
-      const ReplyHead head, Ask(server, server.portmap_port, get_port, Credentials{},
-                                GetPort{program, version}, deadline, &body));
+  GANTRY_PLUGIN_TRY_ASSIGN(const ReplyHead head,
+                           Ask(server, server.portmap_port, get_port, Credentials{},
+                               GetPort{program, version}, deadline, &body));
   const std::string where = "server " + server.host + " portmapper";
   if (head.status != ReplyStatus::kSuccess) {
     return tl::make_unexpected(Wrap(FromReplyHead(head, GetPort::kName), where));

@@ -173,10 +173,10 @@ NfsOutcome CheckName(std::string_view name, const char* call, const char* field)
     return tl::make_unexpected(FromStatus(NfsStatus3::kNameTooLong, call));
   }
   if (name.empty() || name.find('/') != name.npos || name.find('\0') != name.npos) {
-    return FailNfs(Failure::kInvalid,
-                   std::string(call) + ": " + field + ": \"" + std::string(name) +
-                       "\", expected 1 to " + std::to_string(kNameBytesMax) +
-                       " bytes without '/' and NUL");
+    return FailNfs(Failure::kInvalid, std::string(call) + ": " + field + ": \"" +
+                                          std::string(name) + "\", expected 1 to " +
+                                          std::to_string(kNameBytesMax) +
+                                          " bytes without '/' and NUL");
   }
   return {};
 }
@@ -313,8 +313,12 @@ bool Create::Encode(ZDR* zdr) const {
   args.where = where.args();
   args.how.mode = static_cast<createmode3>(how);
   switch (how) {
-    case How::kUnchecked: args.how.createhow3_u.obj_attributes = Put(attributes); break;
-    case How::kGuarded: args.how.createhow3_u.g_obj_attributes = Put(attributes); break;
+    case How::kUnchecked:
+      args.how.createhow3_u.obj_attributes = Put(attributes);
+      break;
+    case How::kGuarded:
+      args.how.createhow3_u.g_obj_attributes = Put(attributes);
+      break;
     case How::kExclusive:
       std::memcpy(args.how.createhow3_u.verf, verifier.data(), verifier.size());
       break;
@@ -344,9 +348,9 @@ NfsOutcome SymLink::Check() const {
   if (!target.empty() && target.size() < kPathBytesMax && target.find('\0') == target.npos) {
     return {};
   }
-  return FailNfs(Failure::kInvalid, std::string(kName) + ": target: " +
-                                        std::to_string(target.size()) + " bytes, expected 1 to " +
-                                        std::to_string(kPathBytesMax - 1) + " without NUL");
+  return FailNfs(Failure::kInvalid,
+                 std::string(kName) + ": target: " + std::to_string(target.size()) +
+                     " bytes, expected 1 to " + std::to_string(kPathBytesMax - 1) + " without NUL");
 }
 bool SymLink::Encode(ZDR* zdr) const {
   const NameIn where(directory, name);
@@ -369,11 +373,13 @@ NfsOutcome MakeNode::Check() const {
     case FileType::kBlock:
     case FileType::kCharacter:
     case FileType::kSocket:
-    case FileType::kFifo: return {};
-    default: break;
+    case FileType::kFifo:
+      return {};
+    default:
+      break;
   }
-  return FailNfs(Failure::kInvalid, std::string(kName) + ": type: " +
-                                        std::to_string(static_cast<uint32_t>(type)) +
+  return FailNfs(Failure::kInvalid, std::string(kName) +
+                                        ": type: " + std::to_string(static_cast<uint32_t>(type)) +
                                         ", expected a device, a socket or a fifo");
 }
 bool MakeNode::Encode(ZDR* zdr) const {
@@ -389,8 +395,12 @@ bool MakeNode::Encode(ZDR* zdr) const {
     case FileType::kCharacter:
       what.chr_device = {Put(attributes), {device_major, device_minor}};
       break;
-    case FileType::kSocket: what.sock_attributes = Put(attributes); break;
-    default: what.pipe_attributes = Put(attributes); break;
+    case FileType::kSocket:
+      what.sock_attributes = Put(attributes);
+      break;
+    default:
+      what.pipe_attributes = Put(attributes);
+      break;
   }
   return zdr_MKNOD3args(zdr, &args);
 }
@@ -524,8 +534,14 @@ NfsResult<FsStatReply> FsStat::Decode(std::span<std::byte> body) {
   Decoded<FSSTAT3res> res;
   GANTRY_PLUGIN_TRY(res.Run(body, kName, "aqqqqqqu", zdr_FSSTAT3res));
   const auto& ok = res->FSSTAT3res_u.resok;
-  return FsStatReply{Get(ok.obj_attributes), ok.tbytes, ok.fbytes, ok.abytes,
-                     ok.tfiles,              ok.ffiles, ok.afiles, ok.invarsec};
+  return FsStatReply{Get(ok.obj_attributes),
+                     ok.tbytes,
+                     ok.fbytes,
+                     ok.abytes,
+                     ok.tfiles,
+                     ok.ffiles,
+                     ok.afiles,
+                     ok.invarsec};
 }
 
 NfsOutcome FsInfo::Check() const { return CheckHandle(root, kName, "root"); }
@@ -537,10 +553,17 @@ NfsResult<FsInfoReply> FsInfo::Decode(std::span<std::byte> body) {
   Decoded<FSINFO3res> res;
   GANTRY_PLUGIN_TRY(res.Run(body, kName, "auuuuuuuqqu", zdr_FSINFO3res));
   const auto& ok = res->FSINFO3res_u.resok;
-  return FsInfoReply{Get(ok.obj_attributes), ok.rtmax,       ok.rtpref,
-                     ok.rtmult,              ok.wtmax,       ok.wtpref,
-                     ok.wtmult,              ok.dtpref,      ok.maxfilesize,
-                     Get(ok.time_delta),     ok.properties};
+  return FsInfoReply{Get(ok.obj_attributes),
+                     ok.rtmax,
+                     ok.rtpref,
+                     ok.rtmult,
+                     ok.wtmax,
+                     ok.wtpref,
+                     ok.wtmult,
+                     ok.dtpref,
+                     ok.maxfilesize,
+                     Get(ok.time_delta),
+                     ok.properties};
 }
 
 NfsOutcome PathConf::Check() const { return CheckHandle(object, kName, "object"); }
@@ -552,9 +575,12 @@ NfsResult<PathConfReply> PathConf::Decode(std::span<std::byte> body) {
   Decoded<PATHCONF3res> res;
   GANTRY_PLUGIN_TRY(res.Run(body, kName, "auubbbb", zdr_PATHCONF3res));
   const auto& ok = res->PATHCONF3res_u.resok;
-  return PathConfReply{Get(ok.obj_attributes),    ok.linkmax,
-                       ok.name_max,               ok.no_trunc != 0,
-                       ok.chown_restricted != 0,  ok.case_insensitive != 0,
+  return PathConfReply{Get(ok.obj_attributes),
+                       ok.linkmax,
+                       ok.name_max,
+                       ok.no_trunc != 0,
+                       ok.chown_restricted != 0,
+                       ok.case_insensitive != 0,
                        ok.case_preserving != 0};
 }
 

@@ -200,13 +200,13 @@ struct CommitReply {
 
 // --- calls
 
-#define GANTRY_NFS_CALL(number, name, idempotent, reply)              \
-  static constexpr uint32_t kNumber = number;                         \
-  static constexpr const char* kName = name;                          \
-  static constexpr bool kIdempotent = idempotent;                     \
-  using Reply = reply;                                                \
-  NfsOutcome Check() const;                                           \
-  bool Encode(ZDR* zdr) const;                                        \
+#define GANTRY_NFS_CALL(number, name, idempotent, reply) \
+  static constexpr uint32_t kNumber = number;            \
+  static constexpr const char* kName = name;             \
+  static constexpr bool kIdempotent = idempotent;        \
+  using Reply = reply;                                   \
+  NfsOutcome Check() const;                              \
+  bool Encode(ZDR* zdr) const;                           \
   static NfsResult<Reply> Decode(std::span<std::byte> body)
 
 struct NullCall {

@@ -101,9 +101,24 @@ TEST(Nfs3Encode, AttributesAreSetOnlyWhereGiven) {
   all.size = 3;
   all.atime = {TimeChange::How::kServerTime, {}};
   all.mtime = {TimeChange::How::kClientTime, {4, 5}};
-  EXPECT_EQ(Encoded(SetAttr{Handle("h"), all, Time{6, 7}}),
-            Xdr().Opaque("h").U32(1).U32(0750).U32(1).U32(1).U32(1).U32(2).U32(1).U64(3)
-                .U32(1).U32(2).U32(4).U32(5).U32(1).U32(6).U32(7).bytes);
+  EXPECT_EQ(Encoded(SetAttr{Handle("h"), all, Time{6, 7}}), Xdr()
+                                                                .Opaque("h")
+                                                                .U32(1)
+                                                                .U32(0750)
+                                                                .U32(1)
+                                                                .U32(1)
+                                                                .U32(1)
+                                                                .U32(2)
+                                                                .U32(1)
+                                                                .U64(3)
+                                                                .U32(1)
+                                                                .U32(2)
+                                                                .U32(4)
+                                                                .U32(5)
+                                                                .U32(1)
+                                                                .U32(6)
+                                                                .U32(7)
+                                                                .bytes);
 }
 
 TEST(Nfs3Encode, CreationsSayHow) {
@@ -142,8 +157,8 @@ TEST(Nfs3Encode, TheLargestCallFitsItsHead) {
 }
 
 TEST(Nfs3Check, RefusesNamesThatAreNoNames) {
-  for (const std::string_view name : {std::string_view(""), std::string_view("a/b"),
-                                      std::string_view("a\0b", 3)}) {
+  for (const std::string_view name :
+       {std::string_view(""), std::string_view("a/b"), std::string_view("a\0b", 3)}) {
     const auto outcome = Lookup{Handle("d"), name}.Check();
     ASSERT_FALSE(outcome) << name;
     EXPECT_EQ(outcome.error().failure, Failure::kInvalid);
@@ -235,9 +250,21 @@ TEST(Nfs3Decode, Data) {
 }
 
 TEST(Nfs3Decode, Listings) {
-  const auto list = Decode<ReadDir>(
-      Xdr().U32(0).U32(0).Raw("verifier").U32(1).U64(7).Opaque("one").U64(1)
-          .U32(1).U64(8).Opaque("four").U64(2).U32(0).U32(1).bytes);
+  const auto list = Decode<ReadDir>(Xdr()
+                                        .U32(0)
+                                        .U32(0)
+                                        .Raw("verifier")
+                                        .U32(1)
+                                        .U64(7)
+                                        .Opaque("one")
+                                        .U64(1)
+                                        .U32(1)
+                                        .U64(8)
+                                        .Opaque("four")
+                                        .U64(2)
+                                        .U32(0)
+                                        .U32(1)
+                                        .bytes);
   ASSERT_TRUE(list) << list.error().message;
   ASSERT_EQ(list->entries.size(), 2u);
   EXPECT_EQ(list->entries[0].name, "one");
@@ -245,10 +272,28 @@ TEST(Nfs3Decode, Listings) {
   EXPECT_EQ(list->entries[1].fileid, 8u);
   EXPECT_EQ(list->entries[1].cookie, 2u);
   EXPECT_TRUE(list->eof);
-  const auto plus = Decode<ReadDirPlus>(
-      Xdr().U32(0).U32(1).Fattr().Raw("verifier").U32(1).U64(7).Opaque("one").U64(1)
-          .U32(1).Fattr().U32(1).Opaque("h1").U32(1).U64(8).Opaque("two").U64(2).U32(0).U32(0)
-          .U32(0).U32(0).bytes);
+  const auto plus = Decode<ReadDirPlus>(Xdr()
+                                            .U32(0)
+                                            .U32(1)
+                                            .Fattr()
+                                            .Raw("verifier")
+                                            .U32(1)
+                                            .U64(7)
+                                            .Opaque("one")
+                                            .U64(1)
+                                            .U32(1)
+                                            .Fattr()
+                                            .U32(1)
+                                            .Opaque("h1")
+                                            .U32(1)
+                                            .U64(8)
+                                            .Opaque("two")
+                                            .U64(2)
+                                            .U32(0)
+                                            .U32(0)
+                                            .U32(0)
+                                            .U32(0)
+                                            .bytes);
   ASSERT_TRUE(plus) << plus.error().message;
   ASSERT_EQ(plus->entries.size(), 2u);
   EXPECT_EQ(*plus->entries[0].handle, Handle("h1"));
@@ -258,21 +303,33 @@ TEST(Nfs3Decode, Listings) {
 }
 
 TEST(Nfs3Decode, FileSystems) {
-  const auto stat = Decode<FsStat>(
-      Xdr().U32(0).U32(0).U64(1).U64(2).U64(3).U64(4).U64(5).U64(6).U32(7).bytes);
+  const auto stat =
+      Decode<FsStat>(Xdr().U32(0).U32(0).U64(1).U64(2).U64(3).U64(4).U64(5).U64(6).U32(7).bytes);
   ASSERT_TRUE(stat);
   EXPECT_EQ(stat->bytes_available, 3u);
   EXPECT_EQ(stat->files_available, 6u);
-  const auto info = Decode<FsInfo>(
-      Xdr().U32(0).U32(0).U32(1).U32(2).U32(3).U32(4).U32(5).U32(6).U32(7).U64(8).U32(9).U32(10)
-          .U32(11).bytes);
+  const auto info = Decode<FsInfo>(Xdr()
+                                       .U32(0)
+                                       .U32(0)
+                                       .U32(1)
+                                       .U32(2)
+                                       .U32(3)
+                                       .U32(4)
+                                       .U32(5)
+                                       .U32(6)
+                                       .U32(7)
+                                       .U64(8)
+                                       .U32(9)
+                                       .U32(10)
+                                       .U32(11)
+                                       .bytes);
   ASSERT_TRUE(info);
   EXPECT_EQ(info->read_max, 1u);
   EXPECT_EQ(info->write_max, 4u);
   EXPECT_EQ(info->file_size_max, 8u);
   EXPECT_EQ(info->time_delta, (Time{9, 10}));
-  const auto conf = Decode<PathConf>(
-      Xdr().U32(0).U32(0).U32(100).U32(255).U32(1).U32(0).U32(0).U32(1).bytes);
+  const auto conf =
+      Decode<PathConf>(Xdr().U32(0).U32(0).U32(100).U32(255).U32(1).U32(0).U32(0).U32(1).bytes);
   ASSERT_TRUE(conf);
   EXPECT_EQ(conf->links_max, 100u);
   EXPECT_EQ(conf->name_bytes_max, 255u);
@@ -342,13 +399,49 @@ std::vector<Sample> Samples() {
       Of<RemoveDir>(Xdr().U32(0).Wcc()),
       Of<Rename>(Xdr().U32(0).Wcc().Wcc()),
       Of<Link>(Xdr().U32(0).U32(1).Fattr().Wcc()),
-      Of<ReadDir>(Xdr().U32(0).U32(0).Raw("verifier").U32(1).U64(7).Opaque("one").U64(1)
-                      .U32(1).U64(8).Opaque("two").U64(2).U32(0).U32(1)),
-      Of<ReadDirPlus>(Xdr().U32(0).U32(0).Raw("verifier").U32(1).U64(7).Opaque("one").U64(1)
-                          .U32(1).Fattr().U32(1).Opaque("h1").U32(0).U32(1)),
+      Of<ReadDir>(Xdr()
+                      .U32(0)
+                      .U32(0)
+                      .Raw("verifier")
+                      .U32(1)
+                      .U64(7)
+                      .Opaque("one")
+                      .U64(1)
+                      .U32(1)
+                      .U64(8)
+                      .Opaque("two")
+                      .U64(2)
+                      .U32(0)
+                      .U32(1)),
+      Of<ReadDirPlus>(Xdr()
+                          .U32(0)
+                          .U32(0)
+                          .Raw("verifier")
+                          .U32(1)
+                          .U64(7)
+                          .Opaque("one")
+                          .U64(1)
+                          .U32(1)
+                          .Fattr()
+                          .U32(1)
+                          .Opaque("h1")
+                          .U32(0)
+                          .U32(1)),
       Of<FsStat>(Xdr().U32(0).U32(0).U64(1).U64(2).U64(3).U64(4).U64(5).U64(6).U32(7)),
-      Of<FsInfo>(Xdr().U32(0).U32(0).U32(1).U32(2).U32(3).U32(4).U32(5).U32(6).U32(7).U64(8)
-                     .U32(9).U32(10).U32(11)),
+      Of<FsInfo>(Xdr()
+                     .U32(0)
+                     .U32(0)
+                     .U32(1)
+                     .U32(2)
+                     .U32(3)
+                     .U32(4)
+                     .U32(5)
+                     .U32(6)
+                     .U32(7)
+                     .U64(8)
+                     .U32(9)
+                     .U32(10)
+                     .U32(11)),
       Of<PathConf>(Xdr().U32(0).U32(0).U32(100).U32(255).U32(1).U32(0).U32(0).U32(1)),
       Of<Commit>(Xdr().U32(0).Wcc().Raw("verifier")),
   };
@@ -358,8 +451,8 @@ TEST(Nfs3Decode, RefusesEveryTruncatedReply) {
   for (const auto& sample : Samples()) {
     EXPECT_TRUE(sample.decode(sample.body)) << sample.name;
     for (size_t bytes = 0; bytes < sample.body.size(); ++bytes) {
-      EXPECT_FALSE(sample.decode(Bytes(sample.body.begin(),
-                                       sample.body.begin() + static_cast<ptrdiff_t>(bytes))))
+      EXPECT_FALSE(sample.decode(
+          Bytes(sample.body.begin(), sample.body.begin() + static_cast<ptrdiff_t>(bytes))))
           << sample.name << " cut at " << bytes;
     }
   }

@@ -76,14 +76,20 @@ int ToErrno(NfsStatus3 status) {
 
 int ToErrno(const NfsError& error) {
   switch (error.failure) {
-    case Failure::kStatus: return ToErrno(error.status);
-    case Failure::kDeadline: return ETIMEDOUT;
-    case Failure::kInvalid: return EINVAL;
-    case Failure::kBusy: return EAGAIN;
-    case Failure::kRejected: return error.code == code::kPermissionDenied ? EACCES : EIO;
+    case Failure::kStatus:
+      return ToErrno(error.status);
+    case Failure::kDeadline:
+      return ETIMEDOUT;
+    case Failure::kInvalid:
+      return EINVAL;
+    case Failure::kBusy:
+      return EAGAIN;
+    case Failure::kRejected:
+      return error.code == code::kPermissionDenied ? EACCES : EIO;
     case Failure::kUnreachable:
     case Failure::kLost:
-    case Failure::kMalformed: break;
+    case Failure::kMalformed:
+      break;
   }
   return EIO;
 }
@@ -97,10 +103,14 @@ int32_t ToCode(const NfsError& error) {
   if (error.failure == Failure::kStatus) return ToCode(error.status);
   if (error.code != 0) return error.code;
   switch (error.failure) {
-    case Failure::kDeadline: return code::kDeadlineExceeded;
-    case Failure::kInvalid: return code::kInvalidArgument;
-    case Failure::kRejected: return code::kFailedPrecondition;
-    default: return code::kUnavailable;
+    case Failure::kDeadline:
+      return code::kDeadlineExceeded;
+    case Failure::kInvalid:
+      return code::kInvalidArgument;
+    case Failure::kRejected:
+      return code::kFailedPrecondition;
+    default:
+      return code::kUnavailable;
   }
 }
 

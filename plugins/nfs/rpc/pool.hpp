@@ -67,13 +67,13 @@ class ClientPool {
   // with NFS3ERR_STALE and a new MOUNT gives another root (the export was made again), it runs once
   // more; so work must tolerate that.
   template <class Work>
-  auto Run(TimePoint deadline, Work work) -> decltype(work(std::declval<SyncClient&>(),
-                                                           std::declval<const FileHandle&>())) {
+  auto Run(TimePoint deadline, Work work)
+      -> decltype(work(std::declval<SyncClient&>(), std::declval<const FileHandle&>())) {
     GANTRY_PLUGIN_TRY_ASSIGN(const Lease lease, Acquire(deadline));
     GANTRY_PLUGIN_TRY_ASSIGN(const FileHandle root, RootBy(*lease, deadline));
     auto result = work(*lease, root);
-    if (result || !(result.error().Is(NfsStatus3::kStale) ||
-                    result.error().Is(NfsStatus3::kBadHandle))) {
+    if (result ||
+        !(result.error().Is(NfsStatus3::kStale) || result.error().Is(NfsStatus3::kBadHandle))) {
       return result;
     }
     const auto fresh = lease->MountRoot(deadline);

@@ -27,23 +27,34 @@ bool IsReplyHead(std::span<const std::byte> record) {
       return walk.Take() != PROG_MISMATCH ? walk.ok() : walk.Match("uu");
     case MSG_DENIED:
       switch (walk.Take()) {
-        case RPC_MISMATCH: return walk.Match("uu");
-        case AUTH_ERROR: return walk.Match("u");
-        default: return false;
+        case RPC_MISMATCH:
+          return walk.Match("uu");
+        case AUTH_ERROR:
+          return walk.Match("u");
+        default:
+          return false;
       }
-    default: return false;
+    default:
+      return false;
   }
 }
 
 ReplyStatus FromAcceptStat(uint32_t stat) {
   switch (stat) {
-    case SUCCESS: return ReplyStatus::kSuccess;
-    case PROG_UNAVAIL: return ReplyStatus::kProgramUnavailable;
-    case PROG_MISMATCH: return ReplyStatus::kProgramMismatch;
-    case PROC_UNAVAIL: return ReplyStatus::kProcedureUnavailable;
-    case GARBAGE_ARGS: return ReplyStatus::kGarbageArguments;
-    case SYSTEM_ERR: return ReplyStatus::kSystemError;
-    default: return ReplyStatus::kOther;
+    case SUCCESS:
+      return ReplyStatus::kSuccess;
+    case PROG_UNAVAIL:
+      return ReplyStatus::kProgramUnavailable;
+    case PROG_MISMATCH:
+      return ReplyStatus::kProgramMismatch;
+    case PROC_UNAVAIL:
+      return ReplyStatus::kProcedureUnavailable;
+    case GARBAGE_ARGS:
+      return ReplyStatus::kGarbageArguments;
+    case SYSTEM_ERR:
+      return ReplyStatus::kSystemError;
+    default:
+      return ReplyStatus::kOther;
   }
 }
 
@@ -133,7 +144,9 @@ NfsError FromReplyHead(const ReplyHead& head, std::string_view call) {
   error.failure = Failure::kRejected;
   error.message = call;
   switch (head.status) {
-    case ReplyStatus::kSuccess: error.message += ": accepted"; break;
+    case ReplyStatus::kSuccess:
+      error.message += ": accepted";
+      break;
     case ReplyStatus::kProgramUnavailable:
       error.code = code::kFailedPrecondition;
       error.message += ": the server does not have this RPC program (PROG_UNAVAIL)";

@@ -57,13 +57,13 @@ bool EncodeCallHead(ZDR* zdr, uint32_t xid, const Procedure& procedure,
 enum class ReplyStatus : uint8_t {
   kSuccess,
   kProgramUnavailable,
-  kProgramMismatch,      // low, high: the versions the server has
+  kProgramMismatch,  // low, high: the versions the server has
   kProcedureUnavailable,
   kGarbageArguments,
   kSystemError,
-  kRpcMismatch,          // low, high
-  kAuthError,            // low: auth_stat
-  kOther,                // a number RFC 5531 doesn't define
+  kRpcMismatch,  // low, high
+  kAuthError,    // low: auth_stat
+  kOther,        // a number RFC 5531 doesn't define
 };
 
 struct ReplyHead {

@@ -26,16 +26,15 @@ bool AreValid(const StreamSizes& sizes) {
   const auto ring_ok = [](uint32_t bytes) {
     return std::has_single_bit(bytes) && bytes >= kRingBytesMin && bytes <= kRingBytesMax;
   };
-  return ring_ok(sizes.out_bytes) && ring_ok(sizes.in_bytes) &&
-         std::has_single_bit(sizes.calls) && sizes.calls <= kCallsInFlightMax;
+  return ring_ok(sizes.out_bytes) && ring_ok(sizes.in_bytes) && std::has_single_bit(sizes.calls) &&
+         sizes.calls <= kCallsInFlightMax;
 }
 
 std::string Describe(const StreamSizes& sizes) {
-  return "out " + std::to_string(sizes.out_bytes) + " bytes, in " +
-         std::to_string(sizes.in_bytes) + " bytes, calls " + std::to_string(sizes.calls) +
-         "; expected powers of two, rings of " + std::to_string(kRingBytesMin) + " to " +
-         std::to_string(kRingBytesMax) + " bytes, at most " + std::to_string(kCallsInFlightMax) +
-         " calls";
+  return "out " + std::to_string(sizes.out_bytes) + " bytes, in " + std::to_string(sizes.in_bytes) +
+         " bytes, calls " + std::to_string(sizes.calls) + "; expected powers of two, rings of " +
+         std::to_string(kRingBytesMin) + " to " + std::to_string(kRingBytesMax) +
+         " bytes, at most " + std::to_string(kCallsInFlightMax) + " calls";
 }
 
 int64_t ToNanoseconds(TimePoint time) {
@@ -80,8 +79,7 @@ NfsResult<RpcStream> RpcStream::Create(std::span<std::byte> region, const Stream
   if (!AreValid(sizes)) return FailNfs(Failure::kInvalid, "stream sizes: " + Describe(sizes));
   if (region.size() != RegionBytes(sizes)) {
     return FailNfs(Failure::kInvalid, "stream region: " + std::to_string(region.size()) +
-                                          " bytes, expected " +
-                                          std::to_string(RegionBytes(sizes)));
+                                          " bytes, expected " + std::to_string(RegionBytes(sizes)));
   }
   RpcStream stream(region, sizes);
   auto* header = new (stream.header_) StreamHeader{};
@@ -131,8 +129,7 @@ tl::unexpected<NfsError> RpcStream::Break(Failure failure, std::string message) 
 
 void RpcStream::CopyOut(uint64_t offset, std::span<const std::byte> bytes) {
   std::array<iovec, 2> pieces;
-  const int count =
-      Pieces(out_, header_->sizes.out_bytes, offset, offset + bytes.size(), &pieces);
+  const int count = Pieces(out_, header_->sizes.out_bytes, offset, offset + bytes.size(), &pieces);
   for (int i = 0; i < count; ++i) {
     std::memcpy(pieces[i].iov_base, bytes.data(), pieces[i].iov_len);
     bytes = bytes.subspan(pieces[i].iov_len);
@@ -179,8 +176,8 @@ NfsResult<uint32_t> RpcStream::Submit(const Procedure& procedure, const Credenti
   ZDR zdr;
   libnfs_zdrmem_create(&zdr, reinterpret_cast<char*>(head) + kMarkerBytes, kCallHeadBytesMax,
                        ZDR_ENCODE);
-  const bool encoded = EncodeCallHead(&zdr, xid, procedure, credentials) &&
-                       arguments.encode(arguments.object, &zdr);
+  const bool encoded =
+      EncodeCallHead(&zdr, xid, procedure, credentials) && arguments.encode(arguments.object, &zdr);
   const uint32_t head_bytes = libnfs_zdr_getpos(&zdr);
   libnfs_zdr_destroy(&zdr);
   if (!encoded) return FailNfs(Failure::kInvalid, "the call's arguments can't be encoded");
@@ -198,8 +195,7 @@ NfsResult<uint32_t> RpcStream::Submit(const Procedure& procedure, const Credenti
   if (end - header_->out_head > header_->sizes.out_bytes) {
     ReleaseOut();
     if (end - header_->out_head > header_->sizes.out_bytes) {
-      return FailNfs(Failure::kBusy, "the out ring of " +
-                                         std::to_string(header_->sizes.out_bytes) +
+      return FailNfs(Failure::kBusy, "the out ring of " + std::to_string(header_->sizes.out_bytes) +
                                          " bytes is full of unanswered calls");
     }
   }
@@ -226,9 +222,7 @@ NfsResult<uint32_t> RpcStream::Submit(const Procedure& procedure, const Credenti
   return xid;
 }
 
-bool RpcStream::WantsWrite() const {
-  return !broken() && header_->out_sent < header_->out_tail;
-}
+bool RpcStream::WantsWrite() const { return !broken() && header_->out_sent < header_->out_tail; }
 
 NfsOutcome RpcStream::OnWritable(int fd) {
   if (broken()) return FailNfs(Failure::kLost, "the connection is broken");
@@ -236,8 +230,8 @@ NfsOutcome RpcStream::OnWritable(int fd) {
     std::array<iovec, 2> pieces;
     msghdr message = {};
     message.msg_iov = pieces.data();
-    message.msg_iovlen = static_cast<size_t>(Pieces(out_, header_->sizes.out_bytes,
-                                                    header_->out_sent, header_->out_tail, &pieces));
+    message.msg_iovlen = static_cast<size_t>(
+        Pieces(out_, header_->sizes.out_bytes, header_->out_sent, header_->out_tail, &pieces));
     const ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
       if (errno == EINTR) continue;

@@ -33,7 +33,7 @@ namespace gantry::nfs {
 using TimePoint = std::chrono::steady_clock::time_point;
 inline constexpr TimePoint kNoDeadline = TimePoint::max();
 
-inline constexpr uint32_t kCallsInFlightMax = 1024;            // Entries in a table.
+inline constexpr uint32_t kCallsInFlightMax = 1024;  // Entries in a table.
 inline constexpr uint32_t kRingBytesMin = 16 * 1024;
 inline constexpr uint32_t kRingBytesMax = 256 * 1024 * 1024;
 // xids one region hands out at most: one port never sees an xid twice.
@@ -66,17 +66,17 @@ struct StreamHeader {
   static constexpr uint64_t kMagic = 0x31435052'53464e47;  // "GNFSRPC1"
   static constexpr uint32_t kVersion = 1;
 
-  std::atomic<uint64_t> magic;         // Written last.
+  std::atomic<uint64_t> magic;  // Written last.
   uint32_t version;
   uint32_t first_xid;
   StreamSizes sizes;
-  uint32_t broken;                     // Not 0: the stream ended or made no sense.
-  std::atomic<uint64_t> xids_used;     // The next xid is first_xid + xids_used.
-  std::atomic<uint64_t> out_tail;      // Produced.
-  std::atomic<uint64_t> out_sent;      // Given to the kernel, as far as was noted.
-  std::atomic<uint64_t> out_head;      // Kept from here on.
-  std::atomic<uint64_t> in_tail;       // Received, as far as was noted.
-  std::atomic<uint64_t> in_head;       // Delivered.
+  uint32_t broken;                        // Not 0: the stream ended or made no sense.
+  std::atomic<uint64_t> xids_used;        // The next xid is first_xid + xids_used.
+  std::atomic<uint64_t> out_tail;         // Produced.
+  std::atomic<uint64_t> out_sent;         // Given to the kernel, as far as was noted.
+  std::atomic<uint64_t> out_head;         // Kept from here on.
+  std::atomic<uint64_t> in_tail;          // Received, as far as was noted.
+  std::atomic<uint64_t> in_head;          // Delivered.
   std::atomic<uint64_t> replies_dropped;  // With an xid that nobody waits for.
 };
 

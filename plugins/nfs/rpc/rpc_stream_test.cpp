@@ -24,9 +24,7 @@ using test::Xdr;
 constexpr StreamSizes kSmall = {kRingBytesMin, kRingBytesMin, 8};
 
 struct AlignedDelete {
-  void operator()(std::byte* memory) const {
-    operator delete[](memory, std::align_val_t{4096});
-  }
+  void operator()(std::byte* memory) const { operator delete[](memory, std::align_val_t{4096}); }
 };
 
 FileHandle Handle(std::string_view text) {
@@ -97,11 +95,30 @@ TEST_F(RpcStreamTest, WritesAWholeCallAsRfc5531HasIt) {
   auto sent = ServerReceives();
   ASSERT_GT(sent.size(), 40u);
   const uint32_t stamp = test::WordAt(sent, 36);  // The time, which no server looks at.
-  const Bytes expected = test::Record(
-      Xdr().U32(100).U32(0).U32(2).U32(100003).U32(3).U32(7)
-          .U32(1).U32(36).U32(stamp).Opaque("gantry").U32(1000).U32(1001).U32(2).U32(7).U32(8)
-          .U32(0).U32(0)
-          .Opaque("fh").U64(9).U32(5).U32(1).Opaque("hello").bytes);
+  const Bytes expected = test::Record(Xdr()
+                                          .U32(100)
+                                          .U32(0)
+                                          .U32(2)
+                                          .U32(100003)
+                                          .U32(3)
+                                          .U32(7)
+                                          .U32(1)
+                                          .U32(36)
+                                          .U32(stamp)
+                                          .Opaque("gantry")
+                                          .U32(1000)
+                                          .U32(1001)
+                                          .U32(2)
+                                          .U32(7)
+                                          .U32(8)
+                                          .U32(0)
+                                          .U32(0)
+                                          .Opaque("fh")
+                                          .U64(9)
+                                          .U32(5)
+                                          .U32(1)
+                                          .Opaque("hello")
+                                          .bytes);
   EXPECT_EQ(sent, expected);
 }
 
@@ -144,10 +161,23 @@ TEST_F(RpcStreamTest, SendsCallsThatWrapAroundTheRing) {
     ASSERT_TRUE(xid) << xid.error().message;
     Flush();
     const auto bytes = static_cast<uint32_t>(text.size());
-    EXPECT_EQ(ServerReceives(),
-              test::Record(Xdr().U32(*xid).U32(0).U32(2).U32(100003).U32(3).U32(7)
-                               .U32(0).U32(0).U32(0).U32(0)
-                               .Opaque("f").U64(round).U32(bytes).U32(2).Opaque(text).bytes))
+    EXPECT_EQ(ServerReceives(), test::Record(Xdr()
+                                                 .U32(*xid)
+                                                 .U32(0)
+                                                 .U32(2)
+                                                 .U32(100003)
+                                                 .U32(3)
+                                                 .U32(7)
+                                                 .U32(0)
+                                                 .U32(0)
+                                                 .U32(0)
+                                                 .U32(0)
+                                                 .Opaque("f")
+                                                 .U64(round)
+                                                 .U32(bytes)
+                                                 .U32(2)
+                                                 .Opaque(text)
+                                                 .bytes))
         << "round " << round;
     ServerSends(test::ReplyTo(*xid));
     ASSERT_TRUE(Receive());
@@ -202,9 +232,23 @@ TEST_F(RpcStreamTest, GoesOnWritingWhereTheSocketWasFull) {
     all.insert(all.end(), some.begin(), some.end());
   }
   EXPECT_GT(partial, 5);
-  EXPECT_EQ(all, test::Record(Xdr().U32(*xid).U32(0).U32(2).U32(100003).U32(3).U32(7)
-                                  .U32(0).U32(0).U32(0).U32(0)
-                                  .Opaque("f").U64(0).U32(300'000).U32(2).Opaque(text).bytes));
+  EXPECT_EQ(all, test::Record(Xdr()
+                                  .U32(*xid)
+                                  .U32(0)
+                                  .U32(2)
+                                  .U32(100003)
+                                  .U32(3)
+                                  .U32(7)
+                                  .U32(0)
+                                  .U32(0)
+                                  .U32(0)
+                                  .U32(0)
+                                  .Opaque("f")
+                                  .U64(0)
+                                  .U32(300'000)
+                                  .U32(2)
+                                  .Opaque(text)
+                                  .bytes));
 }
 
 TEST_F(RpcStreamTest, JoinsFragments) {
@@ -453,9 +497,23 @@ TEST_F(RpcStreamTest, ASecondStreamGoesOnFromTheRegionAlone) {
   }
   const auto rest = ServerReceives();
   all.insert(all.end(), rest.begin(), rest.end());
-  EXPECT_EQ(all, test::Record(Xdr().U32(*second).U32(0).U32(2).U32(100003).U32(3).U32(7)
-                                  .U32(0).U32(0).U32(0).U32(0)
-                                  .Opaque("f").U64(0).U32(100'000).U32(2).Opaque(text).bytes));
+  EXPECT_EQ(all, test::Record(Xdr()
+                                  .U32(*second)
+                                  .U32(0)
+                                  .U32(2)
+                                  .U32(100003)
+                                  .U32(3)
+                                  .U32(7)
+                                  .U32(0)
+                                  .U32(0)
+                                  .U32(0)
+                                  .U32(0)
+                                  .Opaque("f")
+                                  .U64(0)
+                                  .U32(100'000)
+                                  .U32(2)
+                                  .Opaque(text)
+                                  .bytes));
   EXPECT_NE(SubmitNull(3), first);
 }
 

@@ -40,9 +40,7 @@ class Xdr {
     while (bytes.size() % 4 != 0) bytes.push_back(std::byte{0});
     return *this;
   }
-  Xdr& Opaque(std::string_view text) {
-    return U32(static_cast<uint32_t>(text.size())).Raw(text);
-  }
+  Xdr& Opaque(std::string_view text) { return U32(static_cast<uint32_t>(text.size())).Raw(text); }
   Xdr& Append(const Bytes& more) {
     bytes.insert(bytes.end(), more.begin(), more.end());
     return *this;
@@ -132,8 +130,8 @@ class FakeServer {
       if (waiting[1].revents != 0) {
         sockaddr_in peer = {};
         socklen_t size = sizeof peer;
-        const int fd = accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &size,
-                               SOCK_CLOEXEC);
+        const int fd =
+            accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC);
         if (fd >= 0) {
           connections[fd] = {plugin::UniqueFd(fd), ntohs(peer.sin_port), {}};
           ++connections_;
@@ -156,7 +154,7 @@ class FakeServer {
     while (in.size() >= 4) {
       const size_t bytes = WordAt(in, 0) & 0x7fffffff;
       if (in.size() < 4 + bytes) break;
-      FakeCall call{WordAt(in, 4), WordAt(in, 16), WordAt(in, 20), WordAt(in, 24), {},
+      FakeCall call{WordAt(in, 4),         WordAt(in, 16), WordAt(in, 20), WordAt(in, 24), {},
                     connection.source_port};
       const size_t credential = WordAt(in, 32);
       const size_t arguments = 4 + 24 + 8 + credential + 8;

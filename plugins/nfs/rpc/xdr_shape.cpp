@@ -69,10 +69,13 @@ bool ShapeWalk::Entries(bool plus) {
 bool ShapeWalk::One(char letter) {
   bool follows = false;
   switch (letter) {
-    case 'u': return Skip(4);
+    case 'u':
+      return Skip(4);
     case 'q':
-    case 'v': return Skip(8);
-    case 'b': return Bool(&follows);
+    case 'v':
+      return Skip(8);
+    case 'b':
+      return Bool(&follows);
     case 's': {
       const uint32_t stable = Take();
       return ok_ = ok_ && stable <= kStableMax;
@@ -82,21 +85,31 @@ bool ShapeWalk::One(char letter) {
       ok_ = ok_ && type >= 1 && type <= kFileTypeMax;
       return Skip(kFattrRestBytes);
     }
-    case 'a': return Bool(&follows) && (!follows || One('f'));
-    case 'w': return Bool(&follows) && (!follows || Skip(kWccBytes)) && One('a');
-    case 'h': return Opaque(kHandleBytesMax);
-    case 'H': return Bool(&follows) && (!follows || One('h'));
-    case 'p': return Text(kPathBytesMax, false);
-    case 'd': return Opaque(INT32_MAX);
-    case 'n': return Entries(false);
-    case 'N': return Entries(true);
-    case 'r': return Opaque(kAuthBytesMax);
+    case 'a':
+      return Bool(&follows) && (!follows || One('f'));
+    case 'w':
+      return Bool(&follows) && (!follows || Skip(kWccBytes)) && One('a');
+    case 'h':
+      return Opaque(kHandleBytesMax);
+    case 'H':
+      return Bool(&follows) && (!follows || One('h'));
+    case 'p':
+      return Text(kPathBytesMax, false);
+    case 'd':
+      return Opaque(INT32_MAX);
+    case 'n':
+      return Entries(false);
+    case 'N':
+      return Entries(true);
+    case 'r':
+      return Opaque(kAuthBytesMax);
     case 'A': {
       const uint32_t count = Take();
       if (!ok_ || count > kAuthFlavorsMax) return ok_ = false;
       return Skip(uint64_t{count} * 4);
     }
-    default: return ok_ = false;
+    default:
+      return ok_ = false;
   }
 }
 

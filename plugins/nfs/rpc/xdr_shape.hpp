@@ -16,11 +16,11 @@
 
 namespace gantry::nfs {
 
-inline constexpr uint32_t kHandleBytesMax = 64;     // RFC 1813 NFS3_FHSIZE
-inline constexpr uint32_t kNameBytesMax = 255;      // What Linux and all common servers allow.
-inline constexpr uint32_t kPathBytesMax = 4096;     // A symbolic link's target (PATH_MAX).
-inline constexpr uint32_t kAuthBytesMax = 400;      // RFC 5531 section 8.2
-inline constexpr uint32_t kAuthFlavorsMax = 64;     // Flavors in a MOUNT reply.
+inline constexpr uint32_t kHandleBytesMax = 64;  // RFC 1813 NFS3_FHSIZE
+inline constexpr uint32_t kNameBytesMax = 255;   // What Linux and all common servers allow.
+inline constexpr uint32_t kPathBytesMax = 4096;  // A symbolic link's target (PATH_MAX).
+inline constexpr uint32_t kAuthBytesMax = 400;   // RFC 5531 section 8.2
+inline constexpr uint32_t kAuthFlavorsMax = 64;  // Flavors in a MOUNT reply.
 // libnfs recurses once an entry, with about 150 bytes of stack (measured by its frames).
 inline constexpr uint32_t kDirEntriesMax = 4096;
 
