@@ -17,16 +17,16 @@
 namespace gantry::plugin {
 
 enum class StoreFault : uint8_t {
-  kNotFound,       // The name is not there.
+  kNotFound,  // The name is not there.
   kExists,
   kNotEmpty,
-  kStale,          // The directory or file behind a handle is gone.
-  kCrossDevice,    // RENAME or LINK between two filesystems.
-  kWrongType,      // A directory where none may be, or something else where one must be.
-  kRefused,        // Not permitted, or a name or value that the storage does not take.
+  kStale,        // The directory or file behind a handle is gone.
+  kCrossDevice,  // RENAME or LINK between two filesystems.
+  kWrongType,    // A directory where none may be, or something else where one must be.
+  kRefused,      // Not permitted, or a name or value that the storage does not take.
   kNoSpace,
-  kUnavailable,    // The storage did not answer, or answered that it could not: the operation may
-                   // have happened.
+  kUnavailable,  // The storage did not answer, or answered that it could not: the operation may
+                 // have happened.
 };
 
 struct StoreError {

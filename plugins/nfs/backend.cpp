@@ -53,9 +53,8 @@ Limits LimitsOf(const Call& call) {
 }
 
 bool IsHex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-  });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 // Could a handle like this be of ours?
@@ -100,16 +99,16 @@ Made<NfsBackend> NfsBackend::Create(const Host&, const gantry_create& request) {
                       std::to_string(plugin::kRecordFormat));
   }
   if (request.context_format > kContextFormat) {
-    return Refuse(code::kInvalidArgument,
-                  "context_format is " + std::to_string(request.context_format) +
-                      "; expected 0 or " + std::to_string(kContextFormat));
+    return Refuse(code::kInvalidArgument, "context_format is " +
+                                              std::to_string(request.context_format) +
+                                              "; expected 0 or " + std::to_string(kContextFormat));
   }
   auto config = ParseConfig(View(request.config_json));
   if (!config) return ToStatus(config.error());
   auto credentials = Credentials::Sys(config->uid, config->gid, {});
   if (!credentials) return ToStatus(ToError(credentials.error()));
-  return std::unique_ptr<NfsBackend>(new NfsBackend(std::move(*config), ToString(request.owner),
-                                                    std::move(*credentials)));
+  return std::unique_ptr<NfsBackend>(
+      new NfsBackend(std::move(*config), ToString(request.owner), std::move(*credentials)));
 }
 
 NfsBackend::NfsBackend(Config config, std::string owner, Credentials credentials)
@@ -134,8 +133,8 @@ Share& NfsBackend::ShareOf(const ShareConfig& config) const { return *ShareOf(co
 Result<Share*> NfsBackend::NeedShareOf(std::string_view handle) const {
   Share* share = IsHandle(handle) ? ShareOf(handle) : nullptr;
   if (share != nullptr) return share;
-  return plugin::Fail(code::kNotFound, "there is no volume " + std::string(handle) +
-                                           " on a configured share");
+  return plugin::Fail(code::kNotFound,
+                      "there is no volume " + std::string(handle) + " on a configured share");
 }
 
 gantry_str NfsBackend::Domain(const gantry_domain_query& query) const {
@@ -219,15 +218,14 @@ Status NfsBackend::CreateVolume(Call& call, const gantry_create_volume& request)
                     parameters->gid};
   spec.parameters = parameters->durable;
   if (!IsHandle(spec.handle)) {
-    return Refuse(code::kInvalidArgument, "key is \"" + ToString(request.key) +
-                                              "\"; expected 32 hex digits");
+    return Refuse(code::kInvalidArgument,
+                  "key is \"" + ToString(request.key) + "\"; expected 32 hex digits");
   }
   // A request that cannot become a volume touches no share, unless it may be a repeated one.
   const Records records = spec.path ? Records::kMake : Records::kOnlyIfThere;
   const auto record = share.Run<std::optional<Record>>(
       LimitsOf(call), records, std::nullopt,
-      [&](plugin::Storage& storage,
-          const plugin::Layout& layout) -> Result<std::optional<Record>> {
+      [&](plugin::Storage& storage, const plugin::Layout& layout) -> Result<std::optional<Record>> {
         return Volumes(storage, layout, owner_, Nonce).Create(spec);
       });
   if (!record) return ToStatus(record.error());
@@ -295,8 +293,7 @@ Status NfsBackend::ListVolumes(Call& call, const gantry_list_volumes& request) {
               failed = presence.error();
               return false;
             }
-            more = EmitVolume(call, *share, record, *presence) &&
-                   ++emitted != request.max_entries;
+            more = EmitVolume(call, *share, record, *presence) && ++emitted != request.max_entries;
             return more;
           }));
           if (failed) return tl::make_unexpected(*failed);
@@ -336,8 +333,7 @@ Status NfsBackend::ExpandVolume(Call& call, const gantry_expand_volume& request)
   if (!share) return ToStatus(share.error());
   const auto record = (*share)->Run<std::optional<Record>>(
       LimitsOf(call), Records::kOnlyIfThere, std::nullopt,
-      [&](plugin::Storage& storage,
-          const plugin::Layout& layout) -> Result<std::optional<Record>> {
+      [&](plugin::Storage& storage, const plugin::Layout& layout) -> Result<std::optional<Record>> {
         return Volumes(storage, layout, owner_, Nonce)
             .Expand(handle, request.required_bytes, request.limit_bytes);
       });
@@ -351,16 +347,17 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
   const auto context = ToMap(request.context);
   if (const auto format = context.find("format");
       format != context.end() && format->second != std::to_string(kContextFormat)) {
-    return Refuse(code::kInvalidArgument,
-                  "volume_context[\"format\"] is \"" + format->second + "\"; expected \"" +
-                      std::to_string(kContextFormat) + "\"");
+    return Refuse(code::kInvalidArgument, "volume_context[\"format\"] is \"" + format->second +
+                                              "\"; expected \"" + std::to_string(kContextFormat) +
+                                              "\"");
   }
   const auto share = FindShare(config_, context);
   if (!share) return ToStatus(plugin::Wrap(share.error(), "volume_context"));
   const auto sub_dir = context.find("subDir");
   if (sub_dir == context.end()) {
-    return Refuse(code::kInvalidArgument, "volume_context[\"subDir\"] is missing; expected the "
-                                          "volume's directory below the share");
+    return Refuse(code::kInvalidArgument,
+                  "volume_context[\"subDir\"] is missing; expected the "
+                  "volume's directory below the share");
   }
   const auto path = plugin::ParseSubDir(sub_dir->second);
   if (!path) return ToStatus(plugin::Wrap(path.error(), "volume_context"));
@@ -394,8 +391,8 @@ Status NfsBackend::RunTask(Call& call, const gantry_task_run& request) {
   const std::string_view key = View(request.key);
   Share* share = View(request.kind) == kTrashTask ? ShareOf(std::string(key) + "-") : nullptr;
   if (share == nullptr) {
-    return Refuse(code::kNotFound, "there is no task " + ToString(request.kind) + " for " +
-                                       std::string(key));
+    return Refuse(code::kNotFound,
+                  "there is no task " + ToString(request.kind) + " for " + std::string(key));
   }
   const Limits limits = LimitsOf(call);
   const auto run = share->Run<plugin::TrashRun>(
@@ -412,7 +409,8 @@ Status NfsBackend::RunTask(Call& call, const gantry_task_run& request) {
                                               : "another controller is emptying the trash");
   }
   if (!run->stuck.empty()) return Refuse(code::kFailedPrecondition, run->stuck);
-  if (run->state == plugin::TrashState::kEmpty) return Refuse(code::kNotFound, "the trash is empty");
+  if (run->state == plugin::TrashState::kEmpty)
+    return Refuse(code::kNotFound, "the trash is empty");
   return Ok();
 }
 

@@ -9,29 +9,25 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <memory>
 #include <thread>
 
-#include "plugins/common/sha256.hpp"
-#include "plugins/common/testing/fake_host.hpp"
-#include "plugins/common/volumes.hpp"
-#include "plugins/nfs/backend.hpp"
-#include "plugins/nfs/manifest.hpp"
+#include "plugins/nfs/testing/in_process.hpp"
 #include "tests/lab/ganesha.hpp"
 
 namespace gantry::nfs {
 namespace {
 
 using namespace std::chrono_literals;
-using plugin::testing::FakeHost;
-using plugin::testing::Outcome;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using testing::Backend;
+using testing::CreateOptions;
+using ::testing::ElementsAre;
+using testing::HandleOf;
+using testing::HandlesOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::Outcome;
+using testing::Parameters;
 namespace fs = std::filesystem;
-using Parameters = std::map<std::string, std::string>;
-
-constexpr auto kCallTime = 60s;
 
 lab::Ganesha Started(lab::GaneshaOptions options = {}) {
   auto server = lab::Ganesha::Start(std::move(options));
@@ -47,150 +43,6 @@ std::string ShareJson(const lab::Ganesha& server, const std::string& name) {
 
 std::string ConfigOf(const lab::Ganesha& server, const std::string& more = "") {
   return R"({"timeoutSeconds": 2, "shares": [)" + ShareJson(server, "vol") + "]" + more + "}";
-}
-
-struct CreateOptions {
-  uint64_t required_bytes = 0;
-  uint64_t limit_bytes = 0;
-  Parameters parameters = {};
-  Parameters hints = {};
-  std::chrono::milliseconds time = kCallTime;
-};
-
-// An instance of the plugin, as the worker has one.
-class Backend {
- public:
-  explicit Backend(const std::string& config, const std::string& owner = "cluster") {
-    gantry_create request{};
-    request.size = sizeof request;
-    request.backend = ToStr("nfs");
-    request.owner = ToStr(owner);
-    request.config_json = ToStr(config);
-    created = host_.Run(kCallTime, [&](gantry_call call) {
-      table_->create(host_.get(), call, &request, &instance_);
-    });
-    if (!created.ok()) return;
-    controller_ = Extension<gantry_controller>(GANTRY_EXT_CONTROLLER);
-    node_ = Extension<gantry_node_ops>(GANTRY_EXT_NODE);
-    tasks_ = Extension<gantry_task_ops>(GANTRY_EXT_TASK);
-  }
-  ~Backend() {
-    if (instance_ != nullptr) table_->destroy(instance_);
-  }
-  Backend(const Backend&) = delete;
-  Backend& operator=(const Backend&) = delete;
-
-  Outcome Create(const std::string& name, const CreateOptions& options = {}) {
-    const std::string key = plugin::Sha256Hex(name).substr(0, 32);
-    const MapRef parameters(options.parameters);
-    const MapRef hints(options.hints);
-    gantry_create_volume request{};
-    request.size = sizeof request;
-    request.name = ToStr(name);
-    request.key = ToStr(key);
-    request.required_bytes = options.required_bytes;
-    request.limit_bytes = options.limit_bytes;
-    request.parameters = parameters.get();
-    request.hints = hints.get();
-    return host_.Run(options.time, [&](gantry_call call) {
-      controller_->create_volume(instance_, call, &request);
-    });
-  }
-  Outcome Delete(const std::string& handle, std::chrono::milliseconds time = kCallTime) {
-    return Ref(controller_->delete_volume, handle, time);
-  }
-  Outcome Get(const std::string& handle, std::chrono::milliseconds time = kCallTime) {
-    return Ref(controller_->get_volume, handle, time);
-  }
-  Outcome Expand(const std::string& handle, uint64_t bytes, uint64_t limit = 0) {
-    gantry_expand_volume request{};
-    request.size = sizeof request;
-    request.handle = ToStr(handle);
-    request.required_bytes = bytes;
-    request.limit_bytes = limit;
-    return host_.Run(kCallTime, [&](gantry_call call) {
-      controller_->expand_volume(instance_, call, &request);
-    });
-  }
-  Outcome List(const std::string& after = "", uint32_t max = 0) {
-    gantry_list_volumes request{};
-    request.size = sizeof request;
-    request.max_entries = max;
-    request.after = ToStr(after);
-    return host_.Run(kCallTime, [&](gantry_call call) {
-      controller_->list_volumes(instance_, call, &request);
-    });
-  }
-  Outcome Capacity(const Parameters& given = {}) {
-    const MapRef parameters(given);
-    gantry_get_capacity request{};
-    request.size = sizeof request;
-    request.parameters = parameters.get();
-    return host_.Run(kCallTime, [&](gantry_call call) {
-      controller_->get_capacity(instance_, call, &request);
-    });
-  }
-  Outcome Attach(const Parameters& context) {
-    const MapRef map(context);
-    gantry_attach request{};
-    request.size = sizeof request;
-    request.context = map.get();
-    return host_.Run(kCallTime,
-                     [&](gantry_call call) { node_->attach(instance_, call, &request); });
-  }
-  Outcome Run(const plugin::testing::EmittedTask& task) {
-    gantry_task_run request{};
-    request.size = sizeof request;
-    request.kind = ToStr(task.kind);
-    request.key = ToStr(task.key);
-    return host_.Run(kCallTime,
-                     [&](gantry_call call) { tasks_->run_task(instance_, call, &request); });
-  }
-  Outcome ListTasks() {
-    gantry_task_run request{};
-    request.size = sizeof request;
-    return host_.Run(kCallTime,
-                     [&](gantry_call call) { tasks_->list_tasks(instance_, call, &request); });
-  }
-  std::string Domain(const std::string& handle) {
-    gantry_domain_query query{};
-    query.size = sizeof query;
-    query.handle = ToStr(handle);
-    return ToString(controller_->domain(instance_, &query));
-  }
-  FakeHost& host() { return host_; }
-
-  Outcome created;
-
- private:
-  template <class Table>
-  const Table* Extension(const char* id) {
-    return static_cast<const Table*>(table_->extension(instance_, id));
-  }
-  using RefOperation = void (*)(gantry_instance*, gantry_call, const gantry_volume_ref*);
-  Outcome Ref(RefOperation operation, const std::string& handle, std::chrono::milliseconds time) {
-    gantry_volume_ref request{};
-    request.size = sizeof request;
-    request.handle = ToStr(handle);
-    return host_.Run(time, [&](gantry_call call) { operation(instance_, call, &request); });
-  }
-
-  const gantry_plugin* table_ = gantry::detail::Entry<NfsBackend>(&Manifest());
-  FakeHost host_;
-  gantry_instance* instance_ = nullptr;
-  const gantry_controller* controller_ = nullptr;
-  const gantry_node_ops* node_ = nullptr;
-  const gantry_task_ops* tasks_ = nullptr;
-};
-
-std::string HandleOf(const Outcome& outcome) {
-  return outcome.volumes.size() == 1 ? outcome.volumes[0].handle : "";
-}
-
-std::vector<std::string> HandlesOf(const Outcome& outcome) {
-  std::vector<std::string> handles;
-  for (const auto& volume : outcome.volumes) handles.push_back(volume.handle);
-  return handles;
 }
 
 // What people see of a share: everything but .gantry.
@@ -218,9 +70,9 @@ std::string Read(const fs::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-#define ASSERT_OK(outcome)                                                             \
-  if (const Outcome checked_outcome = (outcome); !checked_outcome.ok()) FAIL()         \
-      << "code " << checked_outcome.code << ": " << checked_outcome.message
+#define ASSERT_OK(outcome)                                              \
+  if (const Outcome checked_outcome = (outcome); !checked_outcome.ok()) \
+  FAIL() << "code " << checked_outcome.code << ": " << checked_outcome.message
 
 TEST(NfsBackend, LivesAVolumesWholeLife) {
   const auto server = Started();
@@ -242,7 +94,7 @@ TEST(NfsBackend, LivesAVolumesWholeLife) {
   EXPECT_EQ(created.volumes[0].context.at("mountOptions"), "hard,noatime");
   EXPECT_EQ(backend.Domain(handle), "127.0.0.1");
   const fs::path directory = server.root() / "team" / "data";
-  struct stat status{};
+  struct stat status {};
   ASSERT_EQ(stat(directory.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 02750u);
   EXPECT_EQ(status.st_uid, 1234u);
@@ -310,8 +162,12 @@ TEST(NfsBackend, GivesTheSameVolumeToTheSameNameAndSaysWhatDiffers) {
 TEST(NfsBackend, TakesNamesOfAnyUnicode) {
   const auto server = Started();
   Backend backend(ConfigOf(server));
-  const std::vector<std::string> names = {"\xf0\x9f\x98\x80/../x", std::string(128, 'n'),
-                                          "\xd0\xb8\xd0\xbc\xd1\x8f", "..", ".gantry", "a b"};
+  const std::vector<std::string> names = {"\xf0\x9f\x98\x80/../x",
+                                          std::string(128, 'n'),
+                                          "\xd0\xb8\xd0\xbc\xd1\x8f",
+                                          "..",
+                                          ".gantry",
+                                          "a b"};
   for (const auto& name : names) {
     const Outcome created = backend.Create(name);
     ASSERT_OK(created);
@@ -331,9 +187,26 @@ TEST(NfsBackend, RefusesHostileDirectories) {
   fs::create_directory_symlink("..", server.root() / "up");
   Write(server.root() / "file", "text");
   Backend backend(ConfigOf(server));
-  for (const char* sub_dir : {"..", "../x", "a/../../x", "/etc", "a//b", "a/", ".", ".gantry",
-                              ".gantry/volumes", "a/.gantry-x", "=claim", "link", "link/x", "up",
-                              "up/x", "file", "file/x", "a\nb", "${pvc.metadata.name}", "${x}",
+  for (const char* sub_dir : {"..",
+                              "../x",
+                              "a/../../x",
+                              "/etc",
+                              "a//b",
+                              "a/",
+                              ".",
+                              ".gantry",
+                              ".gantry/volumes",
+                              "a/.gantry-x",
+                              "=claim",
+                              "link",
+                              "link/x",
+                              "up",
+                              "up/x",
+                              "file",
+                              "file/x",
+                              "a\nb",
+                              "${pvc.metadata.name}",
+                              "${x}",
                               "${pv.metadata.name}"}) {
     const Outcome refused = backend.Create(
         "pvc", {.parameters = {{"subDir", sub_dir}}, .hints = {{"pv/name", "../../etc"}}});
@@ -540,7 +413,7 @@ TEST(NfsBackend, WorksAsAnotherIdentityWhereRootIsSquashed) {
   Backend backend(ConfigOf(server, R"(, "identity": {"uid": 2000, "gid": 2000})"));
   const Outcome created = backend.Create("pvc");
   ASSERT_OK(created);
-  struct stat status{};
+  struct stat status {};
   ASSERT_EQ(stat((server.root() / "pvc").c_str(), &status), 0);
   EXPECT_EQ(status.st_uid, 2000u);
   EXPECT_EQ(backend.Create("owned", {.parameters = {{"uid", "3000"}}}).code,
@@ -581,97 +454,6 @@ TEST(NfsBackend, CallsADirectoryThatIsGoneAnAbnormalCondition) {
   EXPECT_EQ(got.volumes[0].condition, GANTRY_CONDITION_ABNORMAL);
   EXPECT_THAT(got.volumes[0].condition_message, HasSubstr("pvc"));
   ASSERT_OK(backend.Delete(HandleOf(created)));
-}
-
-// What the record protocol takes for granted, and a count of what it costs.
-class NfsFences : public testing::Test {
- protected:
-  NfsStorage Storage() { return {client_, kNoDeadline, 5s, [] { return false; }}; }
-
-  lab::Ganesha server_ = Started();
-  Credentials root_ = *Credentials::Sys(0, 0, {});
-  SyncClient client_{{"127.0.0.1", "/vol", server_.port(), server_.mount_port()}, root_};
-  plugin::NodeId top_ =
-      NfsStorage::IdOf(*client_.MountRoot(std::chrono::steady_clock::now() + 10s));
-};
-
-TEST_F(NfsFences, ADirectoryThatIsGoneTakesNothingAlsoWhenItIsMadeAgain) {
-  NfsStorage storage = Storage();
-  const plugin::Ownership ownership;
-  const auto gone = storage.MakeDirectory(top_, "d", ownership);
-  ASSERT_TRUE(gone);
-  ASSERT_TRUE(storage.MakeDirectory(top_, "volume", ownership));
-  const auto file = storage.CreateFile(top_, "file", "text");
-  ASSERT_TRUE(file);
-  ASSERT_TRUE(storage.RemoveDirectory(top_, "d"));
-  for (const bool again : {false, true}) {
-    if (again) {
-      ASSERT_TRUE(storage.MakeDirectory(top_, "d", ownership));
-    }
-    EXPECT_TRUE(IsGone(storage.Rename(top_, "volume", gone->id, "data")));
-    EXPECT_TRUE(IsGone(storage.Link(file->id, gone->id, "link")));
-    EXPECT_TRUE(IsGone(storage.Remove(gone->id, "file")));
-    EXPECT_TRUE(IsGone(storage.CreateFile(gone->id, "x", "")));
-    EXPECT_TRUE(IsGone(storage.List(gone->id, 10)));
-  }
-  EXPECT_TRUE(fs::exists(server_.root() / "volume"));
-  EXPECT_TRUE(fs::is_empty(server_.root() / "d"));
-}
-
-TEST_F(NfsFences, AFileWithoutANameIsNoSourceOfALink) {
-  NfsStorage storage = Storage();
-  const auto file = storage.CreateFile(top_, "file", "text");
-  ASSERT_TRUE(file);
-  ASSERT_TRUE(storage.Remove(top_, "file"));
-  EXPECT_TRUE(IsGone(storage.Link(file->id, top_, "link")));
-  const auto covered = storage.CreateFile(top_, "file", "text");
-  const auto other = storage.CreateFile(top_, "other", "text");
-  ASSERT_TRUE(covered && other);
-  ASSERT_TRUE(storage.Rename(top_, "other", top_, "file"));
-  EXPECT_TRUE(IsGone(storage.Link(covered->id, top_, "link")));
-  EXPECT_FALSE(fs::exists(server_.root() / "link"));
-}
-
-TEST_F(NfsFences, ErrorsAreToldApart) {
-  NfsStorage storage = Storage();
-  const plugin::Ownership ownership;
-  const auto full = storage.MakeDirectory(top_, "full", ownership);
-  ASSERT_TRUE(full);
-  ASSERT_TRUE(storage.MakeDirectory(top_, "empty", ownership));
-  const auto file = storage.CreateFile(full->id, "file", "text");
-  ASSERT_TRUE(file);
-  using plugin::StoreFault;
-  EXPECT_TRUE(FailedWith(storage.RemoveDirectory(top_, "full"), StoreFault::kNotEmpty));
-  EXPECT_TRUE(FailedWith(storage.MakeDirectory(top_, "full", ownership), StoreFault::kExists));
-  EXPECT_TRUE(FailedWith(storage.Link(file->id, full->id, "file"), StoreFault::kExists));
-  EXPECT_TRUE(FailedWith(storage.Lookup(top_, "none"), StoreFault::kNotFound));
-  EXPECT_TRUE(FailedWith(storage.Rename(top_, "none", top_, "x"), StoreFault::kNotFound));
-  const auto onto_full = storage.Rename(top_, "empty", top_, "full");
-  EXPECT_TRUE(FailedWith(onto_full, StoreFault::kNotEmpty) ||
-              FailedWith(onto_full, StoreFault::kExists));
-  EXPECT_EQ(*storage.ReadFile(file->id, 100), "text");
-}
-
-TEST_F(NfsFences, AVolumeCostsABoundedNumberOfCalls) {
-  NfsStorage storage = Storage();
-  const auto layout = plugin::OpenLayout(storage, top_);
-  ASSERT_TRUE(layout);
-  plugin::VolumeSpec spec;
-  spec.handle = "h";
-  spec.name = "n";
-  spec.owner = "o";
-  spec.path = plugin::ParseSubDir("n");
-  int nonce = 0;
-  plugin::Volumes volumes(storage, *layout, "o", [&] { return "n" + std::to_string(++nonce); });
-  const uint64_t begin = storage.calls();
-  ASSERT_TRUE(volumes.Create(spec));
-  const uint64_t created = storage.calls();
-  ASSERT_TRUE(volumes.Delete("h"));
-  const uint64_t deleted = storage.calls();
-  RecordProperty("CreateCalls", static_cast<int>(created - begin));
-  RecordProperty("DeleteCalls", static_cast<int>(deleted - created));
-  EXPECT_LE(created - begin, 16u);
-  EXPECT_LE(deleted - created, 18u);
 }
 
 }  // namespace

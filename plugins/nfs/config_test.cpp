@@ -84,7 +84,8 @@ TEST(Parameters, FindTheShare) {
 
 TEST(Parameters, AreComparedInOneSpelling) {
   const Config two = *ParseConfig(kTwo);
-  const auto a = ParseParameters(two, {{"server", "a"}, {"mountPermissions", "777"}, {"uid", "07"}});
+  const auto a =
+      ParseParameters(two, {{"server", "a"}, {"mountPermissions", "777"}, {"uid", "07"}});
   const auto b = ParseParameters(
       two, {{"share", "/x"}, {"mountPermissions", "0777"}, {"uid", "7"}, {"onDelete", "delete"}});
   ASSERT_TRUE(a && b);

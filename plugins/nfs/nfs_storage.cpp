@@ -36,10 +36,14 @@ FileHandle HandleOf(const NodeId& id) {
 
 NodeType TypeOf(FileType type) {
   switch (type) {
-    case FileType::kRegular: return NodeType::kFile;
-    case FileType::kDirectory: return NodeType::kDirectory;
-    case FileType::kSymbolicLink: return NodeType::kSymlink;
-    default: return NodeType::kOther;
+    case FileType::kRegular:
+      return NodeType::kFile;
+    case FileType::kDirectory:
+      return NodeType::kDirectory;
+    case FileType::kSymbolicLink:
+      return NodeType::kSymlink;
+    default:
+      return NodeType::kOther;
   }
 }
 
@@ -52,24 +56,33 @@ Node NodeOf(const FileHandle& handle, const Attributes& attributes) {
 
 StoreFault FaultOf(NfsStatus3 status) {
   switch (status) {
-    case NfsStatus3::kNoEnt: return StoreFault::kNotFound;
-    case NfsStatus3::kExist: return StoreFault::kExists;
-    case NfsStatus3::kNotEmpty: return StoreFault::kNotEmpty;
+    case NfsStatus3::kNoEnt:
+      return StoreFault::kNotFound;
+    case NfsStatus3::kExist:
+      return StoreFault::kExists;
+    case NfsStatus3::kNotEmpty:
+      return StoreFault::kNotEmpty;
     case NfsStatus3::kStale:
-    case NfsStatus3::kBadHandle: return StoreFault::kStale;
-    case NfsStatus3::kXDev: return StoreFault::kCrossDevice;
+    case NfsStatus3::kBadHandle:
+      return StoreFault::kStale;
+    case NfsStatus3::kXDev:
+      return StoreFault::kCrossDevice;
     case NfsStatus3::kNotDir:
-    case NfsStatus3::kIsDir: return StoreFault::kWrongType;
+    case NfsStatus3::kIsDir:
+      return StoreFault::kWrongType;
     case NfsStatus3::kNoSpc:
-    case NfsStatus3::kDQuot: return StoreFault::kNoSpace;
+    case NfsStatus3::kDQuot:
+      return StoreFault::kNoSpace;
     case NfsStatus3::kPerm:
     case NfsStatus3::kAcces:
     case NfsStatus3::kInval:
     case NfsStatus3::kRoFs:
     case NfsStatus3::kMLink:
     case NfsStatus3::kNameTooLong:
-    case NfsStatus3::kNotSupp: return StoreFault::kRefused;
-    default: return StoreFault::kUnavailable;
+    case NfsStatus3::kNotSupp:
+      return StoreFault::kRefused;
+    default:
+      return StoreFault::kUnavailable;
   }
 }
 
@@ -275,8 +288,7 @@ StoreStatus NfsStorage::Link(const NodeId& file, const NodeId& directory, std::s
 
 StoreStatus NfsStorage::Rename(const NodeId& from, std::string_view from_name, const NodeId& to,
                                std::string_view to_name) {
-  GANTRY_PLUGIN_TRY(
-      Do(nfs::Rename{HandleOf(from), from_name, HandleOf(to), to_name}, from_name));
+  GANTRY_PLUGIN_TRY(Do(nfs::Rename{HandleOf(from), from_name, HandleOf(to), to_name}, from_name));
   return {};
 }
 
