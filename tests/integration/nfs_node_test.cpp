@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a pod sees of its NFS volume and what a kubelet may ask of it, with a real gantryd and a
 // real server; each file is looked at on the server as well.
+#include "tests/integration/nfs_node.hpp"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -14,8 +16,6 @@
 #include <fstream>
 #include <set>
 #include <thread>
-
-#include "tests/integration/nfs_node.hpp"
 
 namespace gantry::tests {
 namespace {
@@ -33,9 +33,9 @@ class NfsNodeTest : public ::testing::Test {
 };
 std::unique_ptr<NfsNode> NfsNodeTest::node_;
 
-#define ASSERT_GRPC_OK(call)                  \
-  do {                                        \
-    const grpc::Status status_ = (call);      \
+#define ASSERT_GRPC_OK(call)                    \
+  do {                                          \
+    const grpc::Status status_ = (call);        \
     ASSERT_TRUE(status_.ok()) << Text(status_); \
   } while (false)
 
