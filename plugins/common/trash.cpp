@@ -12,7 +12,8 @@ namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
 
-bool IsLease(const std::string& name) { return name.starts_with(kLeaseName); }
+// Not that which one who died while taking the lease has left.
+bool IsLease(const std::string& name) { return name == kLeaseName; }
 
 std::optional<Pointer> DecodePointer(const std::string& text) {
   const auto object = nlohmann::json::parse(text, nullptr, false);
@@ -262,7 +263,10 @@ Result<Trash::Step> Trash::EmptyItem(const std::string& name) {
   const auto item = storage_.Lookup(layout_.trash, name);
   if (IsGone(item)) return Step::kGone;
   GANTRY_PLUGIN_TRY(item);
-  if (item->type != NodeType::kDirectory) return RemoveFile(layout_.trash, name);
+  if (item->type != NodeType::kDirectory) {
+    if (item->mtime_ns + kLeaseMs * kNsPerMs > now_ns_) return Step::kStuck;
+    return RemoveFile(layout_.trash, name);
+  }
   const auto content = storage_.List(item->id, kTrashListMax);
   if (IsGone(content)) return Step::kGone;
   GANTRY_PLUGIN_TRY(content);

@@ -48,6 +48,7 @@ std::string ArchiveName(const Record& record) {
 
 Result<DeletedVolume> Volumes::Delete(const std::string& handle) {
   DeletedVolume deleted;
+  std::string incarnation;
   for (int round = 0; round < kRoundsMax; ++round) {
     GANTRY_PLUGIN_TRY_ASSIGN(const auto chain, Load(handle));
     if (!chain) return deleted;
@@ -56,6 +57,9 @@ Result<DeletedVolume> Volumes::Delete(const std::string& handle) {
       GANTRY_PLUGIN_TRY(RemoveEmptyChain(storage_, layout_.volumes, handle, *chain));
       continue;
     }
+    // Once the volume that was meant has gone, one made again under its name is another one.
+    if (incarnation.empty()) incarnation = chain->current->record.incarnation;
+    if (chain->current->record.incarnation != incarnation) return deleted;
     if (chain->current->record.owner != owner_) {
       return Fail(code::kFailedPrecondition, "the volume " + handle + " belongs to " +
                                                  chain->current->record.owner + ", not to " +
