@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/front/call_pool.hpp"
 
+#include <system_error>
+
 namespace gantry::front {
 
 CallPool::~CallPool() {
@@ -15,8 +17,12 @@ bool CallPool::Submit(std::function<void()> job) {
   if (stopping_) return false;
   if (idle_ <= queue_.size()) {
     if (threads_ == threads_max_) return false;
+    try {
+      std::thread([this] { Work(); }).detach();
+    } catch (const std::system_error&) {
+      return false;  // the kernel has no thread for it either (pthread_create(3), EAGAIN)
+    }
     ++threads_;
-    std::thread([this] { Work(); }).detach();
     ++idle_;  // it is on its way to the queue
   }
   queue_.push_back(std::move(job));
