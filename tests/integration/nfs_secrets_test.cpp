@@ -108,7 +108,7 @@ TEST(Canary, IsInNoLogErrorCommandLineOrFile) {
   // Calls that fail carry it as well.
   std::vector<std::string> errors;
   const auto failed = [&](const grpc::Status& status) {
-    EXPECT_FALSE(status.ok());
+    EXPECT_FALSE(status.ok()) << "after " << errors.size() << " others";
     errors.push_back(status.error_message() + status.error_details());
   };
   failed(node.PublishAt(volume, volume.target, true));
@@ -121,7 +121,7 @@ TEST(Canary, IsInNoLogErrorCommandLineOrFile) {
   hostile.mode = static_cast<Mode::Mode>(77);
   failed(node.Create(hostile));
   const auto secrets = node.secrets;
-  for (int i = 0; i < 200; ++i) node.secrets["many" + std::to_string(i)] = canary;
+  for (int i = 0; i < 1000; ++i) node.secrets["many" + std::to_string(i)] = canary;
   Volume large = node.Plan("large");
   failed(node.Create(large));
   node.secrets = secrets;

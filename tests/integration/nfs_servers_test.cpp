@@ -75,7 +75,7 @@ TEST(PrivilegedPorts, AreRefusedWithAClearErrorWithoutTheSetting) {
   Volume volume = node.Plan("refused");
   const auto status = node.Create(volume);
   EXPECT_FALSE(status.ok());
-  EXPECT_THAT(status.error_message(), HasSubstr("reservedPorts"));
+  EXPECT_THAT(status.error_message(), HasSubstr("reserved source port"));
 }
 
 TEST(PrivilegedPorts, AreRefusedWithAClearErrorWithoutTheGrant) {
