@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -41,6 +42,12 @@ void NeedOk(const grpc::Status& status, const char* what) {
 pid_t ParentOf(pid_t pid) {
   const std::string parent = StatusOf(pid, "PPid");
   return parent.empty() ? 0 : static_cast<pid_t>(std::stol(parent));
+}
+
+std::unique_ptr<grpc::ClientContext> Patient(std::chrono::milliseconds within) {
+  auto context = lab::Within(within);
+  context->set_wait_for_ready(true);
+  return context;
 }
 
 std::string Block(uint64_t number) { return Random(kBlockBytes, number + 1); }
@@ -101,7 +108,7 @@ grpc::Status NfsNode::Create(Volume& volume, std::chrono::milliseconds within) {
   *request.add_volume_capabilities() = Capability(volume);
   AddSecrets(request);
   csi::v1::CreateVolumeResponse response;
-  auto status = controller_->CreateVolume(lab::Within(within).get(), request, &response);
+  auto status = controller_->CreateVolume(Patient(within).get(), request, &response);
   if (!status.ok()) return status;
   volume.id = response.volume().volume_id();
   volume.context.clear();
@@ -110,7 +117,8 @@ grpc::Status NfsNode::Create(Volume& volume, std::chrono::milliseconds within) {
 }
 
 grpc::Status NfsNode::Stage(const Volume& volume, std::chrono::milliseconds within) {
-  std::filesystem::create_directories(volume.staging);  // kubelet's part
+  std::error_code ignored;  // a dead mount may be there
+  std::filesystem::create_directories(volume.staging, ignored);  // kubelet's part
   csi::v1::NodeStageVolumeRequest request;
   request.set_volume_id(volume.id);
   request.set_staging_target_path(volume.staging);
@@ -118,7 +126,7 @@ grpc::Status NfsNode::Stage(const Volume& volume, std::chrono::milliseconds with
   request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
   AddSecrets(request);
   csi::v1::NodeStageVolumeResponse response;
-  return node_->NodeStageVolume(lab::Within(within).get(), request, &response);
+  return node_->NodeStageVolume(Patient(within).get(), request, &response);
 }
 
 grpc::Status NfsNode::Publish(const Volume& volume, std::chrono::milliseconds within) {
@@ -127,7 +135,8 @@ grpc::Status NfsNode::Publish(const Volume& volume, std::chrono::milliseconds wi
 
 grpc::Status NfsNode::PublishAt(const Volume& volume, const std::filesystem::path& target,
                                 bool readonly, std::chrono::milliseconds within) {
-  std::filesystem::create_directories(target.parent_path());  // kubelet's part
+  std::error_code ignored;
+  std::filesystem::create_directories(target.parent_path(), ignored);  // kubelet's part
   csi::v1::NodePublishVolumeRequest request;
   request.set_volume_id(volume.id);
   request.set_staging_target_path(volume.staging);
@@ -137,7 +146,7 @@ grpc::Status NfsNode::PublishAt(const Volume& volume, const std::filesystem::pat
   request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
   AddSecrets(request);
   csi::v1::NodePublishVolumeResponse response;
-  return node_->NodePublishVolume(lab::Within(within).get(), request, &response);
+  return node_->NodePublishVolume(Patient(within).get(), request, &response);
 }
 
 grpc::Status NfsNode::Unpublish(const Volume& volume, std::chrono::milliseconds within) {
@@ -150,7 +159,7 @@ grpc::Status NfsNode::UnpublishAt(const Volume& volume, const std::filesystem::p
   request.set_volume_id(volume.id);
   request.set_target_path(target);
   csi::v1::NodeUnpublishVolumeResponse response;
-  return node_->NodeUnpublishVolume(lab::Within(within).get(), request, &response);
+  return node_->NodeUnpublishVolume(Patient(within).get(), request, &response);
 }
 
 grpc::Status NfsNode::Unstage(const Volume& volume, std::chrono::milliseconds within) {
@@ -158,7 +167,17 @@ grpc::Status NfsNode::Unstage(const Volume& volume, std::chrono::milliseconds wi
   request.set_volume_id(volume.id);
   request.set_staging_target_path(volume.staging);
   csi::v1::NodeUnstageVolumeResponse response;
-  return node_->NodeUnstageVolume(lab::Within(within).get(), request, &response);
+  return node_->NodeUnstageVolume(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Expand(const Volume& volume, int64_t bytes,
+                             std::chrono::milliseconds within) {
+  csi::v1::ControllerExpandVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.mutable_capacity_range()->set_required_bytes(bytes);
+  AddSecrets(request);
+  csi::v1::ControllerExpandVolumeResponse response;
+  return controller_->ControllerExpandVolume(Patient(within).get(), request, &response);
 }
 
 grpc::Status NfsNode::Delete(const Volume& volume, std::chrono::milliseconds within) {
@@ -166,7 +185,7 @@ grpc::Status NfsNode::Delete(const Volume& volume, std::chrono::milliseconds wit
   request.set_volume_id(volume.id);
   AddSecrets(request);
   csi::v1::DeleteVolumeResponse response;
-  return controller_->DeleteVolume(lab::Within(within).get(), request, &response);
+  return controller_->DeleteVolume(Patient(within).get(), request, &response);
 }
 
 grpc::Status NfsNode::Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsResponse* response,
@@ -174,7 +193,7 @@ grpc::Status NfsNode::Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsRes
   csi::v1::NodeGetVolumeStatsRequest request;
   request.set_volume_id(volume.id);
   request.set_volume_path(volume.target);
-  return node_->NodeGetVolumeStats(lab::Within(within).get(), request, response);
+  return node_->NodeGetVolumeStats(Patient(within).get(), request, response);
 }
 
 Volume NfsNode::Run(const std::string& name, Mode::Mode mode) {
@@ -248,6 +267,14 @@ bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within) {
     poll(nullptr, 0, kLookAgainMs);
   }
   return true;
+}
+
+void As(uid_t uid, gid_t gid, const std::function<void()>& action) {
+  std::thread([&] {
+    syscall(SYS_setfsgid, gid);
+    syscall(SYS_setfsuid, uid);
+    action();
+  }).join();
 }
 
 std::string StatusOf(pid_t pid, const std::string& name) {

@@ -5,6 +5,7 @@
 
 #include <csi/v1/csi.grpc.pb.h>
 #include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -44,7 +45,15 @@ struct NfsNodeOptions {
   std::string grants = "userspace: true";  // comma separated
 };
 
-// Throws std::runtime_error when it can't be set up. Stubs are thread-safe, the rest is not.
+// A call's status, shown when it is an error.
+#define ASSERT_GRPC_OK(call)                    \
+  do {                                          \
+    const grpc::Status status_ = (call);        \
+    ASSERT_TRUE(status_.ok()) << Text(status_); \
+  } while (false)
+
+// Throws std::runtime_error when it can't be set up. A call waits for a gantryd that is being
+// restarted. Stubs are thread-safe, the rest is not.
 class NfsNode {
  public:
   explicit NfsNode(const NfsNodeOptions& options = {});
@@ -64,6 +73,8 @@ class NfsNode {
   grpc::Status UnpublishAt(const Volume& volume, const std::filesystem::path& target,
                            std::chrono::milliseconds within = kCallMax);
   grpc::Status Unstage(const Volume& volume, std::chrono::milliseconds within = kCallMax);
+  grpc::Status Expand(const Volume& volume, int64_t bytes,
+                      std::chrono::milliseconds within = kCallMax);
   grpc::Status Delete(const Volume& volume, std::chrono::milliseconds within = kCallMax);
   grpc::Status Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsResponse* response,
                      std::chrono::milliseconds within = kCallMax);
@@ -104,6 +115,8 @@ std::string Text(const grpc::Status& status);
 std::filesystem::path BuildDirectory();
 // Looks again and again until `done`; for what announces itself by no event.
 bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within);
+// Runs it in a thread whose file accesses are this user's, as a container's are.
+void As(uid_t uid, gid_t gid, const std::function<void()>& action);
 // A line of /proc/<pid>/status, without name and blanks; empty when there is none.
 std::string StatusOf(pid_t pid, const std::string& name);
 

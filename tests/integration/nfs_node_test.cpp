@@ -9,13 +9,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <fstream>
 #include <set>
-#include <thread>
 
 namespace gantry::tests {
 namespace {
@@ -32,22 +30,6 @@ class NfsNodeTest : public ::testing::Test {
   static std::unique_ptr<NfsNode> node_;
 };
 std::unique_ptr<NfsNode> NfsNodeTest::node_;
-
-#define ASSERT_GRPC_OK(call)                    \
-  do {                                          \
-    const grpc::Status status_ = (call);        \
-    ASSERT_TRUE(status_.ok()) << Text(status_); \
-  } while (false)
-
-// Runs it in a thread whose file accesses are this user's, as a container's are.
-template <class Action>
-void As(uid_t uid, gid_t gid, Action&& action) {
-  std::thread([&] {
-    syscall(SYS_setfsgid, gid);
-    syscall(SYS_setfsuid, uid);
-    action();
-  }).join();
-}
 
 struct stat StatOf(const fs::path& path) {
   struct stat found {};
