@@ -93,8 +93,9 @@ StoreError ToStoreError(const NfsError& error) {
   if (error.failure == Failure::kStatus) {
     const StoreFault fault = FaultOf(error.status);
     if (error.status == NfsStatus3::kPerm || error.status == NfsStatus3::kAcces)
-      plain.message += "; the configured identity (identity.uid, identity.gid) may not do this on the "
-                       "export, perhaps because the server squashes root";
+      plain.message +=
+          "; the configured identity (identity.uid, identity.gid) may not do this on the "
+          "export, perhaps because the server squashes root";
     // What has gone or come meanwhile is no answer to the caller of an operation.
     if (fault == StoreFault::kStale || fault == StoreFault::kExists ||
         fault == StoreFault::kNotEmpty || fault == StoreFault::kNotFound) {

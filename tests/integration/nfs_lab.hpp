@@ -47,9 +47,11 @@ inline ShareAt At(const lab::Ganesha& server) {
 }
 
 // YAML of a backend, as lab::GantrydOptions wants it.
-inline std::string NfsBackend(const std::string& name, int uid, const std::vector<ShareAt>& shares) {
-  std::string text = "  " + name + ":\n    plugin: nfs\n    owner: lab\n    uid: " +
-                     std::to_string(uid) + "\n    config:\n      shares:\n";
+inline std::string NfsBackend(const std::string& name, int uid,
+                              const std::vector<ShareAt>& shares) {
+  std::string text = "  " + name +
+                     ":\n    plugin: nfs\n    owner: lab\n    uid: " + std::to_string(uid) +
+                     "\n    config:\n      shares:\n";
   for (const auto& share : shares) {
     text += "        - {server: 127.0.0.1, share: " + share.path +
             ", port: " + std::to_string(share.port) +
