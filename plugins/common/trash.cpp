@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-
 namespace gantry::plugin {
 namespace {
 
@@ -97,8 +96,7 @@ Result<bool> Trash::TakeLease() {
     const auto there = storage_.Lookup(layout_.trash, kLeaseName);
     if (!there && !IsGone(there)) return tl::make_unexpected(there.error());
     if (there && there->mtime_ns + kLeaseMs * kNsPerMs < now_ns_) {
-      GANTRY_PLUGIN_TRY(
-          storage_.Rename(layout_.trash, temporary, layout_.trash, kLeaseName));
+      GANTRY_PLUGIN_TRY(storage_.Rename(layout_.trash, temporary, layout_.trash, kLeaseName));
       const auto now_there = storage_.Lookup(layout_.trash, kLeaseName);
       if (!now_there && !IsGone(now_there)) return tl::make_unexpected(now_there.error());
       ours = now_there && now_there->fileid == file.fileid;

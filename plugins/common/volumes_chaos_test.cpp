@@ -27,12 +27,10 @@ struct Scenario {
   bool other_filesystem;
   Disposal disposal;
 };
-constexpr Scenario kScenarios[] = {{"p", false, Disposal::kDelete},
-                                   {"a/b/p", false, Disposal::kDelete},
-                                   {"p", false, Disposal::kArchive},
-                                   {"p", false, Disposal::kRetain},
-                                   {"other/p", true, Disposal::kDelete},
-                                   {"other/p", true, Disposal::kArchive}};
+constexpr Scenario kScenarios[] = {
+    {"p", false, Disposal::kDelete},      {"a/b/p", false, Disposal::kDelete},
+    {"p", false, Disposal::kArchive},     {"p", false, Disposal::kRetain},
+    {"other/p", true, Disposal::kDelete}, {"other/p", true, Disposal::kArchive}};
 
 void Prepare(World& world, const Scenario& scenario) {
   world.MakePath("foreign/keep", NodeType::kFile, "precious");
@@ -83,10 +81,10 @@ void EndAtEveryStep(bool deleting) {
             if (late == when) world.RunDelayed();
           };
           const auto remove_kept = [&] {  // So that the next check sees only its own.
-            for (const std::string& kept : {std::string(scenario.path),
-                                            scenario.other_filesystem
-                                                ? std::string("other/archived-pvc-h")
-                                                : std::string("archived-pvc-h")}) {
+            for (const std::string& kept :
+                 {std::string(scenario.path), scenario.other_filesystem
+                                                  ? std::string("other/archived-pvc-h")
+                                                  : std::string("archived-pvc-h")}) {
               if (world.Has(kept)) {
                 world.MakePath("foreign/aside", NodeType::kDirectory);
                 if (scenario.other_filesystem) world.SetFilesystem("foreign/aside", 2);
@@ -264,10 +262,18 @@ TEST(Volumes, LeaveNothingAndTouchNothingForeignInAnyOrderOfLifeAndDeath) {
       const Disposal disposal = seed % 3 == 0 ? Disposal::kArchive : Disposal::kDelete;
       switch ((seed + i + life) % 5) {
         case 0:
-        case 1: (void)actor.Create(Spec("h", "a/p", disposal)); break;
-        case 2: (void)actor.Delete("h"); break;
-        case 3: (void)actor.Create(Spec("k", i % 2 == 0 ? "a/p" : "a", disposal)); break;
-        default: (void)actor.Expand("h", 2000 + seed); (void)actor.Delete("k");
+        case 1:
+          (void)actor.Create(Spec("h", "a/p", disposal));
+          break;
+        case 2:
+          (void)actor.Delete("h");
+          break;
+        case 3:
+          (void)actor.Create(Spec("k", i % 2 == 0 ? "a/p" : "a", disposal));
+          break;
+        default:
+          (void)actor.Expand("h", 2000 + seed);
+          (void)actor.Delete("k");
       }
     }
   };

@@ -29,9 +29,8 @@ bool IsOurs(const Record& record, const Node& leaf) {
 
 bool MayHaveDirectory(const Record& record) {
   return record.created ||
-         std::any_of(record.attempts.begin(), record.attempts.end(), [](const Attempt& attempt) {
-           return attempt.kind == Attempt::Kind::kCreate;
-         });
+         std::any_of(record.attempts.begin(), record.attempts.end(),
+                     [](const Attempt& attempt) { return attempt.kind == Attempt::Kind::kCreate; });
 }
 
 // The name of an archive: what people called the volume, if that can be a name of a directory.
@@ -160,15 +159,14 @@ Result<Volumes::Next> Volumes::MoveAway(Working* work, DeletedVolume* deleted) {
   if (!leaf && !FailedWith(leaf, StoreFault::kNotFound)) return tl::make_unexpected(leaf.error());
   if (!leaf || !IsOurs(record, *leaf) || record.disposal == Disposal::kRetain) {
     if (leaf && record.disposal != Disposal::kRetain) {
-      deleted->left = "the directory \"" + Join(record.path) + "\" is not the one made for volume " +
-                      record.handle + " and stays";
+      deleted->left = "the directory \"" + Join(record.path) +
+                      "\" is not the one made for volume " + record.handle + " and stays";
     }
     Drop(&work->mine);
     return Next::kDone;
   }
 
-  const auto renamed =
-      storage_.Rename(**parent, record.path.back(), work->mine->id, kTrashedName);
+  const auto renamed = storage_.Rename(**parent, record.path.back(), work->mine->id, kTrashedName);
   if (renamed) {
     return Next::kDone;
   }
@@ -182,13 +180,12 @@ Result<Volumes::Next> Volumes::MoveAway(Working* work, DeletedVolume* deleted) {
 // The same on another filesystem than .gantry's: into a directory beside the volume's.
 Result<Volumes::Next> Volumes::MoveAwayBeside(Working* work, const NodeId& parent,
                                               DeletedVolume* deleted) {
-  GANTRY_PLUGIN_TRY_ASSIGN(Mine beside,
-                           MakeMineBeside(work->mine->attempt.kind, work->record().path, parent,
-                                          kHoldOwnership));
+  GANTRY_PLUGIN_TRY_ASSIGN(
+      Mine beside,
+      MakeMineBeside(work->mine->attempt.kind, work->record().path, parent, kHoldOwnership));
   Record next = work->record();
-  std::erase_if(next.attempts, [&](const Attempt& attempt) {
-    return attempt.nonce == work->mine->attempt.nonce;
-  });
+  std::erase_if(next.attempts,
+                [&](const Attempt& attempt) { return attempt.nonce == work->mine->attempt.nonce; });
   next.attempts.push_back(beside.attempt);
   Drop(&work->mine);
   work->mine = std::move(beside);

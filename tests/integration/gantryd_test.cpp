@@ -54,12 +54,12 @@ class CheckConfig : public ::testing::Test {
   Outcome Check(const std::string& text) {
     EXPECT_EQ(WriteWhole(file(), text), 0);
     const auto words = directory_.path() / "words";
-    const base::UniqueFd out(
-        open(words.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    const base::UniqueFd out(open(words.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     const auto binary = base::PinnedBinary::Open(BuildDirectory() / "bin/gantryd");
     if (!binary) return {-1, binary.error().message};
     base::SpawnOptions options;
-    options.arguments = {"gantryd",   "--config", file(), "--check-config",
+    options.arguments = {"gantryd",   "--config",
+                         file(),      "--check-config",
                          "--libexec", std::filesystem::absolute(BuildDirectory() / "bin")};
     options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
     options.stdout_fd = out.get();
@@ -132,11 +132,11 @@ TEST_F(GantrydLife, FinishesCallsUnderWayWhenToldToEnd) {
     return status;
   });
   // Refused only while the stage is under way.
-  ASSERT_TRUE(Soon([&] { return node_.Unpublish(volume).error_code() == StatusCode::ABORTED; },
-                   kSoonMax));
+  ASSERT_TRUE(
+      Soon([&] { return node_.Unpublish(volume).error_code() == StatusCode::ABORTED; }, kSoonMax));
   auto ended = std::async(std::launch::async, [&] { return node_.host().Terminate(); });
-  ASSERT_TRUE(Soon([&] { return node_.host().Log().find("finishing") != std::string::npos; },
-                   kSoonMax));
+  ASSERT_TRUE(
+      Soon([&] { return node_.host().Log().find("finishing") != std::string::npos; }, kSoonMax));
   ASSERT_TRUE(node_.server().Thaw().has_value());
   ASSERT_GRPC_OK(staged.get());
   const auto status = ended.get();

@@ -26,11 +26,11 @@ using std::chrono::steady_clock;
 using ::testing::IsEmpty;
 
 constexpr int kKillRounds = 20;
-constexpr int kKillDelayMsMax = 150;          // about as long as stage to unstage take
-constexpr seconds kErrorMax{2};               // for callers of a data path that has died
-constexpr seconds kRecoveryMax{30};           // for the first block after a server is back
-constexpr seconds kStatsMax{10};              // with a server that hangs
-constexpr seconds kTakeDownMax{30};           // likewise, of unpublish and unstage each
+constexpr int kKillDelayMsMax = 150;  // about as long as stage to unstage take
+constexpr seconds kErrorMax{2};       // for callers of a data path that has died
+constexpr seconds kRecoveryMax{30};   // for the first block after a server is back
+constexpr seconds kStatsMax{10};      // with a server that hangs
+constexpr seconds kTakeDownMax{30};   // likewise, of unpublish and unstage each
 
 class NfsFaults : public ::testing::Test {
  protected:

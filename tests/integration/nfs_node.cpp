@@ -117,7 +117,7 @@ grpc::Status NfsNode::Create(Volume& volume, std::chrono::milliseconds within) {
 }
 
 grpc::Status NfsNode::Stage(const Volume& volume, std::chrono::milliseconds within) {
-  std::error_code ignored;  // a dead mount may be there
+  std::error_code ignored;                                       // a dead mount may be there
   std::filesystem::create_directories(volume.staging, ignored);  // kubelet's part
   csi::v1::NodeStageVolumeRequest request;
   request.set_volume_id(volume.id);

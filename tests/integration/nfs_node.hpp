@@ -41,7 +41,7 @@ struct Volume {
 
 struct NfsNodeOptions {
   lab::GaneshaOptions server;
-  std::string config;                     // lines of the backend's `config:`, "timeoutSeconds: 5"
+  std::string config;                      // lines of the backend's `config:`, "timeoutSeconds: 5"
   std::string grants = "userspace: true";  // comma separated
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a pod sees of its NFS volume and what a kubelet may ask of it, with a real gantryd and a
 // real server; each file is looked at on the server as well.
+#include "tests/integration/nfs_node.hpp"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -12,8 +14,6 @@
 #include <cerrno>
 #include <fstream>
 #include <set>
-
-#include "tests/integration/nfs_node.hpp"
 
 namespace gantry::tests {
 namespace {

@@ -66,18 +66,19 @@ std::vector<std::string> FilesWith(const fs::path& top, const std::string& word)
 // Looks at all command lines and environments again and again, since helpers live for milliseconds.
 class ProcessWatch {
  public:
-  explicit ProcessWatch(std::string word) : thread_([this, word = std::move(word)] {
-    const std::string self = std::to_string(getpid());
-    while (!stop_) {
-      for (const pid_t pid : AllPids()) {
-        const fs::path proc = fs::path("/proc") / std::to_string(pid);
-        for (const char* file : {"cmdline", "environ"})
-          if (Slurp(proc / file).find(word) != std::string::npos) found_ = true;
-      }
-      ++rounds_;
-      poll(nullptr, 0, kLookAgainMs);
-    }
-  }) {}
+  explicit ProcessWatch(std::string word)
+      : thread_([this, word = std::move(word)] {
+          const std::string self = std::to_string(getpid());
+          while (!stop_) {
+            for (const pid_t pid : AllPids()) {
+              const fs::path proc = fs::path("/proc") / std::to_string(pid);
+              for (const char* file : {"cmdline", "environ"})
+                if (Slurp(proc / file).find(word) != std::string::npos) found_ = true;
+            }
+            ++rounds_;
+            poll(nullptr, 0, kLookAgainMs);
+          }
+        }) {}
   ~ProcessWatch() { Stop(); }
   bool Stop() {
     stop_ = true;
@@ -176,8 +177,9 @@ TEST(Canary, IsInNoCoreFile) {
       ASSERT_TRUE(node.host().Kill(SIGSEGV).has_value());
     else
       ASSERT_EQ(kill(pid, SIGSEGV), 0);
-    EXPECT_TRUE(Soon([&] { return StatusOf(pid, "State").empty() ||
-                                  StatusOf(pid, "State").starts_with("Z"); }, kEndMax));
+    EXPECT_TRUE(Soon(
+        [&] { return StatusOf(pid, "State").empty() || StatusOf(pid, "State").starts_with("Z"); },
+        kEndMax));
     EXPECT_EQ(Cores(where), before);
   }
   ASSERT_TRUE(node.host().Restart().has_value());
