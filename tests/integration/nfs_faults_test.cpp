@@ -220,6 +220,93 @@ TEST_F(NfsFaults, VolumesOfAFrozenServerAreTakenDownInBoundedTime) {
   }
 }
 
+TEST_F(NfsFaults, StagingOnAFrozenServerEndsWithAnErrorAndLeavesNothing) {
+  Volume volume = node_->Plan("never-staged");
+  ASSERT_GRPC_OK(node_->Create(volume));
+  ASSERT_TRUE(node_->server().Freeze().has_value());
+  grpc::Status status;
+  EXPECT_LT(Timed([&] { status = node_->Stage(volume, kStatsMax); }), kStatsMax + kErrorMax);
+  EXPECT_THAT(status.error_code(),
+              ::testing::AnyOf(StatusCode::UNAVAILABLE, StatusCode::DEADLINE_EXCEEDED))
+      << Text(status);
+  // Retried, as kubelet does, also before the first has been cleared away.
+  EXPECT_TRUE(Soon(
+      [&] {
+        status = node_->Unstage(volume, kTakeDownMax);
+        return status.error_code() != StatusCode::ABORTED;
+      },
+      kTakeDownMax));
+  EXPECT_TRUE(status.ok()) << Text(status);
+  EXPECT_THAT(node_->Mounted(), IsEmpty());
+  EXPECT_THAT(node_->DataPathPids(), IsEmpty());
+  ASSERT_TRUE(node_->server().Thaw().has_value());
+  ASSERT_GRPC_OK(node_->Stage(volume));
+  ASSERT_GRPC_OK(node_->Publish(volume));
+  EXPECT_EQ(WriteWhole(volume.target / "file", "alive"), 0);
+  ASSERT_GRPC_OK(node_->End(volume));
+}
+
+TEST_F(NfsFaults, GantrydMayDieWhileStagingOnAFrozenServer) {
+  Volume volume = node_->Plan("half-staged");
+  ASSERT_GRPC_OK(node_->Create(volume));
+  ASSERT_TRUE(node_->server().Freeze().has_value());
+  std::thread kubelet([&] { (void)node_->Stage(volume, kErrorMax); });
+  EXPECT_TRUE(Soon([&] { return !node_->DataPathPids().empty(); }, kRecoveryMax));
+  const auto dead = node_->host().Kill(SIGKILL);
+  kubelet.join();
+  ASSERT_TRUE(dead.has_value());
+  ASSERT_TRUE(node_->host().Restart().has_value()) << node_->host().Log();
+  ASSERT_GRPC_OK(node_->Unstage(volume, kTakeDownMax));
+  EXPECT_THAT(node_->Mounted(), IsEmpty());
+  EXPECT_THAT(node_->DataPathPids(), IsEmpty());
+  EXPECT_THAT(node_->Kept(), IsEmpty());
+  ASSERT_TRUE(node_->server().Thaw().has_value());
+  ASSERT_GRPC_OK(node_->Delete(volume));
+}
+
+TEST_F(NfsFaults, ADataPathMayDieWhileItsServerIsFrozen) {
+  const Volume volume = node_->Run("dead-and-frozen");
+  Writer writer(volume.target / "file");
+  ASSERT_TRUE(writer.Advances(10, kRecoveryMax));
+  ASSERT_TRUE(node_->server().Freeze().has_value());
+  for (const pid_t pid : node_->DataPathPids()) ASSERT_EQ(kill(pid, SIGKILL), 0);
+  EXPECT_NE(writer.Fails(kErrorMax), 0);
+  grpc::Status status;
+  EXPECT_LT(Timed([&] { status = node_->Unpublish(volume, kTakeDownMax); }), kErrorMax);
+  EXPECT_TRUE(status.ok()) << Text(status);
+  EXPECT_LT(Timed([&] { status = node_->Unstage(volume, kTakeDownMax); }), kErrorMax);
+  EXPECT_TRUE(status.ok()) << Text(status);
+  ASSERT_TRUE(node_->server().Thaw().has_value());
+  ASSERT_GRPC_OK(node_->Delete(volume));
+}
+
+TEST_F(NfsFaults, ManyVolumesComeAndGoAtOnce) {
+  constexpr int kVolumes = 6;
+  constexpr int kRounds = 4;
+  std::vector<std::thread> pods;
+  std::atomic<int> done{0};
+  for (int i = 0; i < kVolumes; ++i)
+    pods.emplace_back([&, i] {
+      Volume volume = node_->Plan("many-" + std::to_string(i));
+      ASSERT_GRPC_OK(node_->Create(volume));
+      for (int round = 0; round < kRounds; ++round) {
+        ASSERT_GRPC_OK(node_->Stage(volume));
+        ASSERT_GRPC_OK(node_->Publish(volume));
+        const std::string name = "file-" + std::to_string(round);
+        const std::string content = Random(100'000, static_cast<uint64_t>(i * kRounds + round));
+        EXPECT_EQ(WriteWhole(volume.target / name, content), 0) << volume.id;
+        EXPECT_TRUE(ReadWhole(volume.backing / name) == content) << volume.id;
+        ASSERT_GRPC_OK(node_->Unpublish(volume));
+        ASSERT_GRPC_OK(node_->Unstage(volume));
+      }
+      ASSERT_GRPC_OK(node_->Delete(volume));
+      ++done;
+    });
+  for (auto& pod : pods) pod.join();
+  EXPECT_EQ(done, kVolumes);
+  EXPECT_THAT(node_->Kept(), IsEmpty());
+}
+
 TEST_F(NfsFaults, AServerKilledInTheMiddleOfWritesLosesNothing) {
   const Volume volume = node_->Run("restarted");
   Writer writer(volume.target / "file");
