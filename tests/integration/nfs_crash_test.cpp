@@ -73,6 +73,30 @@ class NfsCrash : public testing::Test {
     return crashed;
   }
 
+  // Runs `operation`, holds its call `step` back and kills the worker then; whether there was one.
+  template <class Operation>
+  bool HoldAt(uint64_t step, std::vector<uint32_t>* procedures, const Operation& operation) {
+    const auto trap = std::make_shared<Trap>();
+    const auto procedure = std::make_shared<std::atomic<uint32_t>>(0);
+    proxy_->Arm([=, this](const NfsCall& call, Stage at) {
+      if (call.number != step || at != Stage::kRequest || trap->sprung.exchange(true)) {
+        return Verdict::kPass;
+      }
+      *procedure = call.procedure;
+      KillWorker();
+      trap->over = true;
+      return Verdict::kHold;
+    });
+    const auto outcome = operation();
+    proxy_->Disarm();
+    EXPECT_TRUE(outcome.ok() || outcome.code() == grpc::StatusCode::UNAVAILABLE)
+        << outcome.message();
+    if (!trap->sprung) return false;
+    EXPECT_TRUE(WaitFor([&] { return trap->over && proxy_->held() == 1; }));
+    procedures->push_back(*procedure);
+    return true;
+  }
+
   // Create and delete one volume after another, with a crash at one step more each time.
   // `recover_at_once` comes before the retry, `recover_later` before the next step.
   void CrashEverywhere(Stage stage, const std::function<void()>& crash,
@@ -136,6 +160,119 @@ TEST_F(NfsCrash, GantrydKilledBeforeAnyReplyLeavesOneVolumeAndNoOrphan) {
   ASSERT_NO_FATAL_FAILURE(Begin());
   CrashEverywhere(
       Stage::kReply, [this] { KillHost(); }, [this] { RestartHost(); }, [] {});
+}
+
+// The directories of .gantry are made with a share's first volume; so here each step has a share.
+TEST_F(NfsCrash, AWorkerKilledAtAnyCallOfAShareSFirstVolumeLeavesOneVolume) {
+  std::vector<std::string> exports;
+  for (int i = 0; i < kFreshShares; ++i) exports.push_back("vol" + std::to_string(i));
+  ASSERT_NO_FATAL_FAILURE(Begin(exports));
+  std::vector<std::filesystem::path> roots;
+  bool beyond = false;
+  for (uint64_t step = 1; step <= exports.size() && !beyond; ++step) {
+    SCOPED_TRACE("step " + std::to_string(step));
+    const std::string& share = exports[step - 1];
+    const Parameters parameters = {{"share", "/" + share}};
+    const Stage stage = step % 2 == 0 ? Stage::kRequest : Stage::kReply;
+    beyond = !At(step, stage, [this] { KillWorker(); },
+                 [&] { return controller_->Create("pvc", parameters); });
+    const auto created = controller_->Create("pvc", parameters);
+    ASSERT_TRUE(created.ok()) << created.message();
+    const std::string id = created.reply.volume().volume_id();
+    roots.push_back(server_->root(share));
+    ExpectExactly(roots.back(), {{"pvc", HandleOf(id)}});
+    const auto deleted = controller_->Delete(id);
+    ASSERT_TRUE(deleted.ok()) << deleted.message();
+    RestartHost();
+  }
+  EXPECT_TRUE(beyond) << "a first volume takes more than " << kFreshShares << " calls";
+  ExpectNothingLeft(*server_, *host_, roots);
+  for (const auto& root : roots) ExpectExactly(root, {});
+}
+
+// What a dead worker had sent may arrive at any later time. Every call of a deletion is held back
+// in turn until the volume was deleted by another and made again with data in it.
+TEST_F(NfsCrash, ALateCallOfADeleteDoesNotHarmTheVolumeMadeAgain) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  std::vector<uint32_t> procedures;
+  for (uint64_t step = 1;; ++step) {
+    ASSERT_LE(step, kStepsMax);
+    SCOPED_TRACE("step " + std::to_string(step));
+    const std::string name = "pvc-" + std::to_string(step);
+    const auto first = controller_->Create(name);
+    ASSERT_TRUE(first.ok()) << first.message();
+    const std::string id = first.reply.volume().volume_id();
+    const auto data = server_->root() / name;
+    std::ofstream(data / "old") << "old";
+
+    const bool held = HoldAt(step, &procedures, [&] { return controller_->Delete(id); });
+    const auto deleted = controller_->Delete(id);
+    ASSERT_TRUE(deleted.ok()) << deleted.message();
+    EXPECT_FALSE(std::filesystem::exists(data));
+
+    const auto again = controller_->Create(name);
+    ASSERT_TRUE(again.ok()) << again.message();
+    EXPECT_EQ(again.reply.volume().volume_id(), id);
+    std::ofstream(data / "new") << "new";
+    ASSERT_EQ(proxy_->held(), held ? 1U : 0U);
+    ASSERT_TRUE(proxy_->Release());
+
+    EXPECT_EQ(TreeOf(data), (std::map<std::string, std::string>{{"new", "file new"}}));
+    ExpectExactly(server_->root(), {{name, HandleOf(id)}});
+    const auto same = controller_->Create(name);
+    EXPECT_TRUE(same.ok()) << same.message();
+    EXPECT_TRUE(controller_->Delete(id).ok());
+    ExpectExactly(server_->root(), {});
+    if (HasFailure()) return;
+    if (!held) break;
+    RestartHost();
+  }
+  // Else the step that this is about was not among them.
+  EXPECT_THAT(procedures, testing::Contains(lab::kNfsRename));
+  ExpectNothingLeft(*server_, *host_, {server_->root()});
+}
+
+// The same for the calls of a creation, against a volume that was deleted meanwhile and one made
+// again.
+TEST_F(NfsCrash, ALateCallOfACreateMakesNoSecondVolumeAndHarmsNone) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  std::vector<uint32_t> procedures;
+  for (uint64_t step = 1;; ++step) {
+    ASSERT_LE(step, kStepsMax);
+    SCOPED_TRACE("step " + std::to_string(step));
+    const std::string name = "pvc-" + std::to_string(step);
+    const bool make_again = step % 2 == 0;
+    const auto data = server_->root() / name;
+
+    const bool held = HoldAt(step, &procedures, [&] { return controller_->Create(name); });
+    const auto created = controller_->Create(name);
+    ASSERT_TRUE(created.ok()) << created.message();
+    const std::string id = created.reply.volume().volume_id();
+    const auto deleted = controller_->Delete(id);
+    ASSERT_TRUE(deleted.ok()) << deleted.message();
+    if (make_again) {
+      const auto again = controller_->Create(name);
+      ASSERT_TRUE(again.ok()) << again.message();
+      std::ofstream(data / "new") << "new";
+    }
+    ASSERT_EQ(proxy_->held(), held ? 1U : 0U);
+    ASSERT_TRUE(proxy_->Release());
+
+    if (make_again) {
+      EXPECT_EQ(TreeOf(data), (std::map<std::string, std::string>{{"new", "file new"}}));
+      ExpectExactly(server_->root(), {{name, HandleOf(id)}});
+    } else {
+      EXPECT_FALSE(std::filesystem::exists(data));
+    }
+    // A late MKDIR of the record's directory is an empty one, which the next call removes.
+    EXPECT_TRUE(controller_->Delete(id).ok());
+    ExpectExactly(server_->root(), {});
+    if (HasFailure()) return;
+    if (!held) break;
+    RestartHost();
+  }
+  EXPECT_THAT(procedures, testing::Contains(lab::kNfsRename));
+  ExpectNothingLeft(*server_, *host_, {server_->root()});
 }
 
 }  // namespace

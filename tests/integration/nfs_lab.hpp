@@ -166,17 +166,19 @@ inline Names NamesIn(const std::filesystem::path& directory) {
   return names;
 }
 
-// Everything below a directory, with what is in the files.
+// Everything below a directory, with what is in the files. Others may be at work there.
 inline std::map<std::string, std::string> TreeOf(const std::filesystem::path& top) {
   std::map<std::string, std::string> tree;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(top)) {
+  std::error_code gone;
+  for (std::filesystem::recursive_directory_iterator at(top, gone), end; at != end;
+       at.increment(gone)) {
     std::string what = "directory";
-    if (entry.is_symlink()) {
-      what = "-> " + std::filesystem::read_symlink(entry.path()).string();
-    } else if (entry.is_regular_file()) {
-      what = "file " + base::ReadFile(entry.path(), 1 << 20).value_or("(unreadable)");
+    if (at->is_symlink(gone)) {
+      what = "-> " + std::filesystem::read_symlink(at->path(), gone).string();
+    } else if (!at->is_directory(gone)) {
+      what = "file " + base::ReadFile(at->path(), 1 << 20).value_or("(unreadable)");
     }
-    tree[std::filesystem::relative(entry.path(), top)] = what;
+    tree[at->path().lexically_relative(top)] = what;
   }
   return tree;
 }
