@@ -13,7 +13,7 @@ CallPool::~CallPool() {
 }
 
 bool CallPool::Submit(std::function<void()> job) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (stopping_) return false;
   if (idle_ <= queue_.size()) {
     if (threads_ == threads_max_) return false;
@@ -26,6 +26,8 @@ bool CallPool::Submit(std::function<void()> job) {
     ++idle_;  // it is on its way to the queue
   }
   queue_.push_back(std::move(job));
+  // Once the lock is free, or the thread that wakes would only wait for it.
+  lock.unlock();
   job_.notify_one();
   return true;
 }
