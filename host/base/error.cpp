@@ -36,6 +36,7 @@ Code CodeOfErrno(int error_number) {
     case ENFILE:
       return Code::kResourceExhausted;
     case EBUSY:
+    case ENODEV:
     case ENOTEMPTY:
       return Code::kFailedPrecondition;
     case ETIMEDOUT:

@@ -57,9 +57,13 @@ std::string ExitStatus::Describe() const {
          (core ? " (core dumped)" : "");
 }
 
-Result<Child> Spawn(const PinnedBinary& binary, const SpawnOptions& options) {
+namespace {
+
+// `spawn_path` is what the kernel is given, `program` what people are told.
+Result<Child> SpawnPath(const std::string& spawn_path, const std::filesystem::path& program,
+                        const SpawnOptions& options) {
   if (options.pass_fds.size() > kPassedFdsMax)
-    return Fail(Code::kInternal, "too many file descriptors to pass to " + binary.path().string());
+    return Fail(Code::kInternal, "too many file descriptors to pass to " + program.string());
   const int above = kFirstPassedFd + static_cast<int>(options.pass_fds.size());
   GANTRY_TRY_ASSIGN(const auto lifted, LiftAbove(options.pass_fds, above));
 
@@ -67,7 +71,10 @@ Result<Child> Spawn(const PinnedBinary& binary, const SpawnOptions& options) {
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  if (options.stdin_fd >= 0)
+    posix_spawn_file_actions_adddup2(&actions, options.stdin_fd, STDIN_FILENO);
+  else
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   if (options.stdout_fd >= 0)
     posix_spawn_file_actions_adddup2(&actions, options.stdout_fd, STDOUT_FILENO);
   else
@@ -91,17 +98,27 @@ Result<Child> Spawn(const PinnedBinary& binary, const SpawnOptions& options) {
   auto argv = Pointers(options.arguments);
   auto envp = Pointers(options.environment);
   pid_t pid = -1;
-  const int error = posix_spawn(&pid, binary.SpawnPath().c_str(), &actions, &attributes,
-                                argv.data(), envp.data());
+  const int error =
+      posix_spawn(&pid, spawn_path.c_str(), &actions, &attributes, argv.data(), envp.data());
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return FailErrno(error, "spawn " + binary.path().string());
+  if (error != 0) return FailErrno(error, "spawn " + program.string());
 
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   const int pidfd_error = errno;
   Child child(pid, std::move(pidfd));
   if (child.pidfd() < 0) return FailErrno(pidfd_error, "pidfd_open");
   return child;
+}
+
+}  // namespace
+
+Result<Child> Spawn(const PinnedBinary& binary, const SpawnOptions& options) {
+  return SpawnPath(binary.SpawnPath(), binary.path(), options);
+}
+
+Result<Child> SpawnProgram(const std::filesystem::path& program, const SpawnOptions& options) {
+  return SpawnPath(program.string(), program, options);
 }
 
 Child& Child::operator=(Child&& other) noexcept {

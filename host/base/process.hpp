@@ -36,8 +36,9 @@ class PinnedBinary {
 struct SpawnOptions {
   std::vector<std::string> arguments;    // argv, argv[0] included
   std::vector<std::string> environment;  // "NAME=value"; nothing else is passed on
-  // Child's fd i+3 becomes a duplicate of pass_fds[i]; stdin is /dev/null.
+  // Child's fd i+3 becomes a duplicate of pass_fds[i].
   std::vector<int> pass_fds;
+  int stdin_fd = -1;   // -1: /dev/null
   int stdout_fd = -1;  // -1: /dev/null
   int stderr_fd = -1;  // -1: the parent's
   bool new_session = false;
@@ -77,5 +78,8 @@ class Child {
 };
 
 Result<Child> Spawn(const PinnedBinary& binary, const SpawnOptions& options);
+
+// By path, for programs that may be scripts: an interpreter could not open a pinned one.
+Result<Child> SpawnProgram(const std::filesystem::path& program, const SpawnOptions& options);
 
 }  // namespace gantry::base

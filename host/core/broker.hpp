@@ -56,7 +56,7 @@ class Broker {
   // Takes down what Stage made and removes nothing else. `volume_id` names the data path, if any.
   virtual base::Status Unstage(const std::string& volume_id, const std::string& staging_path,
                                base::TimePoint deadline) = 0;
-  // Bind-mounts; makes target_path (a directory, or a file for block) and its missing parents.
+  // Bind-mounts; makes target_path (a directory, or a file for block), whose parent is the CO's.
   virtual base::Status Publish(const PublishMount& mount, base::TimePoint deadline) = 0;
   // Unmounts and removes target_path itself (CSI spec, NodeUnpublishVolume).
   virtual base::Status Unpublish(const std::string& target_path, base::TimePoint deadline) = 0;

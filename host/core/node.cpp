@@ -103,8 +103,8 @@ base::Status ForgetUnmounted(Broker& broker, NodeVolume& volume, base::TimePoint
 base::Status CheckTargets(const NodeVolume& volume, const PublishedTarget& target, int mode) {
   for (const auto& other : volume.targets)
     if (other.path == target.path && other.capability != target.capability)
-      return base::Fail(Code::kAlreadyExists, volume.volume_id + " is published at " +
-                                                  target.path + " with other arguments");
+      return base::Fail(Code::kAlreadyExists, volume.volume_id + " is published at " + target.path +
+                                                  " with other arguments");
   for (const auto& other : volume.targets)
     if (other.path != target.path && !AllowsSeveralTargets(mode))
       return base::Fail(Code::kFailedPrecondition,
@@ -288,7 +288,7 @@ base::Result<csi::v1::NodeGetVolumeStatsResponse> Node::NodeGetVolumeStats(
     const csi::v1::NodeGetVolumeStatsRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::ATTACH));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  GANTRY_TRY(RequirePath(request.volume_path(), "volume_path"));
+  GANTRY_TRY(RequireText(request.volume_path(), "volume_path"));
   const auto& parts = driver_.parts();
   GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(request.volume_id()));
   if (!known || known->boot_id != parts.boot_id || !IsAt(*known, request.volume_path()))
@@ -325,8 +325,7 @@ base::Result<csi::v1::NodeExpandVolumeResponse> Node::NodeExpandVolume(
                       request.volume_id() + " is not staged on node " + parts.node_id);
   if (!IsAt(*known, request.volume_path()))
     return base::Fail(Code::kNotFound, request.volume_id() + " is not at " + request.volume_path());
-  GANTRY_TRY_ASSIGN(Backend * backend,
-                    driver_.BackendHolding(known->backend, request.volume_id()));
+  GANTRY_TRY_ASSIGN(Backend * backend, driver_.BackendHolding(known->backend, request.volume_id()));
   GANTRY_TRY(driver_.RequireOffered(*backend, channel::RESCAN));
   csi::v1::NodeStageVolumeRequest staged;
   if (!staged.ParseFromString(known->stage_request))

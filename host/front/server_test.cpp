@@ -289,13 +289,12 @@ TEST_F(ServerTest, StopLetsACallUnderWayFinish) {
 TEST_F(ServerTest, StopCancelsWhatDoesNotFinishInTime) {
   Start();
   core::testing::Gate gate;
-  fake->backend().On(channel::CREATE_VOLUME,
-                     [&](const core::BackendCall& call) -> core::testing::Answer {
-                       const auto registration =
-                           call.cancellation->OnCancel([&gate] { gate.Open(); });
-                       gate.Pass();
-                       return Emits{VolumeEmit("v1")};
-                     });
+  fake->backend().On(
+      channel::CREATE_VOLUME, [&](const core::BackendCall& call) -> core::testing::Answer {
+        const auto registration = call.cancellation->OnCancel([&gate] { gate.Open(); });
+        gate.Pass();
+        return Emits{VolumeEmit("v1")};
+      });
   std::thread caller([&] { EXPECT_FALSE(Create(CreateRequest()).ok()); });
   gate.AwaitArrival();
   server->Stop(50ms);
@@ -320,8 +319,8 @@ TEST_F(ServerTest, ACancelReachesTheBackend) {
   grpc::ClientContext context;
   std::thread caller([&] {
     csi::v1::CreateVolumeResponse response;
-    const auto status = csi::v1::Controller::NewStub(channel)->CreateVolume(
-        &context, CreateRequest(), &response);
+    const auto status =
+        csi::v1::Controller::NewStub(channel)->CreateVolume(&context, CreateRequest(), &response);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
   });
   gate.AwaitArrival();
@@ -358,9 +357,9 @@ TEST_F(ServerTest, TheCallersDeadlineIsTheBackendsWithinLimits) {
 
 TEST_F(ServerTest, AStatusHasACodeAndASentenceAndNothingElse) {
   Start();
-  fake->backend().Answers(channel::CREATE_VOLUME,
-                          tl::unexpected(core::testing::Refusal(
-                              base::Code::kOutOfRange, "too \xC3\xA4 large")));
+  fake->backend().Answers(
+      channel::CREATE_VOLUME,
+      tl::unexpected(core::testing::Refusal(base::Code::kOutOfRange, "too \xC3\xA4 large")));
   const auto status = Create(CreateRequest());
   EXPECT_EQ(status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
   EXPECT_EQ(status.error_message(), "too \xC3\xA4 large");
@@ -371,9 +370,8 @@ TEST_F(ServerTest, AnEndlessMessageIsCutBetweenCharacters) {
   Start();
   std::string text = "x";
   while (text.size() < 3 * core::kErrorMessageBytesMax) text += "\xC3\xA4";
-  fake->backend().Answers(
-      channel::CREATE_VOLUME,
-      tl::unexpected(core::testing::Refusal(base::Code::kOutOfRange, text)));
+  fake->backend().Answers(channel::CREATE_VOLUME,
+                          tl::unexpected(core::testing::Refusal(base::Code::kOutOfRange, text)));
   const auto message = Create(CreateRequest()).error_message();
   EXPECT_EQ(message.size(), core::kErrorMessageBytesMax - 1);
   EXPECT_EQ(message.substr(message.size() - 2), "\xC3\xA4");

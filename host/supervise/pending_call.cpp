@@ -58,6 +58,9 @@ PendingCall::Event PendingCall::Await(base::TimePoint deadline, std::deque<chann
   });
   emits.swap(emits_);
   emits_.clear();
+  // The reader may still have this object in its hands when the caller is answered; the lock must
+  // not wait for that, or the caller's next call would be told ABORTED.
+  if (finished_ || died_) hold_.reset();
   if (finished_) return Event::kFinished;
   if (died_) return Event::kDied;
   if (cancelled_) return Event::kCancelled;

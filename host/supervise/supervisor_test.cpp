@@ -184,11 +184,10 @@ TEST_F(SupervisorTest, ForgetsWhatADeadWorkerHadEmitted) {
 TEST_F(SupervisorTest, DoesNotReplayAStreamThatHasPassedSomethingOn) {
   Start();
   size_t passed = 0;
-  const auto status =
-      supervisor->Stream(MakeCall("emit-and-die-once"), [&](const channel::Emit&) {
-        ++passed;
-        return true;
-      });
+  const auto status = supervisor->Stream(MakeCall("emit-and-die-once"), [&](const channel::Emit&) {
+    ++passed;
+    return true;
+  });
   EXPECT_EQ(status ? Code::kOk : status.error().code, Code::kUnavailable);
   EXPECT_EQ(passed, 200U);
   EXPECT_EQ(Answer("abort-once"), "attempt-2");

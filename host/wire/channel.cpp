@@ -30,9 +30,7 @@ std::string_view BodyOf(const Message& message) {
   return TraitsOf(message).secret ? message.secret.view() : std::string_view(message.payload);
 }
 
-size_t QueuedBytes(const Message& message) {
-  return BodyOf(message).size() + sizeof(FrameHeader);
-}
+size_t QueuedBytes(const Message& message) { return BodyOf(message).size() + sizeof(FrameHeader); }
 
 base::Status CheckMessage(const Message& message) {
   const KindTraits* traits = FindKind(static_cast<uint8_t>(message.kind));
@@ -308,8 +306,8 @@ void Channel::WriteLoop() {
 
 base::Status Channel::Flush(base::TimePoint deadline) {
   Lock lock(mutex_);
-  const bool done = idle_.wait_until(
-      lock, deadline, [this] { return error_ || (!writing_ && !NextQueue()); });
+  const bool done =
+      idle_.wait_until(lock, deadline, [this] { return error_ || (!writing_ && !NextQueue()); });
   if (!done) return base::Fail(base::Code::kDeadlineExceeded, "flush the channel: peer is slow");
   if (error_) return base::Fail(base::Code::kUnavailable, "channel closed: " + error_->message);
   return {};
@@ -350,8 +348,8 @@ base::Error Channel::ReadUntilClosed(Receiver& receiver) {
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (n < 0 && errno != ECONNRESET) return base::FromErrno(errno, "receive from the channel");
     if (n <= 0) {
-      std::string message = n == 0 ? "peer closed the channel"
-                                   : "peer closed the channel with messages unread";
+      std::string message =
+          n == 0 ? "peer closed the channel" : "peer closed the channel with messages unread";
       if (const std::string where = decoder.Incomplete(); !where.empty()) message += " " + where;
       return base::Error{base::Code::kUnavailable, std::move(message)};
     }

@@ -440,9 +440,9 @@ TEST_F(ChannelTest, MayBeClosedWhileManySend) {
     (round % 2 ? a : b)->Close();
     other.join();
     for (std::thread& thread : threads) thread.join();
-    EXPECT_EQ(left.WaitClosed().code,
-              left.WaitClosed().message == "closed by this side" ? base::Code::kCancelled
-                                                                 : base::Code::kUnavailable);
+    EXPECT_EQ(left.WaitClosed().code, left.WaitClosed().message == "closed by this side"
+                                          ? base::Code::kCancelled
+                                          : base::Code::kUnavailable);
     right.WaitClosed();
     a.reset();
     b.reset();

@@ -15,9 +15,12 @@ using ::testing::HasSubstr;
 
 std::string Frame(Kind kind, uint64_t call_id, std::string_view payload, uint8_t flags = 0,
                   uint8_t fd_count = 0) {
-  const FrameHeader header{kFrameVersion, static_cast<uint8_t>(kind),
-                           flags,         fd_count,
-                           static_cast<uint32_t>(payload.size()), call_id};
+  const FrameHeader header{kFrameVersion,
+                           static_cast<uint8_t>(kind),
+                           flags,
+                           fd_count,
+                           static_cast<uint32_t>(payload.size()),
+                           call_id};
   std::string bytes(sizeof(header), '\0');
   std::memcpy(bytes.data(), &header, sizeof(header));
   return bytes.append(payload);
@@ -195,11 +198,11 @@ TEST_F(DecoderTest, RefusesTooManyIncompleteBytes) {
 
 // Whatever the bytes and however they are cut: an error or messages within their limits.
 TEST_F(DecoderTest, SurvivesRandomMutationsOfAValidStream) {
-  const std::string valid =
-      Frame(Kind::kHello, 0, "hi") + Frame(Kind::kSecrets, 1, "hunter2") +
-      Frame(Kind::kCall, 1, "abc", kFlagMore, 2) + Frame(Kind::kEmit, 2, "x", kFlagMore) +
-      Frame(Kind::kCall, 1, std::string(300, 'y')) + Frame(Kind::kEmit, 2, "z") +
-      Frame(Kind::kPing, 3, "");
+  const std::string valid = Frame(Kind::kHello, 0, "hi") + Frame(Kind::kSecrets, 1, "hunter2") +
+                            Frame(Kind::kCall, 1, "abc", kFlagMore, 2) +
+                            Frame(Kind::kEmit, 2, "x", kFlagMore) +
+                            Frame(Kind::kCall, 1, std::string(300, 'y')) +
+                            Frame(Kind::kEmit, 2, "z") + Frame(Kind::kPing, 3, "");
   std::mt19937 random(20240607);  // NOLINT: a fixed seed, so that a failure can be repeated
   const auto below = [&](size_t n) { return random() % n; };
   size_t refused = 0;
@@ -208,10 +211,18 @@ TEST_F(DecoderTest, SurvivesRandomMutationsOfAValidStream) {
     for (size_t i = below(4) + 1; i > 0; --i) {
       const size_t at = below(bytes.size());
       switch (below(4)) {
-        case 0: bytes[at] = static_cast<char>(random()); break;
-        case 1: bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8))); break;
-        case 2: bytes.erase(at, below(20)); break;
-        default: bytes.insert(at, std::string(below(20), static_cast<char>(random()))); break;
+        case 0:
+          bytes[at] = static_cast<char>(random());
+          break;
+        case 1:
+          bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8)));
+          break;
+        case 2:
+          bytes.erase(at, below(20));
+          break;
+        default:
+          bytes.insert(at, std::string(below(20), static_cast<char>(random())));
+          break;
       }
     }
     Decoder mutant([](const Message& message) {

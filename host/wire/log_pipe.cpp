@@ -15,11 +15,16 @@ namespace gantry::wire {
 
 const char* LogLevelName(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "debug";
-    case LogLevel::kInfo: return "info";
-    case LogLevel::kWarning: return "warning";
-    case LogLevel::kError: return "error";
-    case LogLevel::kStderr: return "stderr";
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kError:
+      return "error";
+    case LogLevel::kStderr:
+      return "stderr";
   }
   return "unknown";
 }
@@ -112,8 +117,8 @@ size_t LogPipeReader::FeedRecord(std::string_view bytes) {
   const bool known_level =
       header.level < static_cast<uint8_t>(LogLevel::kStderr) || header.level == kLogLevelDrops;
   if (bytes.substr(0, magic) != kLogMagic.substr(0, magic) ||
-      (whole_header && (header.version != kLogVersion || !known_level ||
-                        header.length > kLogTextBytesMax))) {
+      (whole_header &&
+       (header.version != kLogVersion || !known_level || header.length > kLogTextBytesMax))) {
     FeedRaw(bytes.substr(0, 1));  // a stray byte of somebody's text
     return 1;
   }

@@ -53,16 +53,16 @@ extern "C" {
 #endif
 
 /* Did whoever filled *p know this field? */
-#define GANTRY_HAS(p, field)                                                              \
-  ((size_t)((const char *)&(p)->field - (const char *)(p)) + sizeof((p)->field) <= (p)->size)
+#define GANTRY_HAS(p, field) \
+  ((size_t)((const char*)&(p)->field - (const char*)(p)) + sizeof((p)->field) <= (p)->size)
 
 typedef struct gantry_str {
-  const char *ptr;
+  const char* ptr;
   size_t len;
 } gantry_str;
 
 typedef struct gantry_bytes {
-  const void *ptr;
+  const void* ptr;
   size_t len;
 } gantry_bytes;
 
@@ -72,12 +72,12 @@ typedef struct gantry_pair { /* element of arrays: frozen */
 } gantry_pair;
 
 typedef struct gantry_map { /* keys are unique; the order means nothing */
-  const gantry_pair *items;
+  const gantry_pair* items;
   size_t count;
 } gantry_map;
 
 typedef struct gantry_list {
-  const gantry_str *items;
+  const gantry_str* items;
   size_t count;
 } gantry_list;
 

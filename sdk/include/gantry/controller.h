@@ -21,22 +21,23 @@ typedef struct gantry_create_volume {
   uint32_t size;
   uint32_t reserved;
   gantry_str name; /* as asked for; any Unicode, at most 128 bytes */
-  gantry_str key;  /* 32 hex digits from a hash of kind, owner and name: two controllers agree on it.
+  gantry_str key; /* 32 hex digits from a hash of kind, owner and name: two controllers agree on it.
                       The handle is made of it (a prefix is allowed), and of nothing that changes. */
   uint64_t required_bytes; /* 0: no wish */
   uint64_t limit_bytes;    /* 0: no limit */
-  const gantry_capability *capabilities;
+  const gantry_capability* capabilities;
   size_t capability_count;
   gantry_map parameters; /* durable ones, without the csi.storage.k8s.io/ keys */
   gantry_map mutable_parameters;
-  gantry_map hints; /* what the CO says of its own objects, keys without the prefix csi.storage.k8s.io/:
+  gantry_map
+      hints; /* what the CO says of its own objects, keys without the prefix csi.storage.k8s.io/:
                        "pvc/name", "pvc/namespace", "pv/name"; may differ between retries */
   gantry_content_kind content_kind;
   uint32_t reserved2;
   gantry_str content_handle;
-  const gantry_map *requisite; /* topologies, as in CSI TopologyRequirement */
+  const gantry_map* requisite; /* topologies, as in CSI TopologyRequirement */
   size_t requisite_count;
-  const gantry_map *preferred;
+  const gantry_map* preferred;
   size_t preferred_count;
 } gantry_create_volume;
 
@@ -73,7 +74,7 @@ typedef struct gantry_list_volumes {
 typedef struct gantry_get_capacity {
   uint32_t size;
   uint32_t reserved;
-  const gantry_capability *capabilities;
+  const gantry_capability* capabilities;
   size_t capability_count;
   gantry_map parameters;
   gantry_map topology;
@@ -87,8 +88,8 @@ typedef struct gantry_domain_query {
 } gantry_domain_query;
 
 enum {
-  GANTRY_CONTROLLER_CLONES = 1u << 0,   /* create_volume takes a volume as content */
-  GANTRY_CONTROLLER_RESTORES = 1u << 1, /* ... and a snapshot */
+  GANTRY_CONTROLLER_CLONES = 1u << 0,    /* create_volume takes a volume as content */
+  GANTRY_CONTROLLER_RESTORES = 1u << 1,  /* ... and a snapshot */
   GANTRY_CONTROLLER_CONDITIONS = 1u << 2 /* get and list emit conditions */
 };
 
@@ -98,22 +99,22 @@ typedef struct gantry_controller {
   /* The fault domain of an operation (a server, a portal): the worker lets only domain_calls_max of
    * them run at once, so that a dead one cannot take every thread. At once, without I/O; the string
    * lives as long as the instance. NULL or "": one domain. [any thread] */
-  gantry_str (*domain)(gantry_instance *instance, const gantry_domain_query *query);
+  gantry_str (*domain)(gantry_instance* instance, const gantry_domain_query* query);
   /* Emits one volume. Same name again: the same volume when size, source and parameters are
    * compatible, else ALREADY_EXISTS. ABORTED while a copy is still running. NOT_FOUND: the source.
    * OUT_OF_RANGE: the size. RESOURCE_EXHAUSTED: no room, or not in this topology. */
-  void (*create_volume)(gantry_instance *, gantry_call, const gantry_create_volume *);
+  void (*create_volume)(gantry_instance*, gantry_call, const gantry_create_volume*);
   /* What is not there is removed: OK. FAILED_PRECONDITION: in use or a snapshot depends on it. */
-  void (*delete_volume)(gantry_instance *, gantry_call, const gantry_volume_ref *);
+  void (*delete_volume)(gantry_instance*, gantry_call, const gantry_volume_ref*);
   /* Emits the volume with its condition; NOT_FOUND. */
-  void (*get_volume)(gantry_instance *, gantry_call, const gantry_volume_ref *);
+  void (*get_volume)(gantry_instance*, gantry_call, const gantry_volume_ref*);
   /* Emits volumes ordered by the bytes of their handles, all that exist or an error: never a short
    * list because a server is away. */
-  void (*list_volumes)(gantry_instance *, gantry_call, const gantry_list_volumes *);
-  void (*get_capacity)(gantry_instance *, gantry_call, const gantry_get_capacity *);
+  void (*list_volumes)(gantry_instance*, gantry_call, const gantry_list_volumes*);
+  void (*get_capacity)(gantry_instance*, gantry_call, const gantry_get_capacity*);
   /* Emits the volume with the capacity that it now has; already as large: OK. */
-  void (*expand_volume)(gantry_instance *, gantry_call, const gantry_expand_volume *);
-  void (*modify_volume)(gantry_instance *, gantry_call, const gantry_modify_volume *);
+  void (*expand_volume)(gantry_instance*, gantry_call, const gantry_expand_volume*);
+  void (*modify_volume)(gantry_instance*, gantry_call, const gantry_modify_volume*);
 } gantry_controller;
 
 typedef struct gantry_publish_volume {
@@ -130,12 +131,12 @@ typedef struct gantry_publish {
   uint32_t flags; /* GANTRY_PUBLISH_* */
   /* Opens the volume to the node and emits its publish context. FAILED_PRECONDITION names the node
    * that has it; RESOURCE_EXHAUSTED: the node has as many as it can. */
-  void (*publish_volume)(gantry_instance *, gantry_call, const gantry_publish_volume *);
+  void (*publish_volume)(gantry_instance*, gantry_call, const gantry_publish_volume*);
   /* Closes it, and OK only when no write of that node can land any more: the fence of a lost node. */
-  void (*unpublish_volume)(gantry_instance *, gantry_call, const gantry_publish_volume *);
+  void (*unpublish_volume)(gantry_instance*, gantry_call, const gantry_publish_volume*);
 } gantry_publish;
 enum {
-  GANTRY_PUBLISH_READONLY = 1u << 0,  /* read-only publishing is enforced */
+  GANTRY_PUBLISH_READONLY = 1u << 0,   /* read-only publishing is enforced */
   GANTRY_PUBLISH_LISTS_NODES = 1u << 1 /* list and get emit published_node_ids */
 };
 

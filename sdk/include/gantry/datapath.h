@@ -34,7 +34,7 @@ extern "C" {
 typedef uint64_t gantry_op;
 
 typedef struct gantry_fs_attributes { /* frozen within ABI 0 */
-  uint64_t fileid; /* unique within the volume */
+  uint64_t fileid;                    /* unique within the volume */
   uint64_t size_bytes;
   uint64_t used_bytes;
   int64_t atime_ns; /* since 1970 */
@@ -56,7 +56,7 @@ typedef struct gantry_fs_context {
   uint32_t uid;
   uint32_t gid;
   uint32_t group_count;
-  const uint32_t *groups;
+  const uint32_t* groups;
 } gantry_fs_context;
 
 typedef struct gantry_fs_node { /* getattr, readlink, statfs */
@@ -99,12 +99,12 @@ typedef struct gantry_fs_make { /* create, mkdir, mknod, symlink */
   gantry_fs_context context;
   gantry_bytes directory;
   gantry_str name;
-  gantry_str target;    /* symlink */
-  uint32_t rdev_major;  /* mknod */
+  gantry_str target;   /* symlink */
+  uint32_t rdev_major; /* mknod */
   uint32_t rdev_minor;
-  uint32_t exclusive;   /* create: 1 = fails with EEXIST when it is there */
+  uint32_t exclusive; /* create: 1 = fails with EEXIST when it is there */
   uint32_t reserved;
-  uint64_t verifier;    /* create: unique to this request, the same in every replay */
+  uint64_t verifier; /* create: unique to this request, the same in every replay */
 } gantry_fs_make;
 
 typedef struct gantry_fs_link {
@@ -132,7 +132,7 @@ typedef struct gantry_fs_read {
   gantry_fs_context context;
   gantry_bytes node;
   uint64_t offset;
-  void *buffer; /* the data goes here before done_data */
+  void* buffer; /* the data goes here before done_data */
 } gantry_fs_read;
 
 enum { GANTRY_FS_WRITE_STABLE = 1u << 0 /* on stable storage before done_written */ };
@@ -187,35 +187,35 @@ enum { GANTRY_FS_READABLE = 1u << 0, GANTRY_FS_WRITABLE = 1u << 1 };
 typedef struct gantry_datapath_host {
   uint32_t size;
   uint32_t reserved;
-  void *ctx;
+  void* ctx;
   /* Ends of operations. error_number is an errno, above 0. */
-  void (*done)(void *ctx, gantry_op op);
-  void (*done_error)(void *ctx, gantry_op op, int32_t error_number);
-  void (*done_attributes)(void *ctx, gantry_op op, const gantry_fs_attributes *attributes);
-  void (*done_node)(void *ctx, gantry_op op, gantry_bytes node,
-                    const gantry_fs_attributes *attributes);
-  void (*done_target)(void *ctx, gantry_op op, gantry_str target);
-  void (*done_data)(void *ctx, gantry_op op, uint32_t length);
-  void (*done_written)(void *ctx, gantry_op op, uint32_t length);
-  void (*done_statfs)(void *ctx, gantry_op op, const gantry_fs_statfs *statfs);
+  void (*done)(void* ctx, gantry_op op);
+  void (*done_error)(void* ctx, gantry_op op, int32_t error_number);
+  void (*done_attributes)(void* ctx, gantry_op op, const gantry_fs_attributes* attributes);
+  void (*done_node)(void* ctx, gantry_op op, gantry_bytes node,
+                    const gantry_fs_attributes* attributes);
+  void (*done_target)(void* ctx, gantry_op op, gantry_str target);
+  void (*done_data)(void* ctx, gantry_op op, uint32_t length);
+  void (*done_written)(void* ctx, gantry_op op, uint32_t length);
+  void (*done_statfs)(void* ctx, gantry_op op, const gantry_fs_statfs* statfs);
   /* One entry of a directory; 0: no room for this one, emit no more and end with done. */
-  int32_t (*entry)(void *ctx, gantry_op op, const gantry_fs_entry *entry);
+  int32_t (*entry)(void* ctx, gantry_op op, const gantry_fs_entry* entry);
   /* Memory that outlives the process, locked and present, by name; zeroed when it is new, and then
    * *fresh is 1. NULL: the host cannot give so much. The same size must be asked for again. */
-  void *(*region)(void *ctx, gantry_str name, size_t bytes, int32_t *fresh);
+  void* (*region)(void* ctx, gantry_str name, size_t bytes, int32_t* fresh);
   /* An fd that outlives the process. keep: the host makes a copy. take: a copy of the kept one, or
    * -1. drop: forgets it. */
-  int32_t (*keep_fd)(void *ctx, gantry_str name, int32_t fd);
-  int32_t (*take_fd)(void *ctx, gantry_str name);
-  void (*drop_fd)(void *ctx, gantry_str name);
+  int32_t (*keep_fd)(void* ctx, gantry_str name, int32_t fd);
+  int32_t (*take_fd)(void* ctx, gantry_str name);
+  void (*drop_fd)(void* ctx, gantry_str name);
   /* Calls fn(arg, events) while any of `events` (GANTRY_FS_READABLE, _WRITABLE) holds; errors and
    * hang-ups count as both. events 0: stops watching, to be called before the fd is closed. */
-  int32_t (*watch)(void *ctx, int32_t fd, uint32_t events, void (*fn)(void *arg, uint32_t events),
-                   void *arg);
+  int32_t (*watch)(void* ctx, int32_t fd, uint32_t events, void (*fn)(void* arg, uint32_t events),
+                   void* arg);
   /* The one timer: calls fn(arg) at or after CLOCK_MONOTONIC `at_ns`; INT64_MAX: never. */
-  void (*timer)(void *ctx, int64_t at_ns, void (*fn)(void *arg), void *arg);
+  void (*timer)(void* ctx, int64_t at_ns, void (*fn)(void* arg), void* arg);
   /* A secret kept from stage to unstage; 1 and *value, valid until the next call of this function. */
-  int32_t (*secret)(void *ctx, gantry_str key, gantry_str *value);
+  int32_t (*secret)(void* ctx, gantry_str key, gantry_str* value);
 } gantry_datapath_host;
 
 typedef struct gantry_datapath_open {
@@ -230,28 +230,28 @@ typedef struct gantry_datapath {
   uint32_t reserved;
   /* Connects and ends with done_node: the root. A server that is away: done_error after the
    * timeout; open is then tried again by the host. */
-  void (*open)(gantry_instance *, gantry_op, const gantry_datapath_open *);
+  void (*open)(gantry_instance*, gantry_op, const gantry_datapath_open*);
   /* Nothing is under way any more; ends with done. */
-  void (*close)(gantry_instance *, gantry_op);
+  void (*close)(gantry_instance*, gantry_op);
   /* Gives up on an operation whose caller was interrupted; it is still ended by its done. */
-  void (*interrupt)(gantry_instance *, gantry_op);
-  void (*lookup)(gantry_instance *, gantry_op, const gantry_fs_name *);      /* done_node */
-  void (*getattr)(gantry_instance *, gantry_op, const gantry_fs_node *);     /* done_attributes */
-  void (*setattr)(gantry_instance *, gantry_op, const gantry_fs_setattr *);  /* done_attributes */
-  void (*readlink)(gantry_instance *, gantry_op, const gantry_fs_node *);    /* done_target */
-  void (*create)(gantry_instance *, gantry_op, const gantry_fs_make *);      /* done_node */
-  void (*mkdir)(gantry_instance *, gantry_op, const gantry_fs_make *);       /* done_node */
-  void (*mknod)(gantry_instance *, gantry_op, const gantry_fs_make *);       /* done_node */
-  void (*symlink)(gantry_instance *, gantry_op, const gantry_fs_make *);     /* done_node */
-  void (*link)(gantry_instance *, gantry_op, const gantry_fs_link *);        /* done_node */
-  void (*unlink)(gantry_instance *, gantry_op, const gantry_fs_name *);      /* done */
-  void (*rmdir)(gantry_instance *, gantry_op, const gantry_fs_name *);       /* done */
-  void (*rename)(gantry_instance *, gantry_op, const gantry_fs_rename *);    /* done */
-  void (*read)(gantry_instance *, gantry_op, const gantry_fs_read *);        /* done_data */
-  void (*write)(gantry_instance *, gantry_op, const gantry_fs_write *);      /* done_written */
-  void (*commit)(gantry_instance *, gantry_op, const gantry_fs_commit *);    /* done */
-  void (*readdir)(gantry_instance *, gantry_op, const gantry_fs_readdir *);  /* entries, done */
-  void (*statfs)(gantry_instance *, gantry_op, const gantry_fs_node *);      /* done_statfs */
+  void (*interrupt)(gantry_instance*, gantry_op);
+  void (*lookup)(gantry_instance*, gantry_op, const gantry_fs_name*);     /* done_node */
+  void (*getattr)(gantry_instance*, gantry_op, const gantry_fs_node*);    /* done_attributes */
+  void (*setattr)(gantry_instance*, gantry_op, const gantry_fs_setattr*); /* done_attributes */
+  void (*readlink)(gantry_instance*, gantry_op, const gantry_fs_node*);   /* done_target */
+  void (*create)(gantry_instance*, gantry_op, const gantry_fs_make*);     /* done_node */
+  void (*mkdir)(gantry_instance*, gantry_op, const gantry_fs_make*);      /* done_node */
+  void (*mknod)(gantry_instance*, gantry_op, const gantry_fs_make*);      /* done_node */
+  void (*symlink)(gantry_instance*, gantry_op, const gantry_fs_make*);    /* done_node */
+  void (*link)(gantry_instance*, gantry_op, const gantry_fs_link*);       /* done_node */
+  void (*unlink)(gantry_instance*, gantry_op, const gantry_fs_name*);     /* done */
+  void (*rmdir)(gantry_instance*, gantry_op, const gantry_fs_name*);      /* done */
+  void (*rename)(gantry_instance*, gantry_op, const gantry_fs_rename*);   /* done */
+  void (*read)(gantry_instance*, gantry_op, const gantry_fs_read*);       /* done_data */
+  void (*write)(gantry_instance*, gantry_op, const gantry_fs_write*);     /* done_written */
+  void (*commit)(gantry_instance*, gantry_op, const gantry_fs_commit*);   /* done */
+  void (*readdir)(gantry_instance*, gantry_op, const gantry_fs_readdir*); /* entries, done */
+  void (*statfs)(gantry_instance*, gantry_op, const gantry_fs_node*);     /* done_statfs */
 } gantry_datapath;
 
 #ifdef __cplusplus

@@ -16,12 +16,12 @@ enum { GANTRY_LOG_DEBUG = 0, GANTRY_LOG_INFO = 1, GANTRY_LOG_WARNING = 2, GANTRY
 typedef struct gantry_host {
   uint32_t size;
   uint32_t abi_minor;
-  void *ctx;
+  void* ctx;
   /* The table of an extension, or NULL. [any thread] */
-  const void *(*extension)(void *ctx, const char *id);
+  const void* (*extension)(void* ctx, const char* id);
   /* Never blocks; records are dropped, and the drops counted, when the pipe is full. Never log a
    * secret or a mount flag. `call` may be 0. [any thread] */
-  void (*log)(void *ctx, gantry_call call, int32_t level, gantry_str message);
+  void (*log)(void* ctx, gantry_call call, int32_t level, gantry_str message);
 } gantry_host;
 
 /* --- what a call brings out ------------------------------------------------------------------ */
@@ -39,7 +39,7 @@ typedef struct gantry_volume {
   int32_t condition; /* GANTRY_CONDITION_* */
   gantry_str content_handle;
   gantry_str condition_message; /* for people; says since when */
-  const gantry_map *topologies; /* from where it can be reached; none: from everywhere */
+  const gantry_map* topologies; /* from where it can be reached; none: from everywhere */
   size_t topology_count;
   gantry_list published_node_ids;
 } gantry_volume;
@@ -105,10 +105,10 @@ typedef struct gantry_source {
 typedef struct gantry_task {
   uint32_t size;
   uint32_t reserved;
-  gantry_str kind;     /* the plugin's word, e.g. "trash"; [a-z0-9-], at most 32 bytes */
-  gantry_str key;      /* which one of that kind; at most 128 bytes */
-  gantry_str lock;     /* a volume handle whose lock the host holds while it runs, or empty */
-  uint64_t after_ms;   /* not before so long from now */
+  gantry_str kind;   /* the plugin's word, e.g. "trash"; [a-z0-9-], at most 32 bytes */
+  gantry_str key;    /* which one of that kind; at most 128 bytes */
+  gantry_str lock;   /* a volume handle whose lock the host holds while it runs, or empty */
+  uint64_t after_ms; /* not before so long from now */
 } gantry_task;
 
 typedef struct gantry_task_progress {
@@ -129,34 +129,34 @@ typedef struct gantry_task_progress {
 typedef struct gantry_call_api {
   uint32_t size;
   uint32_t reserved;
-  void *ctx;
+  void* ctx;
   /* Ends the call. `message` is for people and goes to the caller: no secrets, no stack traces. */
-  void (*finish)(void *ctx, gantry_call call, gantry_code code, gantry_str message);
+  void (*finish)(void* ctx, gantry_call call, gantry_code code, gantry_str message);
   /* CLOCK_MONOTONIC in ns; INT64_MAX: none. */
-  int64_t (*deadline_ns)(void *ctx, gantry_call call);
+  int64_t (*deadline_ns)(void* ctx, gantry_call call);
   /* 1 on the first attempt. Above 1 an earlier one died with its worker somewhere on the way:
    * operations whose effects outlive the process verify first what has already happened. */
-  uint32_t (*attempt)(void *ctx, gantry_call call);
+  uint32_t (*attempt)(void* ctx, gantry_call call);
   /* 1 once nobody waits for the answer any more. A cheap poll. */
-  int32_t (*cancelled)(void *ctx, gantry_call call);
+  int32_t (*cancelled)(void* ctx, gantry_call call);
   /* Calls fn(arg) once when the call is cancelled or its deadline is over, from a thread of its own
    * (at once, when it is already), never after finish has returned. 0, or -1: one is set already. */
-  int32_t (*on_cancel)(void *ctx, gantry_call call, void (*fn)(void *arg), void *arg);
+  int32_t (*on_cancel)(void* ctx, gantry_call call, void (*fn)(void* arg), void* arg);
   /* A secret of this call. 1 and *value, valid until finish and wiped then; 0: not given. */
-  int32_t (*secret)(void *ctx, gantry_call call, gantry_str key, gantry_str *value);
+  int32_t (*secret)(void* ctx, gantry_call call, gantry_str key, gantry_str* value);
   /* The CSI request as it came, protobuf bytes without its secrets: for fields newer than this ABI. */
-  gantry_bytes (*request_bytes)(void *ctx, gantry_call call);
+  gantry_bytes (*request_bytes)(void* ctx, gantry_call call);
   /* Zeroed memory that lives until finish; NULL when the call's arena is used up (1 MiB). */
-  void *(*alloc)(void *ctx, gantry_call call, size_t bytes, size_t alignment);
-  int32_t (*emit_volume)(void *ctx, gantry_call call, const gantry_volume *volume);
-  int32_t (*emit_snapshot)(void *ctx, gantry_call call, const gantry_snapshot *snapshot);
-  int32_t (*emit_group_snapshot)(void *ctx, gantry_call call, const gantry_group_snapshot *group);
-  int32_t (*emit_capacity)(void *ctx, gantry_call call, const gantry_capacity *capacity);
-  int32_t (*emit_publish_context)(void *ctx, gantry_call call, const gantry_map *context);
-  int32_t (*emit_block_range)(void *ctx, gantry_call call, const gantry_block_range *range);
-  int32_t (*emit_source)(void *ctx, gantry_call call, const gantry_source *source);
-  int32_t (*emit_task)(void *ctx, gantry_call call, const gantry_task *task);
-  int32_t (*emit_progress)(void *ctx, gantry_call call, const gantry_task_progress *progress);
+  void* (*alloc)(void* ctx, gantry_call call, size_t bytes, size_t alignment);
+  int32_t (*emit_volume)(void* ctx, gantry_call call, const gantry_volume* volume);
+  int32_t (*emit_snapshot)(void* ctx, gantry_call call, const gantry_snapshot* snapshot);
+  int32_t (*emit_group_snapshot)(void* ctx, gantry_call call, const gantry_group_snapshot* group);
+  int32_t (*emit_capacity)(void* ctx, gantry_call call, const gantry_capacity* capacity);
+  int32_t (*emit_publish_context)(void* ctx, gantry_call call, const gantry_map* context);
+  int32_t (*emit_block_range)(void* ctx, gantry_call call, const gantry_block_range* range);
+  int32_t (*emit_source)(void* ctx, gantry_call call, const gantry_source* source);
+  int32_t (*emit_task)(void* ctx, gantry_call call, const gantry_task* task);
+  int32_t (*emit_progress)(void* ctx, gantry_call call, const gantry_task_progress* progress);
 } gantry_call_api;
 
 /* --- gantry.kv/1: small durable values on this node ------------------------------------------- */
@@ -171,19 +171,19 @@ typedef struct gantry_call_api {
 typedef struct gantry_kv_api {
   uint32_t size;
   uint32_t reserved;
-  void *ctx;
+  void* ctx;
   /* *version is 0 and the code NOT_FOUND when the key is not there. The value is written to
    * `buffer` as far as it fits and *length is its whole length. */
-  gantry_code (*get)(void *ctx, gantry_str key, void *buffer, size_t capacity, size_t *length,
-                     uint64_t *version, int64_t deadline_ns);
+  gantry_code (*get)(void* ctx, gantry_str key, void* buffer, size_t capacity, size_t* length,
+                     uint64_t* version, int64_t deadline_ns);
   /* Compare and swap: only when the key's version is `expected_version` (0: not there), else
    * ABORTED. */
-  gantry_code (*put)(void *ctx, gantry_str key, gantry_bytes value, uint64_t expected_version,
+  gantry_code (*put)(void* ctx, gantry_str key, gantry_bytes value, uint64_t expected_version,
                      int64_t deadline_ns);
-  gantry_code (*remove)(void *ctx, gantry_str key, uint64_t expected_version, int64_t deadline_ns);
+  gantry_code (*remove)(void* ctx, gantry_str key, uint64_t expected_version, int64_t deadline_ns);
   /* Calls visit for each key in order until it returns 0. */
-  gantry_code (*scan)(void *ctx, gantry_str prefix, int32_t (*visit)(void *arg, gantry_str key),
-                      void *arg, int64_t deadline_ns);
+  gantry_code (*scan)(void* ctx, gantry_str prefix, int32_t (*visit)(void* arg, gantry_str key),
+                      void* arg, int64_t deadline_ns);
 } gantry_kv_api;
 
 /* --- gantry.exec/1: a helper program, run by the host ----------------------------------------- */
@@ -209,13 +209,13 @@ typedef struct gantry_exec_result {
 typedef struct gantry_exec_api {
   uint32_t size;
   uint32_t reserved;
-  void *ctx;
+  void* ctx;
   /* Runs argv without a shell, killed at the deadline. PERMISSION_DENIED names the argument that no
    * grant allows. Output beyond the buffers is cut, the lengths are the whole. Blocks.
    * [any thread but a cancel callback] */
-  gantry_code (*run)(void *ctx, gantry_call call, const gantry_exec_request *request, void *output,
-                     size_t output_capacity, void *error, size_t error_capacity,
-                     gantry_exec_result *result);
+  gantry_code (*run)(void* ctx, gantry_call call, const gantry_exec_request* request, void* output,
+                     size_t output_capacity, void* error, size_t error_capacity,
+                     gantry_exec_result* result);
 } gantry_exec_api;
 
 /* --- gantry.secret/1: the backend's own credentials ------------------------------------------- */
@@ -225,10 +225,10 @@ typedef struct gantry_exec_api {
 typedef struct gantry_secret_api {
   uint32_t size;
   uint32_t reserved;
-  void *ctx;
+  void* ctx;
   /* A credential that the configuration names for this backend (a file, read again when it has
    * changed). Written to `buffer` as far as it fits; the plugin wipes its copy. [any thread] */
-  gantry_code (*get)(void *ctx, gantry_str name, void *buffer, size_t capacity, size_t *length,
+  gantry_code (*get)(void* ctx, gantry_str name, void* buffer, size_t capacity, size_t* length,
                      int64_t deadline_ns);
 } gantry_secret_api;
 
@@ -239,10 +239,10 @@ typedef struct gantry_secret_api {
 typedef struct gantry_metric_api {
   uint32_t size;
   uint32_t reserved;
-  void *ctx;
+  void* ctx;
   /* Adds to a counter that the host shows with the backend's name; [a-z0-9_], at most 64 bytes; a
    * backend has at most 64 of them. Never blocks. [any thread] */
-  void (*count)(void *ctx, gantry_str name, uint64_t add);
+  void (*count)(void* ctx, gantry_str name, uint64_t add);
 } gantry_metric_api;
 
 #ifdef __cplusplus

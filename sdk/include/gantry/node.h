@@ -27,12 +27,12 @@ typedef struct gantry_node_ops {
   uint32_t size;
   uint32_t reserved;
   /* Makes the volume reachable from this node and emits exactly one source. */
-  void (*attach)(gantry_instance *, gantry_call, const gantry_attach *);
+  void (*attach)(gantry_instance*, gantry_call, const gantry_attach*);
   /* Undoes attach after the host has unmounted; nothing there to undo: OK. `context` and
    * `publish_context` are those of the attach. NULL: nothing to undo. */
-  void (*detach)(gantry_instance *, gantry_call, const gantry_attach *);
+  void (*detach)(gantry_instance*, gantry_call, const gantry_attach*);
   /* BLOCK: makes the node see the device's new size. NULL for all others. */
-  void (*rescan)(gantry_instance *, gantry_call, const gantry_attach *);
+  void (*rescan)(gantry_instance*, gantry_call, const gantry_attach*);
 } gantry_node_ops;
 
 #ifdef __cplusplus

@@ -38,16 +38,20 @@ typedef struct gantry_manifest {
   uint32_t access_modes;     /* GANTRY_ACCESS_MODE_BIT of each that it offers */
   uint32_t access_types;     /* GANTRY_ACCESS_TYPE_BIT */
   gantry_list topology_keys;
-  gantry_list needs;         /* capabilities it asks of the host, "NET_BIND_SERVICE"; granted by
+  gantry_list needs;           /* capabilities it asks of the host, "NET_BIND_SERVICE"; granted by
                                 the configuration or not at all */
-  gantry_str config_schema;  /* JSON Schema (draft 7) of the backend's configuration */
-  uint32_t record_format_min; /* records on the storage: the oldest it reads ... */
-  uint32_t record_format_max; /* ... and the newest it reads and writes */
+  gantry_str config_schema;    /* JSON Schema (draft 7) of the backend's configuration */
+  uint32_t record_format_min;  /* records on the storage: the oldest it reads ... */
+  uint32_t record_format_max;  /* ... and the newest it reads and writes */
   uint32_t context_format_min; /* likewise volume and publish contexts */
   uint32_t context_format_max;
 } gantry_manifest;
 
-enum { GANTRY_ROLE_CONTROLLER = 1u << 0, GANTRY_ROLE_NODE = 1u << 1, GANTRY_ROLE_DATAPATH = 1u << 2 };
+enum {
+  GANTRY_ROLE_CONTROLLER = 1u << 0,
+  GANTRY_ROLE_NODE = 1u << 1,
+  GANTRY_ROLE_DATAPATH = 1u << 2
+};
 
 typedef struct gantry_create {
   uint32_t size;
@@ -57,7 +61,7 @@ typedef struct gantry_create {
   gantry_str config_json; /* as JSON; unknown keys are the plugin's to refuse */
   gantry_str node_id;     /* empty where the role has no node */
   gantry_str data_directory; /* its own, writable, on this node; empty when it has none */
-  uint32_t record_format;  /* what to write; 0: the newest */
+  uint32_t record_format;    /* what to write; 0: the newest */
   uint32_t context_format;
 } gantry_create;
 
@@ -67,30 +71,30 @@ typedef struct gantry_plugin {
   uint32_t size;
   uint32_t abi_major; /* GANTRY_ABI_MAJOR */
   uint32_t abi_minor;
-  const gantry_manifest *manifest; /* static */
+  const gantry_manifest* manifest; /* static */
   /* Makes an instance from the configuration. *instance is set before finish(OK). Errors:
    * INVALID_ARGUMENT naming the key, the value and what was expected. No network. */
-  void (*create)(const gantry_host *host, gantry_call call, const gantry_create *request,
-                 gantry_instance **instance);
-  void (*start)(gantry_instance *instance, gantry_call call);      /* may be NULL */
-  void (*activate)(gantry_instance *instance, gantry_call call);   /* it now serves; may be NULL */
-  void (*deactivate)(gantry_instance *instance, gantry_call call); /* no new task; may be NULL */
+  void (*create)(const gantry_host* host, gantry_call call, const gantry_create* request,
+                 gantry_instance** instance);
+  void (*start)(gantry_instance* instance, gantry_call call);      /* may be NULL */
+  void (*activate)(gantry_instance* instance, gantry_call call);   /* it now serves; may be NULL */
+  void (*deactivate)(gantry_instance* instance, gantry_call call); /* no new task; may be NULL */
   /* Is the backend able to serve? Quick; runs beside everything else, on a thread of its own. */
-  void (*probe)(gantry_instance *instance, gantry_call call); /* may be NULL */
+  void (*probe)(gantry_instance* instance, gantry_call call); /* may be NULL */
   /* No new operation will come; finish what runs. */
-  void (*drain)(gantry_instance *instance, gantry_call call); /* may be NULL */
+  void (*drain)(gantry_instance* instance, gantry_call call); /* may be NULL */
   /* Join every thread that was started. Nothing may run afterwards. */
-  void (*stop)(gantry_instance *instance, gantry_call call); /* may be NULL */
-  void (*destroy)(gantry_instance *instance);
+  void (*stop)(gantry_instance* instance, gantry_call call); /* may be NULL */
+  void (*destroy)(gantry_instance* instance);
   /* The static table of a feature, or NULL. A capability is having the extension and its slot; what
    * is there may depend on the configuration, never on the storage. [any thread] */
-  const void *(*extension)(gantry_instance *instance, const char *id);
+  const void* (*extension)(gantry_instance* instance, const char* id);
 } gantry_plugin;
 
 /* The one exported symbol. host_minor is the newest minor the host knows; the plugin returns its
  * table, or NULL with *why set to a static sentence when the two cannot work together. */
-typedef const gantry_plugin *(*gantry_plugin_entry_fn)(uint32_t host_minor, const char **why);
-GANTRY_EXPORT const gantry_plugin *gantry_plugin_entry_v0(uint32_t host_minor, const char **why);
+typedef const gantry_plugin* (*gantry_plugin_entry_fn)(uint32_t host_minor, const char** why);
+GANTRY_EXPORT const gantry_plugin* gantry_plugin_entry_v0(uint32_t host_minor, const char** why);
 
 #define GANTRY_PLUGIN_ENTRY_SYMBOL "gantry_plugin_entry_v0"
 

@@ -41,12 +41,12 @@ typedef struct gantry_snapshot_ops {
   uint32_t size;
   uint32_t reserved;
   /* Emits one snapshot. Same name and source again: the same one; other source: ALREADY_EXISTS. */
-  void (*create_snapshot)(gantry_instance *, gantry_call, const gantry_create_snapshot *);
+  void (*create_snapshot)(gantry_instance*, gantry_call, const gantry_create_snapshot*);
   /* Not there: OK. INVALID_ARGUMENT: a member of a group. FAILED_PRECONDITION: in use. */
-  void (*delete_snapshot)(gantry_instance *, gantry_call, const gantry_snapshot_ref *);
-  void (*get_snapshot)(gantry_instance *, gantry_call, const gantry_snapshot_ref *);
+  void (*delete_snapshot)(gantry_instance*, gantry_call, const gantry_snapshot_ref*);
+  void (*get_snapshot)(gantry_instance*, gantry_call, const gantry_snapshot_ref*);
   /* Ordered by the bytes of the handles. */
-  void (*list_snapshots)(gantry_instance *, gantry_call, const gantry_list_snapshots *);
+  void (*list_snapshots)(gantry_instance*, gantry_call, const gantry_list_snapshots*);
 } gantry_snapshot_ops;
 
 typedef struct gantry_create_group {
@@ -70,15 +70,15 @@ typedef struct gantry_group_ops {
   uint32_t reserved;
   /* All members cut at one point in write order, or FAILED_PRECONDITION. Emits the group, then each
    * member. */
-  void (*create_group)(gantry_instance *, gantry_call, const gantry_create_group *);
+  void (*create_group)(gantry_instance*, gantry_call, const gantry_create_group*);
   /* INVALID_ARGUMENT: the handles are not the members. */
-  void (*delete_group)(gantry_instance *, gantry_call, const gantry_group_ref *);
-  void (*get_group)(gantry_instance *, gantry_call, const gantry_group_ref *);
+  void (*delete_group)(gantry_instance*, gantry_call, const gantry_group_ref*);
+  void (*get_group)(gantry_instance*, gantry_call, const gantry_group_ref*);
 } gantry_group_ops;
 
 typedef struct gantry_block_query {
   uint32_t size;
-  uint32_t max_results; /* a hint for one message of the stream */
+  uint32_t max_results;   /* a hint for one message of the stream */
   gantry_str base_handle; /* delta: the older snapshot; allocated: empty */
   gantry_str handle;
   uint64_t starting_offset; /* emit ranges from here on, rising, not overlapping */
@@ -89,9 +89,9 @@ enum { GANTRY_BLOCKS_FIXED_LENGTH = 1, GANTRY_BLOCKS_VARIABLE_LENGTH = 2 };
 typedef struct gantry_metadata_ops {
   uint32_t size;
   int32_t block_type; /* GANTRY_BLOCKS_* */
-  void (*get_allocated)(gantry_instance *, gantry_call, const gantry_block_query *);
+  void (*get_allocated)(gantry_instance*, gantry_call, const gantry_block_query*);
   /* FAILED_PRECONDITION: the backend cannot tell for these two. */
-  void (*get_delta)(gantry_instance *, gantry_call, const gantry_block_query *);
+  void (*get_delta)(gantry_instance*, gantry_call, const gantry_block_query*);
 } gantry_metadata_ops;
 
 #ifdef __cplusplus

@@ -29,10 +29,10 @@ typedef struct gantry_task_ops {
   /* Emits every task that the storage says is to be done: asked for after activate and then
    * periodically, so that work survives every crash. A call may emit a task as well (emit_task): it
    * is then run soon. */
-  void (*list_tasks)(gantry_instance *, gantry_call, const gantry_task_run *unused);
+  void (*list_tasks)(gantry_instance*, gantry_call, const gantry_task_run* unused);
   /* OK: done. ABORTED: not finished, go on later from the cursor. NOT_FOUND: nothing to do. Others:
    * tried again with backoff. Poll cancelled: a cancelled task stops within a second. */
-  void (*run_task)(gantry_instance *, gantry_call, const gantry_task_run *);
+  void (*run_task)(gantry_instance*, gantry_call, const gantry_task_run*);
 } gantry_task_ops;
 
 #ifdef __cplusplus

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// All the parts of one gantryd, in the order in which they need each other; destroyed in reverse.
+// The only place that knows every library.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/base/process.hpp"
+#include "host/core/config.hpp"
+#include "host/core/driver.hpp"
+#include "host/front/call_pool.hpp"
+#include "host/front/server.hpp"
+#include "host/options.hpp"
+#include "host/services/broker.hpp"
+#include "host/services/counters.hpp"
+#include "host/services/helper.hpp"
+#include "host/services/host_services.hpp"
+#include "host/services/keeper_client.hpp"
+#include "host/services/kubelet_directory.hpp"
+#include "host/services/kv.hpp"
+#include "host/services/node_state.hpp"
+#include "host/supervise/plugin_store.hpp"
+#include "host/supervise/supervisor.hpp"
+
+namespace gantry {
+
+constexpr std::chrono::milliseconds kStopGraceMsMax{30'000};
+
+class Assembly {
+ public:
+  // Starts every backend and then every driver's socket. On an error nothing is left running.
+  static base::Result<std::unique_ptr<Assembly>> Start(const core::Config& config,
+                                                       const Options& options);
+  // Starts and ends the backends only: whether their plugins accept their configuration.
+  static base::Status LoadOnly(const core::Config& config, const Options& options);
+  ~Assembly();
+
+  // Lets calls finish, stops tasks, ends workers in order.
+  void Stop();
+
+ private:
+  Assembly(const core::Config& config, const Options& options)
+      : config_(config), options_(options) {}
+
+  base::Status OpenState();
+  base::Status OpenNode();
+  base::Status StartBackends();
+  base::Status StartDrivers();
+
+  const core::Config config_;
+  const Options options_;
+  base::SystemClock clock_;
+  base::UniqueFd state_lock_;  // one gantryd a state directory
+  std::unique_ptr<base::PinnedBinary> worker_;
+  std::unique_ptr<supervise::PluginStore> store_;
+  std::map<std::string, std::filesystem::path> plugins_;  // backend -> file in the store
+  std::unique_ptr<services::FileKv> kv_;
+  services::Counters counters_;
+  std::unique_ptr<services::HostServiceDesk> desk_;
+  std::unique_ptr<services::FileNodeState> node_state_;
+  std::unique_ptr<services::KubeletDirectory> kubelet_;
+  std::unique_ptr<services::HelperRunner> helpers_;
+  std::unique_ptr<services::KeeperClient> keeper_;
+  std::unique_ptr<services::MountBroker> broker_;
+  std::string boot_id_;
+  std::unique_ptr<supervise::HostCallPool> host_calls_;
+  std::map<std::string, std::unique_ptr<supervise::Supervisor>> backends_;
+  core::KeyLocks locks_;
+  std::unique_ptr<core::TaskRunner> tasks_;
+  std::vector<std::unique_ptr<core::Driver>> drivers_;
+  std::unique_ptr<front::CallPool> calls_;
+  std::vector<std::unique_ptr<front::Server>> servers_;
+};
+
+// Loads each backend's plugin in a throw-away worker and lets it judge its configuration.
+base::Status CheckBackends(const core::Config& config, const Options& options);
+
+}  // namespace gantry

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/datapath/data_path.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/base/fd.hpp"
+#include "host/datapath/event_loop.hpp"
+#include "host/datapath/identity.hpp"
+#include "host/datapath/keeper_link.hpp"
+#include "host/datapath/nodes.hpp"
+#include "host/datapath/plugin_host.hpp"
+#include "host/datapath/reply_arena.hpp"
+#include "host/datapath/server.hpp"
+#include "host/datapath/slots.hpp"
+#include "host/wire/log_pipe.hpp"
+
+namespace gantry::datapath {
+namespace {
+
+constexpr int64_t kMillisecond = 1'000'000;
+constexpr size_t kRetryTimer = 2;  // of the EventLoop
+
+gantry_str ToStr(const std::string& text) { return {text.data(), text.size()}; }
+
+std::string Parameter(const wire::DataPathDescription& description, const std::string& key) {
+  const auto found = description.parameters.find(key);
+  return found == description.parameters.end() ? std::string() : found->second;
+}
+
+class DataPath {
+ public:
+  DataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
+           wire::LogPipe& log)
+      : plugin_(plugin), description_(description), log_(log), keeper_(base::UniqueFd(kControlFd)) {
+    for (const auto& [key, value] : description.parameters)
+      parameters_.push_back({ToStr(key), ToStr(value)});
+  }
+
+  base::Status Run(base::TimePoint open_deadline) {
+    auto status = Prepare(open_deadline);
+    if (status) status = OpenVolume(base::ToNanoseconds(open_deadline));
+    if (status && !Ending()) status = Serve();
+    if (!status) {
+      log_.Write(wire::LogLevel::kError, status.error().message);
+      wire::KeeperMessage fault;
+      fault.kind = wire::KeeperKind::kFault;
+      keeper_.Tell(
+          fault.Add(wire::KeeperTag::kFault,
+                    std::string_view(status.error().message).substr(0, wire::kFaultBytesMax)));
+    }
+    return status;
+  }
+
+ private:
+  base::Status Prepare(base::TimePoint deadline) {
+    GANTRY_TRY_ASSIGN(const Identity identity, Identity::Parse(Parameter(description_, "identity"),
+                                                               description_.mount_group));
+    GANTRY_TRY_ASSIGN(SlotTable slots, SlotTable::Attach(kMemoryFd));
+    if (!slots.fresh())
+      return base::Fail(base::Code::kFailedPrecondition,
+                        "the memory holds requests of an earlier server of the volume");
+    GANTRY_TRY_ASSIGN(NodeTable nodes, NodeTable::Attach(kMemoryFd, kSlotsBytes));
+    GANTRY_TRY_ASSIGN(ReplyArena arena, ReplyArena::Create());
+    GANTRY_TRY_ASSIGN(EventLoop loop, EventLoop::Create());
+    slots_.emplace(std::move(slots));
+    nodes_.emplace(std::move(nodes));
+    arena_.emplace(std::move(arena));
+    loop_.emplace(std::move(loop));
+    if (!slots_->locked())
+      log_.Write(wire::LogLevel::kWarning, "RLIMIT_MEMLOCK is too small to lock the slots");
+    server_ = std::make_unique<Server>(Server::Parts{
+        kFuseFd, *loop_, *slots_, *nodes_, *arena_, identity, description_.readonly,
+        [this](wire::LogLevel level, std::string_view text) { log_.Write(level, text); }});
+    host_ = std::make_unique<PluginHost>(*loop_, *server_, keeper_, description_, log_);
+    GANTRY_TRY(base::SetNonBlocking(kFuseFd));
+    GANTRY_TRY(loop_->Watch(keeper_.fd(), EPOLLIN, [this](uint32_t) { OnKeeper(); }));
+    gantry_instance* instance = nullptr;
+    GANTRY_TRY_ASSIGN(const gantry_datapath* table, host_->Create(plugin_, deadline, &instance));
+    server_->SetPlugin(table, instance);
+    return {};
+  }
+
+  void OnKeeper() {
+    keeper_.OnReadable();
+    if (keeper_.connected()) return;
+    (void)loop_->Watch(keeper_.fd(), 0, nullptr);
+    keeper_.Close();
+    log_.Write(wire::LogLevel::kWarning, "the keeper is gone; the volume is served on");
+  }
+
+  bool Ending() const { return keeper_.stop_asked() || server_->ended(); }
+
+  base::Status Turn(int64_t until_ns) {
+    GANTRY_TRY(loop_->RunOnce(until_ns));
+    server_->Pump();
+    return {};
+  }
+
+  base::Status OpenVolume(int64_t deadline_ns) {
+    gantry_datapath_open request{};
+    request.size = sizeof request;
+    request.readonly = description_.readonly ? 1 : 0;
+    request.parameters = {parameters_.data(), parameters_.size()};
+    request.volume_key = ToStr(description_.volume_id);
+    int64_t retry_ms = kOpenRetryMsMin;
+    base::Status last = base::Fail(base::Code::kDeadlineExceeded, "open the volume: no answer");
+    while (!Ending()) {
+      std::optional<base::Status> ended;
+      server_->Open(request, [&](base::Status status) { ended = std::move(status); });
+      while (!ended && !Ending() && EventLoop::Now() < deadline_ns) GANTRY_TRY(Turn(deadline_ns));
+      if (!ended) {
+        server_->AbandonInternal();
+        break;
+      }
+      if (*ended) return {};
+      last = *ended;
+      const int64_t again_ns = EventLoop::Now() + retry_ms * kMillisecond;
+      if (again_ns >= deadline_ns) break;
+      bool waited = false;
+      loop_->SetTimer(kRetryTimer, again_ns, [&] { waited = true; });
+      while (!waited && !Ending()) GANTRY_TRY(Turn(deadline_ns));
+      loop_->SetTimer(kRetryTimer, kNever, nullptr);
+      retry_ms = std::min(2 * retry_ms, kOpenRetryMsMax);
+    }
+    return Ending() ? base::Status{} : last;
+  }
+
+  base::Status Serve() {
+    GANTRY_TRY(server_->Serve());
+    wire::KeeperMessage serving;
+    serving.kind = wire::KeeperKind::kServing;
+    keeper_.Tell(serving);
+    log_.Write(wire::LogLevel::kInfo, "serving");
+    while (!Ending()) GANTRY_TRY(Turn(kNever));
+    server_->StopReading();
+    // The other half is for closing, before the keeper kills.
+    const int64_t drain_ms =
+        keeper_.stop_asked() ? std::min(keeper_.stop_ms() / 2, kDrainMsMax) : kDrainMsMax;
+    const int64_t drained_by = EventLoop::Now() + drain_ms * kMillisecond;
+    while (server_->InFlight() > 0 && EventLoop::Now() < drained_by) GANTRY_TRY(Turn(drained_by));
+    if (server_->InFlight() > 0)
+      log_.Write(wire::LogLevel::kWarning,
+                 std::to_string(server_->InFlight()) + " requests were still under way at the end");
+    bool closed = false;
+    const int64_t close_ms =
+        keeper_.stop_asked() ? std::min(keeper_.stop_ms() / 4, kCloseMsMax) : kCloseMsMax;
+    const int64_t closed_by = EventLoop::Now() + close_ms * kMillisecond;
+    server_->Close([&](base::Status) { closed = true; });
+    while (!closed && EventLoop::Now() < closed_by) GANTRY_TRY(Turn(closed_by));
+    server_->AbandonInternal();
+    const ServerStatistics& s = server_->statistics();
+    log_.Write(wire::LogLevel::kInfo, "ended after " + std::to_string(s.requests) + " requests, " +
+                                          std::to_string(s.interrupts) + " interrupted, " +
+                                          std::to_string(s.misbehaviour) + " misbehaviours");
+    return {};
+  }
+
+  const gantry_plugin& plugin_;
+  const wire::DataPathDescription& description_;
+  wire::LogPipe& log_;
+  KeeperLink keeper_;
+  std::vector<gantry_pair> parameters_;
+  std::optional<SlotTable> slots_;
+  std::optional<NodeTable> nodes_;
+  std::optional<ReplyArena> arena_;
+  std::optional<EventLoop> loop_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<PluginHost> host_;
+};
+
+}  // namespace
+
+base::Status RunDataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
+                         base::TimePoint open_deadline) {
+  std::signal(SIGPIPE, SIG_IGN);
+  GANTRY_TRY_ASSIGN(wire::LogPipe log, wire::LogPipe::Open(kLogFd));
+  // Leaked: the plugin's threads may use it until the process ends.
+  auto* path = new DataPath(plugin, description, *new wire::LogPipe(std::move(log)));
+  return path->Run(open_deadline);
+}
+
+}  // namespace gantry::datapath

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of one data-path process: `gantry-worker --datapath`, spawned by the keeper, sandboxed
+// and with the plugin loaded before this begins.
+#pragma once
+
+#include <gantry/gantry.h>
+
+#include "host/base/clock.hpp"
+#include "host/base/error.hpp"
+#include "host/wire/data_path_description.hpp"
+
+namespace gantry::datapath {
+
+// The fds it inherits; the process owns them.
+constexpr int kControlFd = 3;  // to the keeper, keeper_protocol.hpp
+constexpr int kLogFd = 4;      // log_pipe.hpp; stderr as well
+constexpr int kFuseFd = 5;
+constexpr int kMemoryFd = 6;       // slots, then nodes
+constexpr int kDescriptionFd = 7;  // data_path_description.hpp
+
+constexpr int64_t kOpenRetryMsMin = 50;
+constexpr int64_t kOpenRetryMsMax = 2000;
+constexpr int64_t kDrainMsMax = 2000;  // requests under way at the end, when nobody sets a time
+constexpr int64_t kCloseMsMax = 2000;
+
+// Opens the volume, tried again until the deadline, and serves it until it is unmounted or the
+// keeper says stop: success. An error has been logged and told to the keeper. The caller then ends
+// the process by _exit, because threads of the plugin may still run.
+base::Status RunDataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
+                         base::TimePoint open_deadline);
+
+}  // namespace gantry::datapath

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/datapath/keeper_link.hpp"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+namespace gantry::datapath {
+
+void KeeperLink::Take(const wire::KeeperMessage& message) {
+  if (message.kind != wire::KeeperKind::kStopServing) return;
+  stop_asked_ = true;
+  stop_ms_ = static_cast<int64_t>(message.Number(wire::KeeperTag::kTimeoutMs));
+}
+
+base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, int fd) {
+  if (!connected()) return base::Fail(base::Code::kUnavailable, "the keeper is away");
+  request.id = next_id_++;
+  GANTRY_TRY(wire::SendKeeper(socket_.get(), request,
+                              fd >= 0 ? std::vector<int>{fd} : std::vector<int>{}));
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(kKeeperMsMax);
+  for (;;) {
+    auto received = wire::ReceiveKeeper(socket_.get());
+    if (!received) {
+      lost_ = true;
+      return tl::unexpected(received.error());
+    }
+    if (received->has_value()) {
+      wire::KeeperMessage& message = **received;
+      if (message.kind != wire::KeeperKind::kReply || message.id != request.id) {
+        Take(message);
+        continue;
+      }
+      if (message.code != base::Code::kOk)
+        return base::Fail(message.code, std::string(message.Text(wire::KeeperTag::kMessage)));
+      return std::move(message);
+    }
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    if (left.count() <= 0)
+      return base::Fail(base::Code::kDeadlineExceeded, "the keeper does not answer");
+    pollfd wait{socket_.get(), POLLIN, 0};
+    if (poll(&wait, 1, static_cast<int>(left.count())) < 0 && errno != EINTR)
+      return base::FailErrno(errno, "poll the keeper");
+  }
+}
+
+void KeeperLink::Tell(const wire::KeeperMessage& message) {
+  if (connected()) (void)wire::SendKeeper(socket_.get(), message);
+}
+
+void KeeperLink::OnReadable() {
+  while (!lost_) {
+    const auto received = wire::ReceiveKeeper(socket_.get());
+    lost_ = !received.has_value();
+    if (lost_ || !received->has_value()) return;
+    Take(**received);
+  }
+}
+
+}  // namespace gantry::datapath

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/datapath/memory.hpp"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace gantry::datapath {
+
+base::Result<Mapping> Mapping::Shared(int fd, size_t offset, size_t bytes, bool writable) {
+  const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+  void* data = mmap(nullptr, bytes, protection, MAP_SHARED, fd, static_cast<off_t>(offset));
+  if (data == MAP_FAILED) return base::FailErrno(errno, "map shared memory");
+  return Mapping(static_cast<char*>(data), bytes);
+}
+
+base::Result<Mapping> Mapping::Anonymous(size_t bytes) {
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return base::FailErrno(errno, "map memory");
+  return Mapping(static_cast<char*>(data), bytes);
+}
+
+Mapping::Mapping(Mapping&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  if (this != &other) {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+  return *this;
+}
+
+Mapping::~Mapping() {
+  if (data_ != nullptr) munmap(data_, size_);
+}
+
+base::Status Populate(char* data, size_t bytes) {
+  while (madvise(data, bytes, MADV_POPULATE_WRITE) != 0) {
+    if (errno == EINTR || errno == EAGAIN) continue;
+    return base::FailErrno(errno, "make memory present");
+  }
+  return {};
+}
+
+bool Lock(char* data, size_t bytes) { return mlock(data, bytes) == 0; }
+
+base::Status GrowFile(int fd, size_t bytes) {
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return base::FailErrno(errno, "fstat shared memory");
+  if (static_cast<size_t>(status.st_size) >= bytes) return {};
+  if (ftruncate(fd, static_cast<off_t>(bytes)) != 0)
+    return base::FailErrno(errno, "grow shared memory");
+  return {};
+}
+
+}  // namespace gantry::datapath

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/datapath/nodes.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace gantry::datapath {
+namespace {
+
+constexpr uint32_t kFirstNode = kRootNode + 1;
+
+void SetHandle(NodeRecord& record, std::string_view handle) {
+  record.handle_bytes = static_cast<uint32_t>(handle.size());
+  std::memcpy(record.handle.data(), handle.data(), handle.size());
+}
+
+base::Status CheckHandle(std::string_view handle) {
+  if (!handle.empty() && handle.size() <= kHandleBytesMax) return {};
+  return base::Fail(base::Code::kInvalidArgument,
+                    "a node handle has " + std::to_string(handle.size()) +
+                        " bytes, expected 1 to " + std::to_string(kHandleBytesMax));
+}
+
+}  // namespace
+
+NodeTable::NodeTable(int memfd, size_t offset, Mapping mapping)
+    : memfd_(memfd),
+      offset_(offset),
+      mapping_(std::move(mapping)),
+      index_(0, Hash{this}, Equal{this}) {}
+
+// The index's functions point to their table, so it is filled anew.
+NodeTable::NodeTable(NodeTable&& other) noexcept
+    : memfd_(other.memfd_),
+      offset_(other.offset_),
+      mapping_(std::move(other.mapping_)),
+      ready_(other.ready_),
+      free_(std::move(other.free_)),
+      index_(0, Hash{this}, Equal{this}) {
+  std::vector<uint32_t> nodes(other.index_.begin(), other.index_.end());
+  other.index_.clear();
+  index_.insert(nodes.begin(), nodes.end());
+}
+
+base::Result<NodeTable> NodeTable::Attach(int memfd, size_t offset) {
+  GANTRY_TRY(GrowFile(memfd, offset + kPageBytes));
+  GANTRY_TRY_ASSIGN(Mapping mapping, Mapping::Shared(memfd, offset, kNodesBytesMax));
+  NodeTable table(memfd, offset, std::move(mapping));
+  GANTRY_TRY(table.Prepare());
+  return table;
+}
+
+base::Status NodeTable::Prepare() {
+  NodesHeader& header = Header();
+  if (header.magic == 0) {
+    header.version = kNodesVersion;
+    header.record_bytes = sizeof(NodeRecord);
+    header.high_water = kFirstNode;
+    header.magic.store(kNodesMagic, std::memory_order_release);
+  } else if (header.magic != kNodesMagic || header.version != kNodesVersion ||
+             header.record_bytes != sizeof(NodeRecord) || header.high_water > kNodesMax) {
+    return base::Fail(base::Code::kFailedPrecondition,
+                      "the node table has version " + std::to_string(header.version) +
+                          ", expected " + std::to_string(kNodesVersion));
+  }
+  GANTRY_TRY(MakeReady(std::max<uint32_t>(header.high_water, kNodesStep)));
+  for (uint32_t node = header.high_water; node > kFirstNode; --node) {
+    if (At(node - 1).used != 0)
+      index_.insert(node - 1);
+    else
+      free_.push_back(node - 1);
+  }
+  return {};
+}
+
+base::Status NodeTable::MakeReady(uint32_t records) {
+  const uint32_t wanted = std::min(kNodesMax, (records + kNodesStep - 1) / kNodesStep * kNodesStep);
+  if (wanted <= ready_) return {};
+  const size_t bytes = kPageBytes + size_t{wanted} * sizeof(NodeRecord);
+  GANTRY_TRY(GrowFile(memfd_, offset_ + PageAligned(bytes)));
+  // Present at once: a fault that finds no memory would be a SIGBUS later.
+  GANTRY_TRY(Populate(mapping_.data(), PageAligned(bytes)));
+  ready_ = wanted;
+  return {};
+}
+
+base::Status NodeTable::SetRoot(std::string_view handle) {
+  GANTRY_TRY(CheckHandle(handle));
+  NodeRecord& root = At(kRootNode);
+  if (root.used != 0 && Handle(kRootNode) != handle)
+    return base::Fail(base::Code::kFailedPrecondition, "the volume's root is another one now");
+  SetHandle(root, handle);
+  root.used.store(1, std::memory_order_release);
+  index_.insert(kRootNode);
+  return {};
+}
+
+bool NodeTable::Has(uint64_t node) const {
+  return node >= kRootNode && node < Header().high_water && At(node).used != 0;
+}
+
+std::string_view NodeTable::Handle(uint64_t node) const {
+  const NodeRecord& record = At(node);
+  return {record.handle.data(), record.handle_bytes};
+}
+
+base::Result<uint32_t> NodeTable::Intern(std::string_view handle) {
+  GANTRY_TRY(CheckHandle(handle));
+  if (const auto found = index_.find(handle); found != index_.end()) return *found;
+  NodesHeader& header = Header();
+  uint32_t node = 0;
+  if (!free_.empty()) {
+    node = free_.back();
+    free_.pop_back();
+  } else {
+    node = header.high_water;
+    if (node >= kNodesMax)
+      return base::Fail(base::Code::kResourceExhausted,
+                        "the volume has " + std::to_string(kNodesMax) + " nodes in use");
+    GANTRY_TRY(MakeReady(node + 1));
+  }
+  NodeRecord& record = At(node);
+  record.lookups = 0;
+  record.opens = 0;
+  ++record.generation;
+  SetHandle(record, handle);
+  record.used.store(1, std::memory_order_release);
+  if (node >= header.high_water) header.high_water.store(node + 1, std::memory_order_release);
+  index_.insert(node);
+  return node;
+}
+
+bool NodeTable::Adjust(Redo& redo, uint64_t node, int64_t lookups, int32_t opens, uint32_t item) {
+  NodeRecord& record = At(node);
+  if (redo.state.load(std::memory_order_acquire) == RedoState::kApplied && redo.item == item &&
+      redo.node == node)
+    return true;
+  const bool lookups_enough = lookups >= 0 || record.lookups >= static_cast<uint64_t>(-lookups);
+  const bool opens_enough = opens >= 0 || record.opens >= static_cast<uint32_t>(-opens);
+  redo.state.store(RedoState::kNone, std::memory_order_release);
+  redo.node = static_cast<uint32_t>(node);
+  redo.item = item;
+  redo.lookups = lookups_enough ? record.lookups + static_cast<uint64_t>(lookups) : 0;
+  redo.opens = opens_enough ? record.opens + static_cast<uint32_t>(opens) : 0;
+  redo.state.store(RedoState::kIntent, std::memory_order_release);
+  record.lookups = redo.lookups;
+  record.opens = redo.opens;
+  redo.state.store(RedoState::kApplied, std::memory_order_release);
+  return lookups_enough && opens_enough;
+}
+
+void NodeTable::DropIfUnused(uint64_t node) {
+  if (node <= kRootNode || !Has(node)) return;
+  NodeRecord& record = At(node);
+  if (record.lookups != 0 || record.opens != 0) return;
+  index_.erase(static_cast<uint32_t>(node));
+  record.used.store(0, std::memory_order_release);
+  free_.push_back(static_cast<uint32_t>(node));
+}
+
+NodeCounts NodeTable::Count() const {
+  NodeCounts counts;
+  for (uint32_t node = kFirstNode; node < Header().high_water; ++node) {
+    const NodeRecord& record = At(node);
+    if (record.used == 0) continue;
+    ++counts.nodes;
+    counts.lookups += record.lookups;
+    counts.opens += record.opens;
+  }
+  return counts;
+}
+
+}  // namespace gantry::datapath

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// One operation that the plugin has been asked for: what it borrows from us (request, handles,
+// buffer) lives here until its done, also when its caller has been answered before or the kernel
+// has forgotten the node.
+#pragma once
+
+#include <gantry/datapath.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+#include "host/datapath/nodes.hpp"
+#include "host/datapath/slots.hpp"
+
+namespace gantry::datapath {
+
+// Which done ends it; done_error ends all.
+enum class Ending : uint8_t {
+  kPlain,
+  kAttributes,
+  kNode,
+  kTarget,
+  kData,
+  kWritten,
+  kStatfs,
+  kEntries,  // entry, then done
+};
+
+// Zeroed memory with slack behind the struct, as the ABI promises (abi.h, rule 1).
+class RequestMemory {
+ public:
+  template <class Request>
+  Request* Make() {
+    static_assert(sizeof(Request) <= kBytes / 2);
+    bytes_.fill(0);
+    auto* request = reinterpret_cast<Request*>(bytes_.data());
+    request->size = sizeof(Request);
+    return request;
+  }
+
+ private:
+  static constexpr size_t kBytes = 512;
+  alignas(16) std::array<char, kBytes> bytes_{};
+};
+
+struct Operation {
+  gantry_op id = 0;  // 0: none
+  Slot slot;
+  Ending ending = Ending::kPlain;
+  bool saved = false;      // changes something: passes EXECUTING and EXECUTED
+  bool started = false;    // the plugin has been asked
+  bool answered = false;   // before its done: the caller was interrupted
+  bool opens = false;      // CREATE: the node is opened as well
+  bool truncate = false;   // CREATE with O_TRUNC: the file is to be emptied first
+  std::span<char> buffer;  // of the ReplyArena: READ, READDIR
+  size_t wanted = 0;       // bytes that the caller asked for
+  size_t filled = 0;
+  size_t handle_bytes = 0;  // of handles[1] between a CREATE and its truncation
+  RequestMemory request;
+  std::array<std::array<char, kHandleBytesMax>, 2> handles{};
+
+  // Copies a handle into `handles`.
+  gantry_bytes Keep(size_t which, std::string_view handle) {
+    std::memcpy(handles[which].data(), handle.data(), handle.size());
+    return {handles[which].data(), handle.size()};
+  }
+};
+
+}  // namespace gantry::datapath

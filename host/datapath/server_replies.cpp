@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the plugin's ends of operations to replies to the kernel.
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "host/datapath/attributes.hpp"
+#include "host/datapath/server.hpp"
+
+namespace gantry::datapath {
+namespace {
+
+constexpr uint32_t kIndexMask = 0xffff;
+constexpr size_t kTargetBytesMax = 4095;
+constexpr int kErrnoMax = 511;  // the kernel refuses a reply with a larger one
+constexpr uint64_t kMisbehaviourLoggedMax = 16;
+
+// ENOSYS would make the kernel never ask again, and for FSYNC report success from then on.
+int ToReplyErrno(int32_t error_number) {
+  if (error_number == ENOSYS) return EOPNOTSUPP;
+  return error_number > 0 && error_number <= kErrnoMax ? error_number : EIO;
+}
+
+template <class T>
+std::string_view Bytes(const T& value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+bool IsName(std::string_view name) {
+  return !name.empty() && name.size() <= GANTRY_FS_NAME_BYTES_MAX &&
+         name.find_first_of(std::string_view("/\0", 2)) == std::string_view::npos;
+}
+
+}  // namespace
+
+Operation* Server::Find(gantry_op id) {
+  const size_t index = id & kIndexMask;
+  if (id == 0 || index >= operations_.size() || operations_[index].id != id) return nullptr;
+  return &operations_[index];
+}
+
+void Server::Misbehaved(std::string_view what) {
+  if (++statistics_.misbehaviour <= kMisbehaviourLoggedMax)
+    log_(wire::LogLevel::kError, "the plugin misbehaved: " + std::string(what));
+}
+
+// The operation that this done ends, or nullptr when there is nothing left to do.
+Operation* Server::FindEnding(gantry_op id, Ending ending) {
+  Operation* operation = Find(id);
+  if (operation == nullptr || !operation->started) {
+    Misbehaved("it ended an operation that is not under way");
+    return nullptr;
+  }
+  if (operation->answered) {
+    Release(*operation);
+    return nullptr;
+  }
+  if (operation->ending != ending) {
+    Misbehaved("it ended an operation by a done of another kind");
+    Answer(*operation, EIO, {});
+    return nullptr;
+  }
+  return operation;
+}
+
+void Server::EndInternal(base::Status status) {
+  internal_ = 0;
+  if (const auto then = std::exchange(internal_then_, nullptr)) then(std::move(status));
+}
+
+void Server::Done(gantry_op id) {
+  if (id != 0 && id == internal_) {
+    if (!internal_is_open_) return EndInternal({});
+    Misbehaved("open ended without the root");
+    return EndInternal(base::Fail(base::Code::kInternal, "open ended without the root"));
+  }
+  Operation* operation = Find(id);
+  const bool entries = operation != nullptr && operation->ending == Ending::kEntries;
+  operation = FindEnding(id, entries ? Ending::kEntries : Ending::kPlain);
+  if (operation == nullptr) return;
+  Answer(
+      *operation, 0,
+      entries ? std::string_view(operation->buffer.data(), operation->filled) : std::string_view());
+}
+
+void Server::DoneError(gantry_op id, int32_t error_number) {
+  if (id != 0 && id == internal_)
+    return EndInternal(base::FailErrno(ToReplyErrno(error_number),
+                                       internal_is_open_ ? "open the volume" : "close the volume"));
+  Operation* operation = Find(id);
+  operation = FindEnding(id, operation != nullptr ? operation->ending : Ending::kPlain);
+  if (operation != nullptr) Answer(*operation, ToReplyErrno(error_number), {});
+}
+
+void Server::DoneAttributes(gantry_op id, const gantry_fs_attributes* attributes) {
+  Operation* operation = FindEnding(id, Ending::kAttributes);
+  if (operation == nullptr) return;
+  if (operation->truncate)
+    return AnswerNode(*operation, {operation->handles[1].data(), operation->handle_bytes},
+                      *attributes);
+  Answer(*operation, 0, Bytes(ToAttrOut(*attributes)));
+}
+
+void Server::DoneNode(gantry_op id, gantry_bytes node, const gantry_fs_attributes* attributes) {
+  const std::string_view handle(static_cast<const char*>(node.ptr), node.len);
+  if (id != 0 && id == internal_) {
+    if (!internal_is_open_) {
+      Misbehaved("close ended with a node");
+      return EndInternal({});
+    }
+    return EndInternal(nodes_.SetRoot(handle));
+  }
+  Operation* operation = FindEnding(id, Ending::kNode);
+  if (operation == nullptr) return;
+  if (operation->truncate && attributes->size_bytes > 0) {
+    if (handle.empty() || handle.size() > kHandleBytesMax) {
+      Misbehaved("a node handle has a wrong size");
+      return Answer(*operation, EIO, {});
+    }
+    (void)operation->Keep(1, handle);
+    operation->handle_bytes = handle.size();
+    operation->started = false;
+    truncating_.push_back(id);
+    return;
+  }
+  AnswerNode(*operation, handle, *attributes);
+}
+
+void Server::AnswerNode(Operation& operation, std::string_view handle,
+                        const gantry_fs_attributes& attributes) {
+  const auto node = nodes_.Intern(handle);
+  if (!node) {
+    log_(wire::LogLevel::kError, node.error().message);
+    if (node.error().code == base::Code::kInvalidArgument) ++statistics_.misbehaviour;
+    return Answer(operation, node.error().code == base::Code::kResourceExhausted ? ENOMEM : EIO,
+                  {});
+  }
+  if (*node == kRootNode) {
+    // The kernel has the root without a lookup, and no directory may contain it.
+    Misbehaved("a name leads to the root");
+    return Answer(operation, EIO, {});
+  }
+  (void)nodes_.Adjust(operation.slot.control().redo, *node, 1, operation.opens ? 1 : 0);
+  const fuse_entry_out entry = ToEntryOut(*node, nodes_.Generation(*node), attributes);
+  if (!operation.opens) return Answer(operation, 0, Bytes(entry));
+  const fuse_open_out open = ToOpenOut();
+  std::array<char, sizeof entry + sizeof open> both;
+  std::memcpy(both.data(), &entry, sizeof entry);
+  std::memcpy(both.data() + sizeof entry, &open, sizeof open);
+  Answer(operation, 0, {both.data(), both.size()});
+}
+
+void Server::DoneTarget(gantry_op id, gantry_str target) {
+  Operation* operation = FindEnding(id, Ending::kTarget);
+  if (operation == nullptr) return;
+  if (target.len == 0 || target.len > kTargetBytesMax) {
+    Misbehaved("a link's target has a wrong size");
+    return Answer(*operation, EIO, {});
+  }
+  Answer(*operation, 0, {target.ptr, target.len});
+}
+
+void Server::DoneData(gantry_op id, uint32_t length) {
+  Operation* operation = FindEnding(id, Ending::kData);
+  if (operation == nullptr) return;
+  if (length > operation->wanted) {
+    Misbehaved("it read more than was asked for");
+    return Answer(*operation, EIO, {});
+  }
+  Answer(*operation, 0, {operation->buffer.data(), length});
+}
+
+void Server::DoneWritten(gantry_op id, uint32_t length) {
+  Operation* operation = FindEnding(id, Ending::kWritten);
+  if (operation == nullptr) return;
+  if (length > operation->wanted) {
+    Misbehaved("it wrote more than was asked for");
+    return Answer(*operation, EIO, {});
+  }
+  fuse_write_out out{};
+  out.size = length;
+  Answer(*operation, 0, Bytes(out));
+}
+
+void Server::DoneStatfs(gantry_op id, const gantry_fs_statfs* statfs) {
+  Operation* operation = FindEnding(id, Ending::kStatfs);
+  if (operation != nullptr) Answer(*operation, 0, Bytes(ToFuse(*statfs)));
+}
+
+int32_t Server::Entry(gantry_op id, const gantry_fs_entry* entry) {
+  Operation* operation = Find(id);
+  if (operation == nullptr || operation->ending != Ending::kEntries || !operation->started) {
+    Misbehaved("an entry of no directory");
+    return 0;
+  }
+  if (operation->answered) return 0;
+  const std::string_view name(entry->name.ptr, entry->name.len);
+  if (!IsName(name) || entry->cookie == 0) {
+    Misbehaved("an entry without a valid name or cookie");
+    return 1;
+  }
+  const size_t bytes = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + name.size());
+  if (operation->filled + bytes > operation->wanted) return 0;
+  char* out = operation->buffer.data() + operation->filled;
+  std::memset(out, 0, bytes);
+  fuse_dirent head{};
+  head.ino = entry->fileid;
+  head.off = entry->cookie;
+  head.namelen = static_cast<uint32_t>(name.size());
+  head.type = (entry->type & S_IFMT) >> 12;
+  std::memcpy(out, &head, FUSE_NAME_OFFSET);
+  std::memcpy(out + FUSE_NAME_OFFSET, name.data(), name.size());
+  operation->filled += bytes;
+  return 1;
+}
+
+void Server::Answer(Operation& operation, int error_number, std::string_view body) {
+  const uint64_t unique = operation.slot.header()->unique;
+  if (operation.slot.state() == SlotState::kExecuting)
+    operation.slot.SaveReply(-error_number, body);
+  if (!WriteReply(unique, -error_number, body)) (void)WriteReply(unique, -EIO, {});
+  Release(operation);
+}
+
+void Server::Release(Operation& operation) {
+  arena_.Give(std::exchange(operation.buffer, {}));
+  slots_.Free(operation.slot);
+  operation.id = 0;
+  --in_flight_;
+}
+
+// False: the kernel found the reply malformed, and the caller still waits.
+bool Server::WriteReply(uint64_t unique, int32_t error, std::string_view body) {
+  fuse_out_header header{};
+  header.len = static_cast<uint32_t>(sizeof header + body.size());
+  header.error = error;
+  header.unique = unique;
+  iovec parts[] = {{&header, sizeof header}, {const_cast<char*>(body.data()), body.size()}};
+  for (;;) {
+    if (writev(fuse_fd_, parts, body.empty() ? 1 : 2) >= 0) return true;
+    if (errno != EINTR) break;
+  }
+  // ENOENT: the caller is gone. ENODEV, EPERM: the filesystem is.
+  if (errno == ENOENT || errno == ENODEV || errno == EPERM) {
+    ++statistics_.replies_refused;
+    return true;
+  }
+  Misbehaved("the kernel refused a reply: " + base::FromErrno(errno, "writev").message);
+  return false;
+}
+
+}  // namespace gantry::datapath

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the kernel's requests to the plugin's operations.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "host/datapath/attributes.hpp"
+#include "host/datapath/server.hpp"
+
+namespace gantry::datapath {
+namespace {
+
+// Takes a request's body apart. What the kernel sends is well-formed; the bounds are checked all
+// the same, since a successor reads it from memory.
+class Body {
+ public:
+  explicit Body(const Slot& slot) : rest_(slot.body().data(), slot.body().size()) {}
+
+  template <class T>
+  bool Take(T& value) {
+    if (rest_.size() < sizeof value) return false;
+    std::memcpy(&value, rest_.data(), sizeof value);
+    rest_.remove_prefix(sizeof value);
+    return true;
+  }
+  // A string with its NUL; 0 or an errno.
+  int Text(gantry_str& text, size_t bytes_max) {
+    const size_t length = rest_.find('\0');
+    if (length == std::string_view::npos || length == 0) return EINVAL;
+    if (length > bytes_max) return ENAMETOOLONG;
+    text = {rest_.data(), length};
+    rest_.remove_prefix(length + 1);
+    return 0;
+  }
+  int Name(gantry_str& name) { return Text(name, GANTRY_FS_NAME_BYTES_MAX); }
+  std::string_view rest() const { return rest_; }
+
+ private:
+  std::string_view rest_;
+};
+
+constexpr size_t kTargetBytesMax = 4095;
+
+bool Changes(uint32_t opcode) {
+  switch (opcode) {
+    case FUSE_SETATTR:
+    case FUSE_SYMLINK:
+    case FUSE_MKNOD:
+    case FUSE_MKDIR:
+    case FUSE_UNLINK:
+    case FUSE_RMDIR:
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+    case FUSE_LINK:
+    case FUSE_CREATE:
+    case FUSE_WRITE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// splitmix64: unique to the request within the volume, and the same in every replay of it.
+uint64_t Verifier(uint64_t nonce, uint64_t unique) {
+  uint64_t x = nonce + unique * 0x9e3779b97f4a7c15;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+template <class T>
+std::string_view Bytes(const T& value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+}  // namespace
+
+void Server::Begin(Operation& operation) {
+  const int error = readonly_ && Changes(operation.slot.header()->opcode) ? EROFS : Ask(operation);
+  if (error != 0) Answer(operation, error, {});
+}
+
+int Server::Ask(Operation& operation) {
+  switch (operation.slot.header()->opcode) {
+    case FUSE_LOOKUP:
+    case FUSE_UNLINK:
+    case FUSE_RMDIR:
+      return AskName(operation);
+    case FUSE_GETATTR:
+    case FUSE_READLINK:
+    case FUSE_STATFS:
+      return AskNode(operation);
+    case FUSE_SETATTR:
+      return AskSetattr(operation);
+    case FUSE_SYMLINK:
+    case FUSE_MKNOD:
+    case FUSE_MKDIR:
+      return AskMake(operation);
+    case FUSE_CREATE:
+      return AskCreate(operation);
+    case FUSE_LINK:
+      return AskLink(operation);
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+      return AskRename(operation);
+    case FUSE_READ:
+      return AskRead(operation);
+    case FUSE_WRITE:
+      return AskWrite(operation);
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
+      return AskCommit(operation);
+    case FUSE_READDIR:
+      return AskReaddir(operation);
+    case FUSE_OPEN:
+    case FUSE_OPENDIR:
+      return AnswerOpen(operation);
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+      return AnswerRelease(operation);
+    case FUSE_FLUSH:  // every write was stable before it was answered
+    case FUSE_DESTROY:
+      Answer(operation, 0, {});
+      return 0;
+    default:
+      return ENOSYS;
+  }
+}
+
+gantry_fs_context Server::Context(const Operation& operation) const {
+  const fuse_in_header* header = operation.slot.header();
+  const Identity::Ids ids = identity_.For({header->uid, header->gid});
+  const auto& groups = identity_.groups();
+  return {0, ids.uid, ids.gid, static_cast<uint32_t>(groups.size()), groups.data()};
+}
+
+int Server::KeepNode(Operation& operation, size_t which, uint64_t node, gantry_bytes& handle) {
+  if (!nodes_.Has(node)) return ESTALE;
+  handle = operation.Keep(which, nodes_.Handle(node));
+  return 0;
+}
+
+template <class Request>
+int Server::Call(Operation& operation,
+                 void (*function)(gantry_instance*, gantry_op, const Request*),
+                 const Request* request, Ending ending) {
+  if (function == nullptr) return EOPNOTSUPP;
+  operation.ending = ending;
+  operation.started = true;
+  if (operation.saved && operation.slot.state() == SlotState::kReceived)
+    operation.slot.BeginExecution();
+  // The operation may be over when this returns.
+  function(instance_, operation.id, request);
+  return 0;
+}
+
+int Server::AskName(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_name>();
+  request->context = Context(operation);
+  if (int e = Body(operation.slot).Name(request->name)) return e;
+  if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->directory)) return e;
+  switch (operation.slot.header()->opcode) {
+    case FUSE_LOOKUP:
+      return Call(operation, plugin_.lookup, request, Ending::kNode);
+    case FUSE_UNLINK:
+      return Call(operation, plugin_.unlink, request, Ending::kPlain);
+    default:
+      return Call(operation, plugin_.rmdir, request, Ending::kPlain);
+  }
+}
+
+int Server::AskNode(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_node>();
+  request->context = Context(operation);
+  if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
+  switch (operation.slot.header()->opcode) {
+    case FUSE_GETATTR:
+      return Call(operation, plugin_.getattr, request, Ending::kAttributes);
+    case FUSE_READLINK:
+      return Call(operation, plugin_.readlink, request, Ending::kTarget);
+    default:
+      return Call(operation, plugin_.statfs, request, Ending::kStatfs);
+  }
+}
+
+int Server::AskSetattr(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_setattr>();
+  request->context = Context(operation);
+  fuse_setattr_in in{};
+  if (!Body(operation.slot).Take(in)) return EINVAL;
+  FromFuse(in, request->valid, request->values);
+  if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
+  return Call(operation, plugin_.setattr, request, Ending::kAttributes);
+}
+
+int Server::AskMake(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_make>();
+  request->context = Context(operation);
+  const fuse_in_header* header = operation.slot.header();
+  if (int e = KeepNode(operation, 0, header->nodeid, request->directory)) return e;
+  Body body(operation.slot);
+  if (header->opcode == FUSE_SYMLINK) {
+    if (int e = body.Name(request->name)) return e;
+    if (int e = body.Text(request->target, kTargetBytesMax)) return e;
+    request->mode = S_IFLNK | 0777;
+    return Call(operation, plugin_.symlink, request, Ending::kNode);
+  }
+  if (header->opcode == FUSE_MKDIR) {
+    fuse_mkdir_in in{};
+    if (!body.Take(in)) return EINVAL;
+    if (int e = body.Name(request->name)) return e;
+    request->mode = S_IFDIR | (in.mode & 07777);
+    return Call(operation, plugin_.mkdir, request, Ending::kNode);
+  }
+  fuse_mknod_in in{};
+  if (!body.Take(in)) return EINVAL;
+  if (int e = body.Name(request->name)) return e;
+  request->mode = in.mode;
+  if (S_ISREG(in.mode)) {
+    request->exclusive = 1;
+    request->verifier = Verifier(slots_.nonce(), header->unique);
+    return Call(operation, plugin_.create, request, Ending::kNode);
+  }
+  DecodeDevice(in.rdev, request->rdev_major, request->rdev_minor);
+  return Call(operation, plugin_.mknod, request, Ending::kNode);
+}
+
+int Server::AskCreate(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_make>();
+  request->context = Context(operation);
+  const fuse_in_header* header = operation.slot.header();
+  Body body(operation.slot);
+  fuse_create_in in{};
+  if (!body.Take(in)) return EINVAL;
+  if (int e = body.Name(request->name)) return e;
+  if (int e = KeepNode(operation, 0, header->nodeid, request->directory)) return e;
+  request->mode = S_IFREG | (in.mode & 07777);
+  request->exclusive = (in.flags & O_EXCL) != 0 ? 1 : 0;
+  request->verifier = Verifier(slots_.nonce(), header->unique);
+  operation.opens = true;
+  // The kernel believes that CREATE made the file and truncates nothing itself.
+  operation.truncate = (in.flags & O_TRUNC) != 0 && request->exclusive == 0;
+  return Call(operation, plugin_.create, request, Ending::kNode);
+}
+
+void Server::AskTruncate(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_setattr>();
+  request->context = Context(operation);
+  request->node = {operation.handles[1].data(), operation.handle_bytes};
+  request->valid = GANTRY_FS_SET_SIZE;
+  if (int e = Call(operation, plugin_.setattr, request, Ending::kAttributes))
+    Answer(operation, e, {});
+}
+
+int Server::AskLink(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_link>();
+  request->context = Context(operation);
+  Body body(operation.slot);
+  fuse_link_in in{};
+  if (!body.Take(in)) return EINVAL;
+  if (int e = body.Name(request->name)) return e;
+  if (int e = KeepNode(operation, 0, in.oldnodeid, request->node)) return e;
+  if (int e = KeepNode(operation, 1, operation.slot.header()->nodeid, request->directory)) return e;
+  return Call(operation, plugin_.link, request, Ending::kNode);
+}
+
+int Server::AskRename(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_rename>();
+  request->context = Context(operation);
+  const fuse_in_header* header = operation.slot.header();
+  Body body(operation.slot);
+  uint64_t new_directory = 0;
+  if (header->opcode == FUSE_RENAME) {
+    fuse_rename_in in{};
+    if (!body.Take(in)) return EINVAL;
+    new_directory = in.newdir;
+  } else {
+    fuse_rename2_in in{};
+    if (!body.Take(in)) return EINVAL;
+    // RENAME_NOREPLACE, _EXCHANGE and _WHITEOUT: the ABI has no atomic form of them.
+    if (in.flags != 0) return EINVAL;
+    new_directory = in.newdir;
+  }
+  if (int e = body.Name(request->name)) return e;
+  if (int e = body.Name(request->new_name)) return e;
+  if (int e = KeepNode(operation, 0, header->nodeid, request->directory)) return e;
+  if (int e = KeepNode(operation, 1, new_directory, request->new_directory)) return e;
+  return Call(operation, plugin_.rename, request, Ending::kPlain);
+}
+
+int Server::AskRead(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_read>();
+  request->context = Context(operation);
+  fuse_read_in in{};
+  if (!Body(operation.slot).Take(in) || in.size > kIoBytesMax) return EINVAL;
+  if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
+  operation.wanted = in.size;
+  if (operation.buffer.empty()) operation.buffer = arena_.Take(in.size);
+  if (operation.buffer.empty()) {
+    waiting_.push_back(operation.id);
+    return 0;
+  }
+  request->length = in.size;
+  request->offset = in.offset;
+  request->buffer = operation.buffer.data();
+  return Call(operation, plugin_.read, request, Ending::kData);
+}
+
+int Server::AskWrite(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_write>();
+  request->context = Context(operation);
+  Body body(operation.slot);
+  fuse_write_in in{};
+  if (!body.Take(in) || body.rest().size() < in.size) return EINVAL;
+  if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
+  operation.wanted = in.size;
+  request->flags = GANTRY_FS_WRITE_STABLE;
+  request->offset = in.offset;
+  request->data = {body.rest().data(), in.size};
+  return Call(operation, plugin_.write, request, Ending::kWritten);
+}
+
+int Server::AskCommit(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_commit>();
+  request->context = Context(operation);
+  if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
+  return Call(operation, plugin_.commit, request, Ending::kPlain);
+}
+
+int Server::AskReaddir(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_readdir>();
+  request->context = Context(operation);
+  fuse_read_in in{};
+  if (!Body(operation.slot).Take(in) || in.size > kIoBytesMax) return EINVAL;
+  if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
+  operation.wanted = in.size;
+  if (operation.buffer.empty()) operation.buffer = arena_.Take(in.size);
+  if (operation.buffer.empty()) {
+    waiting_.push_back(operation.id);
+    return 0;
+  }
+  request->cookie = in.offset;
+  return Call(operation, plugin_.readdir, request, Ending::kEntries);
+}
+
+int Server::AnswerOpen(Operation& operation) {
+  const uint64_t node = operation.slot.header()->nodeid;
+  if (!nodes_.Has(node)) return ESTALE;
+  operation.slot.BeginExecution();
+  (void)nodes_.Adjust(operation.slot.control().redo, node, 0, 1);
+  Answer(operation, 0, Bytes(ToOpenOut()));
+  return 0;
+}
+
+int Server::AnswerRelease(Operation& operation) {
+  const uint64_t node = operation.slot.header()->nodeid;
+  if (!nodes_.Has(node)) return ESTALE;
+  operation.slot.BeginExecution();
+  if (!nodes_.Adjust(operation.slot.control().redo, node, 0, -1)) {
+    ++statistics_.misbehaviour;
+    log_(wire::LogLevel::kError,
+         "the kernel releases node " + std::to_string(node) + " more often than it opened it");
+  }
+  nodes_.DropIfUnused(node);
+  Answer(operation, 0, {});
+  return 0;
+}
+
+}  // namespace gantry::datapath

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// gantryd: reads its configuration, puts the parts together, waits for a signal.
+#include <pthread.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "host/assembly.hpp"
+#include "host/options.hpp"
+#include "host/version.hpp"
+
+namespace {
+
+constexpr int kCannotServe = 1;
+constexpr int kBadConfiguration = 2;
+
+// Before the first thread, so that every thread inherits the mask and sigwait alone sees them.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+// Secrets of calls lie in gRPC's buffers. The limit, which the keeper and the helpers inherit, is
+// not asked when core_pattern is a pipe, so the flag is needed as well (core(5), prctl(2)).
+void ForbidCoreDumps() {
+  const rlimit none{0, 0};
+  if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+    spdlog::warn("core dumps can't be forbidden: {}", std::strerror(errno));
+}
+
+int Serve(const gantry::core::Config& config, const gantry::Options& options,
+          const sigset_t& signals) {
+  auto assembly = gantry::Assembly::Start(config, options);
+  if (!assembly) {
+    spdlog::critical("cannot start: {}", assembly.error().message);
+    return assembly.error().code == gantry::base::Code::kInvalidArgument ? kBadConfiguration
+                                                                         : kCannotServe;
+  }
+  spdlog::info("gantryd {} serves", gantry::kVersion);
+  int signal_number = 0;
+  sigwait(&signals, &signal_number);
+  spdlog::info("signal {}: finishing", signal_number);
+  (*assembly)->Stop();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const sigset_t signals = BlockSignals();
+  const auto parsed = gantry::ParseOptions(argc, argv);
+  if (const int* code = std::get_if<int>(&parsed)) return *code;
+  const auto& options = std::get<gantry::Options>(parsed);
+
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "gantryd", std::make_shared<spdlog::sinks::stdout_sink_mt>()));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  spdlog::set_level(spdlog::level::from_str(options.log_level));
+  spdlog::flush_on(spdlog::level::debug);
+
+  const auto config = gantry::core::LoadConfig(options.config);
+  if (!config) {
+    std::fprintf(stderr, "gantryd: %s\n", config.error().message.c_str());
+    return kBadConfiguration;
+  }
+  if (options.check_config) {
+    const auto checked = gantry::CheckBackends(*config, options);
+    if (!checked) {
+      std::fprintf(stderr, "gantryd: %s\n", checked.error().message.c_str());
+      return kBadConfiguration;
+    }
+    std::printf("%s: good: %zu drivers, %zu backends\n", options.config.c_str(),
+                config->drivers.size(), config->backends.size());
+    return 0;
+  }
+  ForbidCoreDumps();
+  return Serve(*config, options, signals);
+}

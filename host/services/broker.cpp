@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/services/broker.hpp"
+
+#include <gantry/host.h>
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace gantry::services {
+namespace {
+
+using base::Code;
+using base::Fail;
+
+base::TimePoint AtMost(base::TimePoint deadline, std::chrono::milliseconds limit) {
+  return std::min(deadline, std::chrono::steady_clock::now() + limit);
+}
+
+base::TimePoint In(std::chrono::milliseconds time) {
+  return std::chrono::steady_clock::now() + time;
+}
+
+// The filesystem is gone and will not come back behind this mount.
+bool IsGone(int error_number) {
+  return error_number == ENOTCONN || error_number == ESTALE || error_number == ECONNABORTED ||
+         error_number == ESHUTDOWN;
+}
+
+std::string Name(const MountEntry& mount) {
+  return mount.fs_type + " \"" + mount.source + "\" at " + mount.mount_point;
+}
+
+HelperRequest RequestFor(HelperOperation operation, const std::string& relative) {
+  HelperRequest request;
+  request.operation = operation;
+  request.path = relative;
+  return request;
+}
+
+}  // namespace
+
+base::Result<HelperReply> MountBroker::Helper(const HelperRequest& request,
+                                              base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(HelperReply reply, parts_.helpers.Run(request, deadline));
+  if (auto status = reply.ToStatus(); !status) {
+    // NOT_FOUND would say to the CO that there is no such volume.
+    if (reply.error_number == ENOENT) status.error().code = Code::kFailedPrecondition;
+    return tl::unexpected(status.error());
+  }
+  return reply;
+}
+
+base::Result<MountBroker::Examination> MountBroker::Examine(const std::string& relative,
+                                                            base::TimePoint deadline) {
+  const base::TimePoint enough = In(kProbeMsMax);
+  auto reply =
+      parts_.helpers.Run(RequestFor(HelperOperation::kProbe, relative), std::min(deadline, enough));
+  Examination examination;
+  if (!reply) {
+    if (reply.error().code != Code::kDeadlineExceeded) return tl::unexpected(reply.error());
+    examination.health = deadline < enough ? Health::kUnknown : Health::kSilent;
+    examination.seen = reply.error().message;
+    return examination;
+  }
+  if (auto status = reply->ToStatus(); !status) {
+    if (reply->error_number == ENOENT) return tl::unexpected(status.error());
+    examination.health = IsGone(reply->error_number) ? Health::kDead : Health::kSilent;
+    examination.seen = status.error().message;
+  }
+  examination.reply = std::move(*reply);
+  return examination;
+}
+
+base::Status MountBroker::Unmount(const std::string& relative, int flags,
+                                  base::TimePoint deadline) {
+  HelperRequest request = RequestFor(HelperOperation::kUnmount, relative);
+  request.unmount_flags = flags;
+  GANTRY_TRY_ASSIGN(const HelperReply reply, parts_.helpers.Run(request, deadline));
+  // EINVAL: not a mount point; the caller looks at mountinfo anyway.
+  if (reply.error_number == EINVAL || reply.error_number == ENOENT) return {};
+  return reply.ToStatus();
+}
+
+// In order, and only when that cannot be because the filesystem does not answer, roughly: what is
+// merely busy stays, since its users would lose what they write.
+base::Status MountBroker::TakeDownTop(const std::string& relative, Roughness roughness,
+                                      base::TimePoint deadline) {
+  const auto orderly = Unmount(relative, 0, AtMost(deadline, kUnmountMsMax));
+  if (orderly) return {};
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  const std::string mount_point = parts_.kubelet.MountPoint(relative);
+  // An unmount that hangs in its last writes has left the tree already.
+  if (MountsAt(mounts, mount_point).empty() && orderly.error().code == Code::kDeadlineExceeded)
+    return {};
+  // The deadline may be over by now; leaving a dead mount behind would help nobody.
+  GANTRY_TRY_ASSIGN(const Examination examination, Examine(relative, In(kProbeMsMax)));
+  if (examination.health == Health::kAlive) {
+    const auto below = MountsBelow(mounts, mount_point);
+    if (below.empty()) return orderly;
+    return tl::unexpected(
+        base::Wrap(orderly.error(), "there is a mount below it, " + Name(below.front())));
+  }
+  if (roughness == Roughness::kAbort && Unmount(relative, MNT_FORCE, In(kForceMsMax))) return {};
+  return Unmount(relative, MNT_DETACH, In(kForceMsMax));
+}
+
+base::Status MountBroker::TakeDownAll(const std::string& relative, Roughness roughness,
+                                      base::TimePoint deadline) {
+  const std::string mount_point = parts_.kubelet.MountPoint(relative);
+  for (size_t taken = 0; taken <= kStackedMountsMax; ++taken) {
+    GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+    if (MountsAt(mounts, mount_point).empty()) return {};
+    GANTRY_TRY(TakeDownTop(relative, roughness, deadline));
+  }
+  return Fail(Code::kFailedPrecondition, mount_point + ": something mounts there again and again");
+}
+
+base::Result<bool> MountBroker::PrepareStaging(const core::StageMount& mount, const MountPlan& plan,
+                                               const std::string& relative,
+                                               base::TimePoint deadline) {
+  const std::string mount_point = parts_.kubelet.MountPoint(relative);
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  const auto at = MountsAt(mounts, mount_point);
+  if (at.empty()) return false;
+  const MountEntry& top = at.back();
+  if (top.fs_type != plan.fs_type || top.source != plan.source)
+    return Fail(Code::kFailedPrecondition, "staging_target_path: " + Name(top) +
+                                               " is mounted there, expected nothing or " +
+                                               plan.fs_type + " \"" + plan.source + "\"");
+  GANTRY_TRY_ASSIGN(const Examination examination, Examine(relative, deadline));
+  if (examination.health == Health::kAlive) {
+    if (top.ReadOnly() == plan.readonly) return true;
+    return Fail(Code::kFailedPrecondition,
+                "staging_target_path: volume " + mount.volume_id + " is staged there " +
+                    (top.ReadOnly() ? "read-only" : "read-write") + " already");
+  }
+  if (examination.health == Health::kUnknown)
+    return Fail(Code::kDeadlineExceeded, examination.seen);
+  if (examination.health == Health::kSilent) {
+    // The storage may only be away for a while, and pods be waiting for it.
+    for (const auto& other : mounts)
+      if (other.device == top.device && other.mount_point != top.mount_point)
+        return Fail(Code::kUnavailable, "volume " + mount.volume_id +
+                                            " is staged and published at " + other.mount_point +
+                                            " but does not answer: " + examination.seen);
+  }
+  GANTRY_TRY(TakeDownAll(relative, Roughness::kAbort, deadline));
+  return false;
+}
+
+// A data path that still serves pods while its staging mount is gone must not be replaced.
+base::Status MountBroker::RefuseLiveElsewhere(const MountPlan& plan, const std::string& relative,
+                                              base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  std::vector<std::string> asked;
+  for (const auto& mount : mounts) {
+    if (mount.fs_type != plan.fs_type || mount.source != plan.source) continue;
+    if (std::find(asked.begin(), asked.end(), mount.device) != asked.end()) continue;
+    auto other = parts_.kubelet.Relative(mount.mount_point);
+    if (!other || *other == relative) continue;
+    asked.push_back(mount.device);
+    GANTRY_TRY_ASSIGN(const Examination examination, Examine(*other, deadline));
+    if (examination.health != Health::kDead)
+      return Fail(Code::kFailedPrecondition,
+                  "the volume is in use by " + Name(mount) + ", which is not its staging path");
+  }
+  return {};
+}
+
+base::Status MountBroker::StageFilesystem(const MountPlan& plan, const std::string& relative,
+                                          base::TimePoint deadline) {
+  HelperRequest request = RequestFor(HelperOperation::kMountFilesystem, relative);
+  request.fs_type = plan.fs_type;
+  request.source = plan.source;
+  request.options = plan.options;
+  request.attributes = plan.attributes;
+  if (!plan.readonly) request.group = plan.group;
+  GANTRY_TRY(Helper(request, deadline));
+  return {};
+}
+
+base::Status MountBroker::StageUserspace(const core::StageMount& mount,
+                                         const core::BackendConfig& backend, const MountPlan& plan,
+                                         const std::string& relative, base::TimePoint deadline) {
+  GANTRY_TRY(RefuseLiveElsewhere(plan, relative, deadline));
+  GANTRY_TRY_ASSIGN(const std::filesystem::path plugin, parts_.plugin_file(mount.backend));
+  // One left over from a mount that was aborted.
+  GANTRY_TRY(parts_.data_paths.Stop(mount.volume_id, deadline));
+  HelperRequest request = RequestFor(HelperOperation::kMountFuse, relative);
+  request.source = plan.source;
+  request.options = plan.options;
+  request.attributes = plan.attributes;
+  GANTRY_TRY_ASSIGN(HelperReply reply, Helper(request, deadline));
+
+  DataPathSpec spec;
+  spec.volume_id = mount.volume_id;
+  spec.backend = mount.backend;
+  spec.plugin = plugin;
+  spec.owner = backend.owner;
+  spec.config_json = backend.config_json;
+  spec.node_id = parts_.config.node_id;
+  for (const auto& [key, value] : mount.source.parameters()) spec.parameters[key] = value;
+  spec.uid = backend.uid;
+  spec.gid = backend.gid;
+  spec.capabilities = backend.grants.capabilities;
+  spec.readonly = plan.readonly;
+  spec.mount_group = mount.mount_group;
+  spec.fuse_fd = std::move(reply.fd);
+  spec.secrets = mount.secrets;
+  auto started = parts_.data_paths.Start(std::move(spec), deadline);
+  if (started) return {};
+
+  // Nobody serves it: aborted, so that nobody can wait in it either. The error stays the first.
+  (void)parts_.data_paths.Stop(mount.volume_id, In(kUndoMsMax));
+  if (!Unmount(relative, MNT_FORCE, In(kUndoMsMax)))
+    (void)Unmount(relative, MNT_DETACH, In(kUndoMsMax));
+  return started;
+}
+
+base::Status MountBroker::Stage(const core::StageMount& mount, base::TimePoint deadline) {
+  const auto backend = parts_.config.backends.find(mount.backend);
+  if (backend == parts_.config.backends.end())
+    return Fail(Code::kInternal, "backend " + mount.backend + " is not configured");
+  const core::Grants& grants = backend->second.grants;
+  GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(mount.staging_path));
+  switch (mount.source.kind()) {
+    case GANTRY_SOURCE_FILESYSTEM: {
+      GANTRY_TRY_ASSIGN(const MountPlan plan, PlanFilesystem(mount, grants));
+      GANTRY_TRY_ASSIGN(const bool staged, PrepareStaging(mount, plan, relative, deadline));
+      if (staged) return {};
+      return StageFilesystem(plan, relative, deadline);
+    }
+    case GANTRY_SOURCE_USERSPACE: {
+      GANTRY_TRY_ASSIGN(const MountPlan plan, PlanUserspace(mount, grants));
+      GANTRY_TRY_ASSIGN(const bool staged, PrepareStaging(mount, plan, relative, deadline));
+      if (staged) return {};
+      return StageUserspace(mount, backend->second, plan, relative, deadline);
+    }
+    case GANTRY_SOURCE_BLOCK:
+      return Fail(Code::kFailedPrecondition,
+                  "backend " + mount.backend +
+                      " gave a BLOCK source, but this host cannot attach block devices");
+    default:
+      return Fail(Code::kInternal, "backend " + mount.backend + " gave a source of kind " +
+                                       std::to_string(mount.source.kind()) +
+                                       ": expected FILESYSTEM, BLOCK or USERSPACE");
+  }
+}
+
+base::Status MountBroker::Unstage(const std::string& volume_id, const std::string& staging_path,
+                                  base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(staging_path));
+  GANTRY_TRY(TakeDownAll(relative, Roughness::kAbort, deadline));
+  // After the unmount, so that it could flush; even late, so that nothing is left running.
+  return parts_.data_paths.Stop(volume_id, std::max(deadline, In(kUndoMsMax)));
+}
+
+base::Result<MountEntry> MountBroker::StagedMount(const std::string& relative) {
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  auto at = MountsAt(mounts, parts_.kubelet.MountPoint(relative));
+  if (at.empty())
+    return Fail(Code::kFailedPrecondition,
+                "staging_target_path: nothing is staged at " + parts_.kubelet.MountPoint(relative));
+  return std::move(at.back());
+}
+
+base::Status MountBroker::VerifyPublished(const MountEntry& staged, const std::string& target,
+                                          bool readonly) {
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  const std::string mount_point = parts_.kubelet.MountPoint(target);
+  const auto at = MountsAt(mounts, mount_point);
+  if (at.empty())
+    return Fail(Code::kUnavailable, mount_point + ": is not mounted although it was just now");
+  const MountEntry& top = at.back();
+  if (top.device != staged.device || top.root != staged.root)
+    return Fail(
+        Code::kFailedPrecondition,
+        "target_path: " + Name(top) + " is mounted there, expected nothing or " + Name(staged));
+  if (top.ReadOnly() != (readonly || staged.ReadOnly()))
+    return Fail(Code::kAlreadyExists, "target_path: " + mount_point + " is published " +
+                                          (top.ReadOnly() ? "read-only" : "read-write") +
+                                          " already");
+  return {};
+}
+
+base::Status MountBroker::Publish(const core::PublishMount& mount, base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const std::string staging, parts_.kubelet.Relative(mount.staging_path));
+  GANTRY_TRY_ASSIGN(const std::string target, parts_.kubelet.Relative(mount.target_path));
+  GANTRY_TRY_ASSIGN(const MountEntry staged, StagedMount(staging));
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(target));
+  if (!at.empty()) {
+    if (at.back().device == staged.device) return VerifyPublished(staged, target, mount.readonly);
+    GANTRY_TRY_ASSIGN(const Examination examination, Examine(target, deadline));
+    if (examination.health != Health::kDead) return VerifyPublished(staged, target, mount.readonly);
+    GANTRY_TRY(TakeDownAll(target, Roughness::kDetach, deadline));
+  }
+  GANTRY_TRY_ASSIGN(const Examination examination, Examine(staging, deadline));
+  if (examination.health != Health::kAlive)
+    return Fail(Code::kUnavailable,
+                "the staged volume does not answer, so it is not published: " + examination.seen);
+  HelperRequest request = RequestFor(HelperOperation::kBind, target);
+  request.source = staging;
+  request.file = mount.block;
+  if (mount.readonly) request.attributes = MOUNT_ATTR_RDONLY;
+  GANTRY_TRY(Helper(request, deadline));
+  return VerifyPublished(staged, target, mount.readonly);
+}
+
+base::Status MountBroker::Unpublish(const std::string& target_path, base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(target_path));
+  GANTRY_TRY(TakeDownAll(relative, Roughness::kDetach, deadline));
+  GANTRY_TRY(Helper(RequestFor(HelperOperation::kRemove, relative), deadline));
+  return {};
+}
+
+base::Result<core::MountState> MountBroker::State(const std::string& path,
+                                                  base::TimePoint deadline) {
+  const auto relative = parts_.kubelet.Relative(path);
+  if (!relative) return Fail(Code::kNotFound, relative.error().message);
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(*relative));
+  core::MountState state;
+  if (at.empty()) return state;
+  state.mounted = true;
+  state.readonly = at.back().ReadOnly();
+  GANTRY_TRY_ASSIGN(const Examination examination, Examine(*relative, deadline));
+  if (examination.health != Health::kAlive) state.fault = examination.seen;
+  return state;
+}
+
+base::Result<core::VolumeUsage> MountBroker::Usage(const std::string& path,
+                                                   base::TimePoint deadline) {
+  const auto relative = parts_.kubelet.Relative(path);
+  if (!relative) return Fail(Code::kNotFound, relative.error().message);
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  if (MountsAt(mounts, parts_.kubelet.MountPoint(*relative)).empty())
+    return Fail(Code::kNotFound, "volume_path: nothing is mounted at " + path);
+  GANTRY_TRY_ASSIGN(const Examination examination, Examine(*relative, deadline));
+  if (examination.health != Health::kAlive)
+    return Fail(Code::kUnavailable, "the volume does not answer: " + examination.seen);
+  const HelperReply& reply = examination.reply;
+  core::VolumeUsage usage;
+  usage.total_bytes = reply.blocks * reply.block_bytes;
+  usage.available_bytes = reply.blocks_available * reply.block_bytes;
+  usage.used_bytes = (reply.blocks - std::min(reply.blocks, reply.blocks_free)) * reply.block_bytes;
+  usage.total_inodes = reply.inodes;
+  usage.free_inodes = reply.inodes_free;
+  usage.used_inodes = reply.inodes - std::min(reply.inodes, reply.inodes_free);
+  return usage;
+}
+
+}  // namespace gantry::services

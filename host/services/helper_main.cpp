@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// gantry-helper: one operation that may hang, then the end. Started by gantryd for each, killed by
+// it when it takes too long.
+#include <poll.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "host/services/helper_operations.hpp"
+
+namespace {
+
+// Mounts must not appear after a gantryd that would have looked at them has gone. The signal is
+// sent when the thread that started this process ends (PR_SET_PDEATHSIG), which waits for it.
+bool ParentIsGone() {
+  pollfd socket{gantry::services::kHelperSocketFd, 0, 0};
+  return poll(&socket, 1, 0) != 0;
+}
+
+}  // namespace
+
+int main() {
+  using namespace gantry::services;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const auto bytes = ReceiveMessage(kHelperSocketFd, nullptr);
+  if (!bytes) {
+    std::fprintf(stderr,
+                 "gantry-helper: %s\nIt is started by gantryd with a socket at fd %d and the "
+                 "kubelet directory at fd %d, and is of no use by hand.\n",
+                 bytes.error().message.c_str(), kHelperSocketFd, kHelperRootFd);
+    return 2;
+  }
+  if (ParentIsGone()) return 1;
+  const auto request = DecodeRequest(*bytes);
+  HelperReply reply;
+  if (request) {
+    reply = Perform(*request, kHelperRootFd);
+  } else {
+    reply.error_number = EINVAL;
+    reply.message = request.error().message;
+  }
+  const auto sent = SendMessage(kHelperSocketFd, Encode(reply), reply.fd.get());
+  _exit(sent ? 0 : 1);
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/services/helper_protocol.hpp"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+namespace gantry::services {
+namespace {
+
+using nlohmann::json;
+
+std::string ToBytes(const json& value) {
+  std::string bytes;
+  json::to_cbor(value, bytes);
+  return bytes;
+}
+
+base::Result<json> FromBytes(std::string_view bytes) {
+  auto value = json::from_cbor(bytes.begin(), bytes.end(), /*strict=*/true,
+                               /*allow_exceptions=*/false);
+  if (!value.is_object())
+    return base::Fail(base::Code::kInternal, "a helper message is not understood");
+  return value;
+}
+
+}  // namespace
+
+std::string OperationName(HelperOperation operation) {
+  switch (operation) {
+    case HelperOperation::kMountFilesystem:
+      return "mount";
+    case HelperOperation::kMountFuse:
+      return "mount fuse";
+    case HelperOperation::kBind:
+      return "bind mount";
+    case HelperOperation::kUnmount:
+      return "unmount";
+    case HelperOperation::kProbe:
+      return "statfs";
+    case HelperOperation::kRemove:
+      return "remove";
+  }
+  return "operation " + std::to_string(static_cast<int>(operation));
+}
+
+base::Status HelperReply::ToStatus() const {
+  if (error_number == 0) return {};
+  return base::FailErrno(error_number, message);
+}
+
+std::string Encode(const HelperRequest& request) {
+  json value{{"operation", static_cast<int>(request.operation)},
+             {"path", request.path},
+             {"source", request.source},
+             {"fs_type", request.fs_type},
+             {"options", request.options},
+             {"attributes", request.attributes},
+             {"unmount_flags", request.unmount_flags},
+             {"file", request.file}};
+  if (request.group) value["group"] = *request.group;
+  return ToBytes(value);
+}
+
+std::string Encode(const HelperReply& reply) {
+  return ToBytes(json{{"errno", reply.error_number},
+                      {"message", reply.message},
+                      {"mount_root", reply.mount_root},
+                      {"block_bytes", reply.block_bytes},
+                      {"blocks", reply.blocks},
+                      {"blocks_free", reply.blocks_free},
+                      {"blocks_available", reply.blocks_available},
+                      {"inodes", reply.inodes},
+                      {"inodes_free", reply.inodes_free}});
+}
+
+base::Result<HelperRequest> DecodeRequest(std::string_view bytes) {
+  GANTRY_TRY_ASSIGN(const json value, FromBytes(bytes));
+  try {
+    HelperRequest request;
+    request.operation = static_cast<HelperOperation>(value.at("operation").get<int>());
+    value.at("path").get_to(request.path);
+    value.at("source").get_to(request.source);
+    value.at("fs_type").get_to(request.fs_type);
+    value.at("options").get_to(request.options);
+    value.at("attributes").get_to(request.attributes);
+    value.at("unmount_flags").get_to(request.unmount_flags);
+    value.at("file").get_to(request.file);
+    if (value.contains("group")) request.group = value.at("group").get<uint32_t>();
+    return request;
+  } catch (const json::exception& error) {
+    return base::Fail(base::Code::kInternal, std::string("helper request: ") + error.what());
+  }
+}
+
+base::Result<HelperReply> DecodeReply(std::string_view bytes) {
+  GANTRY_TRY_ASSIGN(const json value, FromBytes(bytes));
+  try {
+    HelperReply reply;
+    value.at("errno").get_to(reply.error_number);
+    value.at("message").get_to(reply.message);
+    value.at("mount_root").get_to(reply.mount_root);
+    value.at("block_bytes").get_to(reply.block_bytes);
+    value.at("blocks").get_to(reply.blocks);
+    value.at("blocks_free").get_to(reply.blocks_free);
+    value.at("blocks_available").get_to(reply.blocks_available);
+    value.at("inodes").get_to(reply.inodes);
+    value.at("inodes_free").get_to(reply.inodes_free);
+    return reply;
+  } catch (const json::exception& error) {
+    return base::Fail(base::Code::kInternal, std::string("helper reply: ") + error.what());
+  }
+}
+
+base::Status SendMessage(int socket, std::string_view bytes, int fd) {
+  if (bytes.size() > kHelperMessageBytesMax)
+    return base::Fail(base::Code::kInvalidArgument, "a request to a helper is larger than " +
+                                                        std::to_string(kHelperMessageBytesMax) +
+                                                        " bytes");
+  iovec data{const_cast<char*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  if (fd >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &fd, sizeof(int));
+  }
+  ssize_t sent;
+  do sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+  while (sent < 0 && errno == EINTR);
+  if (sent < 0) return base::FailErrno(errno, "send to the helper's socket");
+  return {};
+}
+
+base::Result<std::string> ReceiveMessage(int socket, base::UniqueFd* fd) {
+  std::string bytes(kHelperMessageBytesMax, '\0');
+  iovec data{bytes.data(), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  ssize_t received;
+  do received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  while (received < 0 && errno == EINTR);
+  if (received < 0) return base::FailErrno(errno, "receive from the helper's socket");
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    int passed = -1;
+    std::memcpy(&passed, CMSG_DATA(header), sizeof(int));
+    base::UniqueFd owned(passed);
+    if (fd != nullptr) *fd = std::move(owned);
+  }
+  if (received == 0) return base::Fail(base::Code::kUnavailable, "the helper's socket was closed");
+  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
+    return base::Fail(base::Code::kInternal, "a helper message was cut");
+  bytes.resize(static_cast<size_t>(received));
+  return bytes;
+}
+
+}  // namespace gantry::services

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/services/keeper_client.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "host/base/process.hpp"
+#include "host/wire/data_path_description.hpp"
+
+namespace gantry::services {
+namespace {
+
+using wire::KeeperKind;
+using wire::KeeperMessage;
+using wire::KeeperTag;
+
+constexpr int kAnotherKeeperExit = 3;  // of gantry-keeper: it is there already
+
+base::TimePoint Now() { return std::chrono::steady_clock::now(); }
+
+std::chrono::milliseconds Left(base::TimePoint deadline) {
+  return std::max(std::chrono::milliseconds(0),
+                  std::chrono::ceil<std::chrono::milliseconds>(deadline - Now()));
+}
+
+KeeperMessage Request(KeeperKind kind, const std::string& volume_id) {
+  KeeperMessage request;
+  request.kind = kind;
+  request.Add(KeeperTag::kVolume, volume_id);
+  return request;
+}
+
+base::Result<base::UniqueFd> Describe(const DataPathSpec& spec) {
+  wire::DataPathDescription d;
+  d.volume_id = spec.volume_id;
+  d.backend = spec.backend;
+  d.plugin = spec.plugin.string();
+  d.owner = spec.owner;
+  d.config_json = spec.config_json;
+  d.node_id = spec.node_id;
+  d.parameters = spec.parameters;
+  d.capabilities = spec.capabilities;
+  d.uid = spec.uid;
+  d.gid = spec.gid;
+  d.readonly = spec.readonly;
+  d.mount_group = spec.mount_group;
+  if (spec.secrets != nullptr)
+    for (const auto& [key, value] : *spec.secrets)
+      d.secrets.emplace(key, base::SecretBytes(value.view()));
+  return wire::SealDescription(d);
+}
+
+// The groups of fields that a list or an event consists of; each begins with the volume.
+std::vector<DataPathState> States(const KeeperMessage& message) {
+  std::vector<DataPathState> states;
+  for (const auto& [tag, value] : message.fields) {
+    if (tag == KeeperTag::kVolume) states.push_back({value, 0, false, {}});
+    if (states.empty()) continue;
+    DataPathState& state = states.back();
+    if (tag == KeeperTag::kPid) state.pid = static_cast<int32_t>(KeeperMessage::ToNumber(value));
+    if (tag == KeeperTag::kServing) state.serving = KeeperMessage::ToNumber(value) != 0;
+    if (tag == KeeperTag::kFault) state.fault = value;
+  }
+  return states;
+}
+
+}  // namespace
+
+KeeperClient::KeeperClient(KeeperClientOptions options) : options_(std::move(options)) {}
+
+KeeperClient::~KeeperClient() {
+  const std::lock_guard connecting(connect_mutex_);
+  Disconnect();
+}
+
+// Under connect_mutex_.
+void KeeperClient::Disconnect() {
+  if (!reader_.joinable()) return;
+  eventfd_write(wake_.get(), 1);
+  reader_.join();
+  const std::lock_guard lock(mutex_);
+  socket_.Reset();
+}
+
+base::Result<base::UniqueFd> KeeperClient::OpenSocket() const {
+  base::UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return base::FailErrno(errno, "socket");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (options_.socket.native().size() >= sizeof address.sun_path)
+    return base::Fail(base::Code::kInvalidArgument,
+                      "the keeper's socket path is too long: " + options_.socket.string());
+  std::memcpy(address.sun_path, options_.socket.c_str(), options_.socket.native().size());
+  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return tl::unexpected(base::Error{
+        base::Code::kUnavailable,
+        base::FromErrno(errno, "connect to the keeper at " + options_.socket.string()).message});
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != geteuid())
+    return base::Fail(base::Code::kUnavailable,
+                      "the keeper's socket is served by uid " + std::to_string(peer.uid));
+  return socket;
+}
+
+base::Status KeeperClient::StartKeeper(base::TimePoint deadline) const {
+  GANTRY_TRY_ASSIGN(const auto binary, base::PinnedBinary::Open(options_.keeper));
+  base::SpawnOptions spawn;
+  spawn.arguments = {options_.keeper.filename().string(),
+                     "--socket",
+                     options_.socket.string(),
+                     "--worker",
+                     options_.worker.string(),
+                     "--detach"};
+  spawn.new_session = true;
+  GANTRY_TRY_ASSIGN(base::Child child, base::Spawn(binary, spawn));
+  GANTRY_TRY_ASSIGN(const auto ended, child.Wait(Left(deadline)));
+  if (!ended) return base::Fail(base::Code::kDeadlineExceeded, "the keeper did not start in time");
+  if (ended->signal == 0 && (ended->code == 0 || ended->code == kAnotherKeeperExit)) return {};
+  return base::Fail(base::Code::kUnavailable, "the keeper " + ended->Describe());
+}
+
+base::Status KeeperClient::Connect(base::TimePoint deadline) {
+  const std::lock_guard connecting(connect_mutex_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (connected_) return {};
+  }
+  Disconnect();
+  auto socket = OpenSocket();
+  if (!socket && !options_.keeper.empty()) {
+    GANTRY_TRY(StartKeeper(deadline));
+    socket = OpenSocket();
+  }
+  if (!socket) return tl::unexpected(socket.error());
+  base::UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake) return base::FailErrno(errno, "eventfd");
+  const std::lock_guard lock(mutex_);
+  socket_ = std::move(*socket);
+  wake_ = std::move(wake);
+  connected_ = true;
+  ++connection_;
+  reader_ = std::thread([this, fd = socket_.get(), wake_fd = wake_.get()] {
+    ReadLoop(fd, wake_fd);
+    const std::lock_guard ended(mutex_);
+    connected_ = false;
+    changed_.notify_all();
+  });
+  return {};
+}
+
+void KeeperClient::ReadLoop(int socket, int wake) {
+  for (;;) {
+    pollfd fds[] = {{socket, POLLIN, 0}, {wake, POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0 && errno != EINTR) return;
+    if (fds[1].revents != 0) return;
+    if (fds[0].revents == 0) continue;
+    auto received = wire::ReceiveKeeper(socket);
+    if (!received) return;
+    if (received->has_value()) Take(std::move(**received));
+  }
+}
+
+void KeeperClient::Take(KeeperMessage message) {
+  std::vector<DataPathState> states;
+  {
+    const std::lock_guard lock(mutex_);
+    if (message.kind == KeeperKind::kReply) {
+      const auto waiting = pending_.find(message.id);
+      if (waiting != pending_.end()) waiting->second = std::move(message);
+    } else if (message.kind == KeeperKind::kChanged) {
+      states = States(message);
+      for (const DataPathState& state : states) {
+        const auto starting = starting_.find(state.volume_id);
+        if (starting != starting_.end()) starting->second = state;
+      }
+    }
+    changed_.notify_all();
+  }
+  if (!options_.on_change) return;
+  for (const DataPathState& state : states) options_.on_change(state);
+}
+
+// A request that changes nothing when it is made twice is made again when the connection was lost:
+// another client may have taken it over, or the keeper was started anew.
+base::Result<KeeperMessage> KeeperClient::Call(const KeeperMessage& request,
+                                               base::TimePoint deadline) {
+  for (int attempt = 1;; ++attempt) {
+    KeeperMessage copy;
+    copy.kind = request.kind;
+    copy.fields = request.fields;
+    auto reply = CallOnce(std::move(copy), {}, deadline);
+    if (reply || reply.error().code != base::Code::kUnavailable || attempt >= kCallAttemptsMax ||
+        Now() >= deadline)
+      return reply;
+  }
+}
+
+base::Result<KeeperMessage> KeeperClient::CallOnce(KeeperMessage request,
+                                                   const std::vector<int>& fds,
+                                                   base::TimePoint deadline) {
+  GANTRY_TRY(Connect(deadline));
+  Lock lock(mutex_);
+  if (!connected_) return base::Fail(base::Code::kUnavailable, "the keeper is away");
+  const uint64_t connection = connection_;
+  request.id = next_id_++;
+  const auto waiting = pending_.emplace(request.id, std::nullopt).first;
+  if (auto sent = wire::SendKeeper(socket_.get(), request, fds); !sent) {
+    pending_.erase(waiting);
+    // Its reader will see it as well, but the next attempt shall not find it connected still.
+    if (sent.error().code == base::Code::kUnavailable) connected_ = false;
+    return tl::unexpected(sent.error());
+  }
+  changed_.wait_until(lock, deadline, [&] {
+    return waiting->second.has_value() || !connected_ || connection_ != connection;
+  });
+  std::optional<KeeperMessage> reply = std::move(waiting->second);
+  pending_.erase(waiting);
+  if (!reply) {
+    if (!connected_ || connection_ != connection)
+      return base::Fail(base::Code::kUnavailable, "the connection to the keeper was lost");
+    return base::Fail(base::Code::kDeadlineExceeded, "the keeper did not answer in time");
+  }
+  if (reply->code != base::Code::kOk)
+    return base::Fail(reply->code, std::string(reply->Text(KeeperTag::kMessage)));
+  return std::move(*reply);
+}
+
+base::Status KeeperClient::WaitUntilServing(const std::string& volume_id,
+                                            base::TimePoint deadline) {
+  Lock lock(mutex_);
+  const uint64_t connection = connection_;
+  const DataPathState& state = starting_.at(volume_id);
+  changed_.wait_until(lock, deadline, [&] {
+    return state.serving || !state.fault.empty() || !connected_ || connection_ != connection;
+  });
+  if (state.serving) return {};
+  if (!state.fault.empty()) return base::Fail(base::Code::kUnavailable, state.fault);
+  if (!connected_ || connection_ != connection)
+    return base::Fail(base::Code::kUnavailable, "the connection to the keeper was lost");
+  return base::Fail(base::Code::kDeadlineExceeded, "the data path does not serve yet");
+}
+
+base::Status KeeperClient::Start(DataPathSpec spec, base::TimePoint deadline) {
+  const std::string volume_id = spec.volume_id;
+  GANTRY_TRY_ASSIGN(const base::UniqueFd description, Describe(spec));
+  const base::UniqueFd memory(memfd_create("gantry-datapath", MFD_CLOEXEC));
+  if (!memory) return base::FailErrno(errno, "memfd_create");
+  const auto open_deadline = deadline - std::chrono::milliseconds(kStartCleanupShareMs);
+  KeeperMessage request = Request(KeeperKind::kSpawn, volume_id);
+  request.Add(KeeperTag::kArgument, "gantry-worker");
+  request.Add(KeeperTag::kArgument, "--datapath");
+  request.Add(KeeperTag::kArgument,
+              "--open-deadline-ns=" + std::to_string(base::ToNanoseconds(open_deadline)));
+  {
+    const Lock lock(mutex_);
+    if (!starting_.emplace(volume_id, DataPathState{volume_id, 0, false, {}}).second)
+      return base::Fail(base::Code::kAborted, "volume " + volume_id + " is being started");
+  }
+  base::Status status;
+  const auto spawned =
+      CallOnce(std::move(request), {spec.fuse_fd.get(), memory.get(), description.get()}, deadline);
+  // Ours may not keep the connection alive when the data path dies.
+  spec.fuse_fd.Reset();
+  bool cleanup = spawned.has_value();
+  if (spawned) {
+    status = WaitUntilServing(volume_id, deadline);
+  } else {
+    status = tl::unexpected(spawned.error());
+    // Whether it was spawned is not known.
+    cleanup = spawned.error().code == base::Code::kDeadlineExceeded ||
+              spawned.error().code == base::Code::kUnavailable;
+  }
+  {
+    const Lock lock(mutex_);
+    starting_.erase(volume_id);
+  }
+  if (!status && cleanup) {
+    const auto now = Now();
+    (void)Stop(volume_id, now + std::chrono::milliseconds(kKeeperCleanupMsMax));
+  }
+  if (!status)
+    return tl::unexpected(base::Wrap(status.error(), "start the data path of " + volume_id));
+  return {};
+}
+
+base::Status KeeperClient::Stop(const std::string& volume_id, base::TimePoint deadline) {
+  KeeperMessage request = Request(KeeperKind::kStop, volume_id);
+  // The rest is for the kill and the answer.
+  request.Add(KeeperTag::kTimeoutMs, static_cast<uint64_t>(Left(deadline).count() / 2));
+  GANTRY_TRY(Call(request, deadline));
+  return {};
+}
+
+base::Result<std::vector<DataPathState>> KeeperClient::List(base::TimePoint deadline) {
+  std::vector<DataPathState> all;
+  for (;;) {
+    KeeperMessage request;
+    request.kind = KeeperKind::kList;
+    if (!all.empty()) request.Add(KeeperTag::kAfter, all.back().volume_id);
+    GANTRY_TRY_ASSIGN(const KeeperMessage page, Call(request, deadline));
+    const auto states = States(page);
+    all.insert(all.end(), states.begin(), states.end());
+    if (page.Number(KeeperTag::kMore) == 0 || states.empty()) return all;
+  }
+}
+
+base::Result<DataPathFds> KeeperClient::Fds(const std::string& volume_id,
+                                            base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(KeeperMessage reply, Call(Request(KeeperKind::kFds, volume_id), deadline));
+  constexpr size_t kOwnFds = 3;
+  std::vector<std::string> names;
+  for (const auto& [tag, value] : reply.fields)
+    if (tag == KeeperTag::kName) names.push_back(value);
+  if (reply.fds.size() != kOwnFds + names.size())
+    return base::Fail(base::Code::kInternal, "the keeper sent a wrong number of fds");
+  DataPathFds fds{std::move(reply.fds[0]), std::move(reply.fds[1]), std::move(reply.fds[2]), {}};
+  for (size_t i = 0; i < names.size(); ++i)
+    fds.kept.emplace(names[i], std::move(reply.fds[kOwnFds + i]));
+  return fds;
+}
+
+}  // namespace gantry::services

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The DataPaths of the node, through the keeper's socket. Where no keeper of its own is deployed
+// ("standalone") the client starts one, which detaches and outlives gantryd; the keeper's lock sees
+// to it that there is one only.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "host/base/fd.hpp"
+#include "host/services/data_paths.hpp"
+#include "host/wire/keeper_protocol.hpp"
+
+namespace gantry::services {
+
+constexpr int kCallAttemptsMax = 3;
+constexpr int64_t kKeeperCleanupMsMax = 3000;  // to end what a failed Start began
+constexpr int64_t kStartCleanupShareMs = 500;  // of Start's time, kept for saying why it failed
+
+struct KeeperClientOptions {
+  std::filesystem::path socket;
+  // Programs, for starting a keeper that is not there; empty: it is somebody else's to start.
+  std::filesystem::path keeper;
+  std::filesystem::path worker;
+  // A data path began to serve, failed or died. From the client's reader thread; may not block.
+  // What happens without a connection is not told later: List says it.
+  std::function<void(const DataPathState&)> on_change;
+};
+
+// Copies of what the keeper holds of one volume.
+struct DataPathFds {
+  base::UniqueFd fuse;
+  base::UniqueFd memory;
+  base::UniqueFd description;
+  std::map<std::string, base::UniqueFd> kept;
+};
+
+// Thread-safe. Connects when first used and again when the connection is lost.
+class KeeperClient final : public DataPaths {
+ public:
+  explicit KeeperClient(KeeperClientOptions options);
+  ~KeeperClient() override;
+
+  base::Status Start(DataPathSpec spec, base::TimePoint deadline) override;
+  base::Status Stop(const std::string& volume_id, base::TimePoint deadline) override;
+  base::Result<std::vector<DataPathState>> List(base::TimePoint deadline) override;
+  // While somebody holds the fuse fd, a data path's death leaves its callers waiting.
+  base::Result<DataPathFds> Fds(const std::string& volume_id, base::TimePoint deadline);
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  base::Status Connect(base::TimePoint deadline);
+  base::Result<base::UniqueFd> OpenSocket() const;
+  base::Status StartKeeper(base::TimePoint deadline) const;
+  base::Result<wire::KeeperMessage> Call(const wire::KeeperMessage& request,
+                                         base::TimePoint deadline);
+  base::Result<wire::KeeperMessage> CallOnce(wire::KeeperMessage request,
+                                             const std::vector<int>& fds, base::TimePoint deadline);
+  base::Status WaitUntilServing(const std::string& volume_id, base::TimePoint deadline);
+  void ReadLoop(int socket, int wake);
+  void Take(wire::KeeperMessage message);
+  void Disconnect();
+
+  const KeeperClientOptions options_;
+  std::mutex connect_mutex_;  // one connects at a time
+  std::thread reader_;        // under connect_mutex_
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  base::UniqueFd socket_;
+  base::UniqueFd wake_;  // eventfd: ends the reader
+  bool connected_ = false;
+  uint64_t connection_ = 0;
+  uint64_t next_id_ = 1;
+  std::map<uint64_t, std::optional<wire::KeeperMessage>> pending_;  // by request id
+  std::map<std::string, DataPathState> starting_;                   // what events said of them
+};
+
+}  // namespace gantry::services

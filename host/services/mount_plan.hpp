@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Judges what a plugin wants mounted, and what the CO asks for in addition, against the backend's
+// grants, before anything is done. Pure. What the grants do not name is refused, and the refusal
+// says which grant it was; values of options are never repeated, since they may be secrets (CSI
+// spec, mount_flags).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/core/broker.hpp"
+#include "host/core/config.hpp"
+
+namespace gantry::services {
+
+struct MountPlan {
+  std::string fs_type;
+  std::string source;
+  std::vector<std::string> options;  // the filesystem's own
+  uint64_t attributes = 0;           // MOUNT_ATTR_*, always with NOSUID and NODEV
+  bool readonly = false;
+  std::optional<uint32_t> group;
+};
+
+// FILESYSTEM. PERMISSION_DENIED: a grant is missing; INVALID_ARGUMENT: no grant could allow it.
+base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core::Grants& grants);
+
+// USERSPACE. Options that are not about the mount itself are the plugin's, which has seen them in
+// its attach and turned them into parameters; they reach no kernel code and are passed over.
+base::Result<MountPlan> PlanUserspace(const core::StageMount& mount, const core::Grants& grants);
+
+// fnmatch(3) without flags: '*' matches slashes too.
+bool MatchesAny(const std::vector<std::string>& patterns, const std::string& text);
+
+}  // namespace gantry::services

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/services/mount_plan.hpp"
+
+#include <gantry/host.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+
+namespace gantry::services {
+namespace {
+
+using base::Code;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class MountPlanTest : public ::testing::Test {
+ protected:
+  MountPlanTest() {
+    grants_.fs_types = {"nfs*", "tmpfs", "ceph", "cifs"};
+    grants_.servers = {"10.0.*", "fd00::*", "*.example"};
+    grants_.mount_options = {"vers=*", "hard", "addr=*", "mon_addr=*"};
+    grants_.userspace = true;
+    mount_.backend = "fast";
+    mount_.volume_id = "fast:v1";
+    Set("nfs4", "10.0.0.1:/export/v1");
+  }
+  void Set(const std::string& fs_type, const std::string& source) {
+    mount_.source.Clear();
+    mount_.source.set_kind(GANTRY_SOURCE_FILESYSTEM);
+    mount_.source.set_fs_type(fs_type);
+    mount_.source.set_source(source);
+  }
+  void ExpectRefused(Code code, const std::string& text) {
+    const auto plan = PlanFilesystem(mount_, grants_);
+    ASSERT_FALSE(plan);
+    EXPECT_EQ(base::CodeName(plan.error().code), base::CodeName(code)) << plan.error().message;
+    EXPECT_THAT(plan.error().message, HasSubstr(text));
+  }
+  core::StageMount mount_;
+  core::Grants grants_;
+};
+
+TEST_F(MountPlanTest, SplitsWhatIsAboutTheMountFromWhatIsTheFilesystems) {
+  mount_.source.add_options("vers=4.1");
+  mount_.mount_flags = {"noatime,noexec", "hard", "_netdev", "x-note=y", "rw", "sync"};
+  const auto plan = PlanFilesystem(mount_, grants_);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_THAT(plan->options, ElementsAre("vers=4.1", "hard", "sync"));
+  EXPECT_EQ(plan->attributes, static_cast<uint64_t>(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+                                                    MOUNT_ATTR_NOATIME | MOUNT_ATTR_NOEXEC));
+  EXPECT_FALSE(plan->readonly);
+}
+
+TEST_F(MountPlanTest, TheLastWordAboutAccessTimesCounts) {
+  mount_.mount_flags = {"noatime", "strictatime"};
+  EXPECT_EQ(PlanFilesystem(mount_, grants_)->attributes & MOUNT_ATTR__ATIME,
+            static_cast<uint64_t>(MOUNT_ATTR_STRICTATIME));
+  mount_.mount_flags = {"noatime", "relatime"};
+  EXPECT_EQ(PlanFilesystem(mount_, grants_)->attributes & MOUNT_ATTR__ATIME, 0U);
+}
+
+TEST_F(MountPlanTest, ReadOnlyComesFromEitherSideAndNothingTakesItBack) {
+  mount_.mount_flags = {"ro"};
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_)->readonly);
+  mount_.mount_flags = {"rw"};
+  mount_.readonly = true;
+  const auto plan = PlanFilesystem(mount_, grants_);
+  EXPECT_TRUE(plan->readonly);
+  EXPECT_NE(plan->attributes & MOUNT_ATTR_RDONLY, 0U);
+  EXPECT_THAT(plan->options, ElementsAre("ro"));
+}
+
+TEST_F(MountPlanTest, NoGrantAllowsSuidDevicesOrOtherOperations) {
+  grants_.mount_options = {"*"};
+  for (const char* flag : {"suid", "dev", "remount", "bind", "rbind", "move", "rshared"}) {
+    mount_.mount_flags = {flag};
+    ExpectRefused(Code::kInvalidArgument, flag);
+    mount_.mount_flags = {std::string("hard,") + flag};
+    ExpectRefused(Code::kInvalidArgument, flag);
+  }
+}
+
+TEST_F(MountPlanTest, RefusalsNameTheMissingGrantAndNeverAValue) {
+  mount_.mount_flags = {"password=hunter2"};
+  ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.mount_options");
+  EXPECT_THAT(PlanFilesystem(mount_, grants_).error().message, HasSubstr("password="));
+  EXPECT_THAT(PlanFilesystem(mount_, grants_).error().message, Not(HasSubstr("hunter2")));
+  mount_.mount_flags.clear();
+  Set("overlay", "x");
+  ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.fs_types");
+  Set("nfs4", "192.168.0.1:/export");
+  ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.servers");
+}
+
+TEST_F(MountPlanTest, WithoutGrantsNothingIsMounted) {
+  grants_ = {};
+  ExpectRefused(Code::kPermissionDenied, "fs_types");
+  EXPECT_EQ(PlanUserspace(mount_, grants_).error().code, Code::kPermissionDenied);
+}
+
+TEST_F(MountPlanTest, FindsTheServerInEverySpelling) {
+  for (const auto& [fs_type, source] :
+       std::vector<std::pair<std::string, std::string>>{{"nfs", "10.0.0.1:/x"},
+                                                        {"nfs4", "[fd00::1]:/x"},
+                                                        {"nfs4", "a.example:/"},
+                                                        {"cifs", "//a.example/share"},
+                                                        {"ceph", "10.0.0.1:6789,10.0.0.2:/x"},
+                                                        {"ceph", "[fd00::1]:6789:/x"},
+                                                        {"tmpfs", "anything"}}) {
+    Set(fs_type, source);
+    const auto plan = PlanFilesystem(mount_, grants_);
+    EXPECT_TRUE(plan) << source << ": " << plan.error().message;
+  }
+  for (const auto& [fs_type, source] :
+       std::vector<std::pair<std::string, std::string>>{{"nfs", "evil:/10.0.0.1:/x"},
+                                                        {"cifs", "//evil/a.example"},
+                                                        {"ceph", "10.0.0.1,evil:/x"}}) {
+    Set(fs_type, source);
+    ExpectRefused(Code::kPermissionDenied, "\"evil\"");
+  }
+}
+
+TEST_F(MountPlanTest, AnOptionThatRedirectsTheClientIsJudgedAsAServer) {
+  mount_.source.add_options("addr=192.168.0.1");
+  ExpectRefused(Code::kPermissionDenied, "192.168.0.1");
+  Set("ceph", "user@fsid.fs=/x");
+  mount_.source.add_options("mon_addr=10.0.0.1:6789/192.168.0.9:6789");
+  ExpectRefused(Code::kPermissionDenied, "\"192.168.0.9\"");
+}
+
+TEST_F(MountPlanTest, ASourceThatNamesNoServerIsRefused) {
+  for (const auto& [fs_type, source] : std::vector<std::pair<std::string, std::string>>{
+           {"nfs", "/dev/sda"}, {"ceph", "user@fsid.fs=/x"}, {"cifs", "share"}}) {
+    Set(fs_type, source);
+    ExpectRefused(Code::kInvalidArgument, "names a server");
+  }
+  grants_.fs_types = {"*"};
+  grants_.servers = {"*"};
+  Set("ext4", "/dev/sda");
+  ExpectRefused(Code::kInvalidArgument, "names a server");
+}
+
+TEST_F(MountPlanTest, FuseIsNoKernelFilesystemHere) {
+  grants_.fs_types = {"*"};
+  for (const char* type : {"fuse", "fuseblk", "fuse.sshfs"}) {
+    Set(type, "10.0.0.1:/x");
+    ExpectRefused(Code::kInvalidArgument, "USERSPACE");
+  }
+}
+
+TEST_F(MountPlanTest, AnotherFilesystemThanAskedForIsRefused) {
+  mount_.fs_type = "ext4";
+  ExpectRefused(Code::kInvalidArgument, "fs_type: \"ext4\"");
+  mount_.fs_type = "nfs4";
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
+}
+
+TEST_F(MountPlanTest, TheMountGroupIsADecimalNumber) {
+  mount_.mount_group = "1000";
+  EXPECT_EQ(PlanFilesystem(mount_, grants_)->group, 1000U);
+  for (const char* group : {"-1", "users", "1000 ", "4294967295", "99999999999", "0x10"}) {
+    mount_.mount_group = group;
+    ExpectRefused(Code::kInvalidArgument, "volume_mount_group");
+  }
+}
+
+TEST_F(MountPlanTest, LimitsOptions) {
+  mount_.mount_flags = {"vers=" + std::string(255, 'x')};
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
+  mount_.mount_flags = {"vers=" + std::string(256, 'x')};
+  ExpectRefused(Code::kInvalidArgument, "255 bytes");
+  mount_.mount_flags.assign(200, "hard");
+  ExpectRefused(Code::kInvalidArgument, "at most 128");
+  mount_.mount_flags = {"=x"};
+  ExpectRefused(Code::kInvalidArgument, "without a name");
+}
+
+TEST_F(MountPlanTest, AUserspaceVolumesOwnOptionsReachNoKernelCode) {
+  mount_.mount_flags = {"nfsvers=3", "noatime", "fd=0", "ro"};
+  const auto plan = PlanUserspace(mount_, grants_);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_THAT(plan->options, ElementsAre("ro"));
+  EXPECT_EQ(plan->source, "fast:v1");
+  EXPECT_NE(plan->attributes & MOUNT_ATTR_NOATIME, 0U);
+  mount_.mount_flags = {"suid"};
+  EXPECT_EQ(PlanUserspace(mount_, grants_).error().code, Code::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace gantry::services

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is mounted, as the kernel says it: the one truth for idempotency. Parsed here rather than by
+// libmount, which also reads utab and follows what mount(8) believes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "host/base/error.hpp"
+
+namespace gantry::services {
+
+// One line of proc_pid_mountinfo(5); octal escapes are undone.
+struct MountEntry {
+  int64_t mount_id = 0;
+  int64_t parent_id = 0;
+  std::string device;  // "major:minor" of the filesystem, the same for every bind mount of it
+  std::string root;    // which part of the filesystem
+  std::string mount_point;
+  std::vector<std::string> options;  // of this mount
+  std::string fs_type;               // "fuse.gantry": with the subtype
+  std::string source;                // may be empty
+  std::vector<std::string> super_options;
+
+  bool ReadOnly() const;  // the mount or its filesystem
+};
+
+// INTERNAL names the first line that is not understood.
+base::Result<std::vector<MountEntry>> ParseMountInfo(std::string_view text);
+
+// Of the calling thread's mount namespace.
+base::Result<std::vector<MountEntry>> ReadMountInfo();
+
+// The mounts stacked at exactly this path, the lowest first.
+std::vector<MountEntry> MountsAt(const std::vector<MountEntry>& mounts, std::string_view path);
+
+// Those somewhere below it.
+std::vector<MountEntry> MountsBelow(const std::vector<MountEntry>& mounts, std::string_view path);
+
+}  // namespace gantry::services

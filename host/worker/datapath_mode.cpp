@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/worker/datapath_mode.hpp"
+
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <string_view>
+
+#include "host/base/clock.hpp"
+#include "host/base/error.hpp"
+#include "host/datapath/data_path.hpp"
+#include "host/wire/data_path_description.hpp"
+#include "host/worker/load.hpp"
+#include "host/worker/sandbox.hpp"
+
+namespace gantry::worker {
+namespace {
+
+constexpr std::string_view kOpenDeadline = "--open-deadline-ns=";
+constexpr int kExitRefused = 2;
+
+base::Result<int64_t> ParseOpenDeadline(const std::vector<std::string>& arguments) {
+  if (arguments.size() == 1 && arguments[0].starts_with(kOpenDeadline)) {
+    int64_t ns = 0;
+    const char* const end = arguments[0].data() + arguments[0].size();
+    const auto [stop, error] = std::from_chars(arguments[0].data() + kOpenDeadline.size(), end, ns);
+    if (error == std::errc{} && stop == end) return ns;
+  }
+  return base::Fail(base::Code::kInvalidArgument,
+                    "--datapath: expected --open-deadline-ns=N and nothing else");
+}
+
+base::Status Serve(const std::vector<std::string>& arguments) {
+  GANTRY_TRY_ASSIGN(const int64_t deadline_ns, ParseOpenDeadline(arguments));
+  GANTRY_TRY_ASSIGN(const wire::DataPathDescription description,
+                    wire::ReadDescription(datapath::kDescriptionFd));
+  SandboxOptions sandbox;
+  sandbox.process_name = "gd:" + description.backend;
+  sandbox.uid = description.uid;
+  sandbox.gid = description.gid;
+  sandbox.capabilities = description.capabilities;
+  sandbox.last_fd = datapath::kDescriptionFd;
+  GANTRY_TRY(EnterSandbox(sandbox));
+  GANTRY_TRY_ASSIGN(const LoadedPlugin plugin, LoadPlugin(description.plugin));
+  const auto ended =
+      datapath::RunDataPath(plugin.table, description, base::FromNanoseconds(deadline_ns));
+  // Its error has been told already. Threads of the plugin may still run: no destructors.
+  _exit(ended ? 0 : 1);
+}
+
+}  // namespace
+
+int RunDataPathMode(const std::vector<std::string>& arguments) {
+  const auto served = Serve(arguments);
+  std::fprintf(stderr, "gantry-worker --datapath: %s\n", served.error().message.c_str());
+  return kExitRefused;
+}
+
+}  // namespace gantry::worker

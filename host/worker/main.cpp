@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// gantry-worker. Privileges go before the first line of vendor code is mapped.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/base/fd.hpp"
+#include "host/wire/channel.hpp"
+#include "host/wire/log_pipe.hpp"
+#include "host/worker/datapath_mode.hpp"
+#include "host/worker/options.hpp"
+#include "host/worker/sandbox.hpp"
+#include "host/worker/worker.hpp"
+
+namespace gantry::worker {
+namespace {
+
+constexpr int kChannelFd = 3;
+constexpr int kLogFd = 4;
+constexpr int kLeaseFd = 5;
+// Out of the way of plugins that close what they take for leftovers.
+constexpr int kMovedFdMin = 900;
+
+base::Result<base::UniqueFd> MoveUp(int fd) {
+  base::UniqueFd old(fd);
+  int moved = fcntl(fd, F_DUPFD_CLOEXEC, kMovedFdMin);
+  // Where the limit of fds is lower than that, any number must do.
+  if (moved < 0 && (errno == EINVAL || errno == EMFILE)) moved = fcntl(fd, F_DUPFD_CLOEXEC, 6);
+  if (moved < 0) return base::FailErrno(errno, "duplicate fd " + std::to_string(fd));
+  return base::UniqueFd(moved);
+}
+
+bool IsOpen(int fd) { return fcntl(fd, F_GETFD) >= 0; }
+
+base::Status Serve(const Options& options) {
+  for (const int fd : {kChannelFd, kLogFd})
+    if (!IsOpen(fd))
+      return base::Fail(base::Code::kFailedPrecondition,
+                        "fd " + std::to_string(fd) +
+                            " is not open: the worker is started by gantryd, see --help");
+  if (dup2(kLogFd, STDERR_FILENO) < 0) return base::FailErrno(errno, "make the log stderr");
+
+  SandboxOptions sandbox;
+  sandbox.process_name = "gw:" + options.backend;
+  sandbox.uid = options.uid;
+  sandbox.gid = options.gid;
+  sandbox.capabilities = options.capabilities;
+  sandbox.last_fd = kLeaseFd;
+  GANTRY_TRY_ASSIGN(const SandboxReport report, EnterSandbox(sandbox));
+
+  GANTRY_TRY_ASSIGN(base::UniqueFd channel_fd, MoveUp(kChannelFd));
+  GANTRY_TRY_ASSIGN(base::UniqueFd log_fd, MoveUp(kLogFd));
+  base::UniqueFd lease;
+  if (IsOpen(kLeaseFd)) {
+    GANTRY_TRY_ASSIGN(lease, MoveUp(kLeaseFd));
+  }
+  GANTRY_TRY_ASSIGN(wire::LogPipe log, wire::LogPipe::Open(log_fd.get()));
+  if (report.ids_kept)
+    log.Write(wire::LogLevel::kWarning, "not started as root: the plugin runs as uid " +
+                                            std::to_string(getuid()) + " and gid " +
+                                            std::to_string(getgid()) + ", not as configured");
+  if (!lease) log.Write(wire::LogLevel::kWarning, "started without a lease at fd 5");
+  wire::ChannelOptions channel_options;
+  channel_options.accept_fds = false;
+  GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(channel_fd), channel_options));
+  // Never destroyed: the plugin's threads use it until _exit.
+  auto* worker = new Worker(options.backend, std::move(channel), std::move(log));
+  worker->Run(options.plugin);
+}
+
+int Main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "--datapath")
+    return RunDataPathMode({argv + 2, argv + argc});
+  const auto options = ParseOptions({argv + 1, argv + argc});
+  if (!options) {
+    std::fprintf(stderr, "gantry-worker: %s\n", options.error().message.c_str());
+    return kExitUsage;
+  }
+  if (options->help) {
+    std::fputs(kHelp, stdout);
+    return 0;
+  }
+  const auto served = Serve(*options);  // returns only when it could not start
+  std::fprintf(stderr, "gantry-worker: %s\n", served.error().message.c_str());
+  return kExitFailed;
+}
+
+}  // namespace
+}  // namespace gantry::worker
+
+int main(int argc, char** argv) { return gantry::worker::Main(argc, argv); }

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/worker/options.hpp"
+
+#include <charconv>
+#include <limits>
+
+namespace gantry::worker {
+namespace {
+
+constexpr size_t kBackendBytesMax = 32;
+
+tl::unexpected<base::Error> Bad(const std::string& option, const std::string& value,
+                                const char* expected) {
+  return base::Fail(base::Code::kInvalidArgument,
+                    option + ": \"" + value + "\", expected " + expected);
+}
+
+base::Result<unsigned> ParseId(const std::string& option, const std::string& value) {
+  unsigned id = 0;
+  const char* const end = value.data() + value.size();
+  const auto [stop, error] = std::from_chars(value.data(), end, id);
+  if (error != std::errc() || stop != end || id == 0 || id == std::numeric_limits<unsigned>::max())
+    return Bad(option, value, "a number above 0: a plugin never runs as root");
+  return id;
+}
+
+base::Status ParseBackend(const std::string& value) {
+  if (!value.empty() && value.size() <= kBackendBytesMax &&
+      value.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos)
+    return {};
+  return Bad("--backend", value, "1 to 32 of [a-z0-9-]");
+}
+
+std::vector<std::string> Split(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    if (comma > at) parts.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return parts;
+}
+
+}  // namespace
+
+const char kHelp[] =
+    R"(gantry-worker: the process in which one storage plugin runs, for one backend.
+
+It is started by gantryd and of no use on its own: file descriptor 3 is its channel to gantryd, 4 its
+log, 5 the lease of its backend, which the kernel lets go when the process ends.
+
+  gantry-worker --backend NAME --plugin PATH --uid N --gid N [--capabilities NAME,...]
+
+  --backend NAME        the backend's name in the configuration; ps shows "gw:NAME"
+  --plugin PATH         the plugin, a shared object that exports gantry_plugin_entry_v0
+  --uid N, --gid N      who to become before the plugin is loaded; never 0. Without root's rights the
+                        worker keeps the ids that it was started with, and logs that.
+  --capabilities NAMES  Linux capabilities to keep, e.g. net_bind_service; all others are dropped.
+                        Those that are as good as root are refused.
+  --help                this text
+
+It gives up its privileges first and loads the plugin after. A plugin that cannot be loaded is the
+answer to gantryd's first call. The worker ignores SIGINT, SIGTERM and SIGHUP: it ends when gantryd
+says so, or at once when gantryd is gone.
+
+Exit codes: 0 stopped by gantryd, 1 could not start, 2 wrong options, 3 gantryd is gone, 4 gantryd
+broke the protocol.
+)";
+
+base::Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
+  Options options;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& name = arguments[i];
+    if (name == "--help") {
+      options.help = true;
+      return options;
+    }
+    if (name != "--backend" && name != "--plugin" && name != "--uid" && name != "--gid" &&
+        name != "--capabilities")
+      return base::Fail(base::Code::kInvalidArgument, name + ": unknown option, see --help");
+    if (++i == arguments.size())
+      return base::Fail(base::Code::kInvalidArgument, name + ": expected a value");
+    const std::string& value = arguments[i];
+    if (name == "--backend") {
+      GANTRY_TRY(ParseBackend(value));
+      options.backend = value;
+    } else if (name == "--plugin") {
+      options.plugin = value;
+      if (!options.plugin.is_absolute()) return Bad(name, value, "an absolute path");
+    } else if (name == "--uid") {
+      GANTRY_TRY_ASSIGN(options.uid, ParseId(name, value));
+    } else if (name == "--gid") {
+      GANTRY_TRY_ASSIGN(options.gid, ParseId(name, value));
+    } else {
+      options.capabilities = Split(value);
+    }
+  }
+  const auto missing = [](const char* name) {
+    return base::Fail(base::Code::kInvalidArgument, std::string(name) + ": missing, see --help");
+  };
+  if (options.backend.empty()) return missing("--backend");
+  if (options.plugin.empty()) return missing("--plugin");
+  if (options.uid == 0) return missing("--uid");
+  if (options.gid == 0) return missing("--gid");
+  return options;
+}
+
+}  // namespace gantry::worker

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line of gantry-worker. Parsed by hand: five options do not pay for a parser in a
+// process that is started a hundred times on a node.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "host/base/error.hpp"
+
+namespace gantry::worker {
+
+struct Options {
+  bool help = false;
+  std::string backend;
+  std::filesystem::path plugin;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::vector<std::string> capabilities;
+};
+
+extern const char kHelp[];
+
+// INVALID_ARGUMENT names the option, the value and what was expected. `arguments` without argv[0].
+base::Result<Options> ParseOptions(const std::vector<std::string>& arguments);
+
+}  // namespace gantry::worker

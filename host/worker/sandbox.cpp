@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/worker/sandbox.hpp"
+
+#include <cap-ng.h>
+#include <grp.h>
+#include <linux/close_range.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+namespace gantry::worker {
+namespace {
+
+base::Result<std::vector<unsigned>> Numbers(const std::vector<std::string>& names) {
+  std::vector<unsigned> numbers;
+  for (const auto& name : names) {
+    const int number = capng_name_to_capability(name.c_str());
+    if (number < 0)
+      return base::Fail(
+          base::Code::kInvalidArgument,
+          "--capabilities: \"" + name + "\" is unknown, expected names like net_bind_service");
+    numbers.push_back(static_cast<unsigned>(number));
+  }
+  return numbers;
+}
+
+// A process with this can become root again, or read root's memory.
+base::Status RefusePowerful(const std::vector<unsigned>& capabilities) {
+  for (const unsigned capability : capabilities)
+    if (capability == CAP_SETUID || capability == CAP_SETGID || capability == CAP_SETPCAP ||
+        capability == CAP_SYS_ADMIN || capability == CAP_SYS_PTRACE ||
+        capability == CAP_SYS_MODULE || capability == CAP_SYS_RAWIO ||
+        capability == CAP_DAC_OVERRIDE || capability == CAP_SETFCAP)
+      return base::Fail(base::Code::kInvalidArgument,
+                        std::string("--capabilities: \"") + capng_capability_to_name(capability) +
+                            "\" is as good as root and never granted");
+  return {};
+}
+
+base::Status CloseOthers(int last_fd) {
+  if (close_range(static_cast<unsigned>(last_fd) + 1, ~0u, 0) != 0)
+    return base::FailErrno(errno, "close_range");
+  return {};
+}
+
+base::Status ForbidDumps() {
+  const rlimit none{0, 0};
+  if (setrlimit(RLIMIT_CORE, &none) != 0) return base::FailErrno(errno, "setrlimit RLIMIT_CORE");
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return base::FailErrno(errno, "PR_SET_DUMPABLE");
+  return {};
+}
+
+// The capabilities that are left after the change of ids: permitted through it by
+// PR_SET_KEEPCAPS, which capng_change_id sets.
+base::Status ChangeIds(uid_t uid, gid_t gid, const std::vector<unsigned>& granted) {
+  if (setgroups(0, nullptr) != 0) return base::FailErrno(errno, "setgroups");
+  capng_clear(CAPNG_SELECT_ALL);
+  constexpr auto kSets = static_cast<capng_type_t>(
+      CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE | CAPNG_AMBIENT | CAPNG_BOUNDING_SET);
+  for (const unsigned capability : granted)
+    if (capng_update(CAPNG_ADD, kSets, capability) != 0)
+      return base::Fail(base::Code::kInternal, "choose capabilities");
+  // While CAP_SETPCAP is still there. capng_change_id could do it, but would clear the granted ones
+  // too, and what is not in the bounding set cannot become inheritable (capabilities(7)).
+  if (capng_apply(CAPNG_SELECT_BOUNDS) != 0)
+    return base::Fail(base::Code::kInternal, "shrink the capability bounding set");
+  const int changed = capng_change_id(static_cast<int>(uid), static_cast<int>(gid), CAPNG_NO_FLAG);
+  if (changed != 0)
+    return base::Fail(base::Code::kInternal, "become uid " + std::to_string(uid) + " gid " +
+                                                 std::to_string(gid) + ": capng_change_id gave " +
+                                                 std::to_string(changed));
+  // Cleared by the change of uid, hence raised after it.
+  if (!granted.empty() && capng_apply(CAPNG_SELECT_AMBIENT) != 0)
+    return base::Fail(base::Code::kInternal, "raise the ambient capabilities");
+  return {};
+}
+
+// Believes nothing of the above.
+base::Status Verify(uid_t uid, gid_t gid, const std::vector<unsigned>& granted) {
+  uid_t uids[3];
+  gid_t gids[3];
+  if (getresuid(&uids[0], &uids[1], &uids[2]) != 0 || getresgid(&gids[0], &gids[1], &gids[2]) != 0)
+    return base::FailErrno(errno, "read the ids back");
+  for (int i = 0; i < 3; ++i)
+    if (uids[i] != uid || gids[i] != gid)
+      return base::Fail(base::Code::kInternal, "the ids have not changed");
+  if (setresuid(0, 0, 0) == 0)
+    return base::Fail(base::Code::kInternal, "the process can still become root");
+  if (capng_get_caps_process() != 0)
+    return base::Fail(base::Code::kInternal, "read the capabilities back");
+  for (unsigned capability = 0; capability <= CAP_LAST_CAP; ++capability) {
+    bool expected = false;
+    for (const unsigned one : granted) expected = expected || one == capability;
+    if ((capng_have_capability(CAPNG_PERMITTED, capability) != 0) != expected)
+      return base::Fail(base::Code::kInternal,
+                        std::string("capability ") + capng_capability_to_name(capability) +
+                            (expected ? " was granted and is missing" : " has not gone"));
+  }
+  return {};
+}
+
+void IgnoreSignals() {
+  // A closed socket is an error of a write, and the worker ends when gantryd says so or is gone,
+  // not by a signal to its process group (Ctrl-C, a service manager's stop).
+  for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) std::signal(number, SIG_IGN);
+}
+
+}  // namespace
+
+base::Result<SandboxReport> EnterSandbox(const SandboxOptions& options) {
+  if (options.uid == 0 || options.gid == 0)
+    return base::Fail(base::Code::kInvalidArgument,
+                      "--uid and --gid: 0 is never used, expected an id of the backend's own");
+  GANTRY_TRY_ASSIGN(const auto granted, Numbers(options.capabilities));
+  GANTRY_TRY(RefusePowerful(granted));
+  prctl(PR_SET_NAME, options.process_name.c_str(), 0, 0, 0);
+  GANTRY_TRY(CloseOthers(options.last_fd));
+  IgnoreSignals();
+  umask(0077);
+  if (chdir("/") != 0) return base::FailErrno(errno, "chdir /");
+
+  SandboxReport report;
+  report.ids_kept = geteuid() != 0;
+  if (report.ids_kept) {
+    if (!granted.empty())
+      return base::Fail(base::Code::kPermissionDenied,
+                        "--capabilities: only a worker that is started as root can be granted any");
+  } else {
+    GANTRY_TRY(ChangeIds(options.uid, options.gid, granted));
+    GANTRY_TRY(Verify(options.uid, options.gid, granted));
+  }
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    return base::FailErrno(errno, "PR_SET_NO_NEW_PRIVS");
+  GANTRY_TRY(ForbidDumps());  // after the change of ids, which sets dumpable anew (prctl(2))
+  // Landlock and seccomp belong here: after the last privileged step, before the plugin's first.
+  return report;
+}
+
+}  // namespace gantry::worker

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/common/record.hpp"
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace gantry::plugin {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::array<const char*, 3> kStates = {"creating", "ready", "deleting"};
+constexpr std::array<const char*, 3> kDisposals = {"delete", "retain", "archive"};
+constexpr std::array<const char*, 4> kKinds = {"create", "delete", "archive", "record"};
+
+template <class Enum, size_t kCount>
+bool Read(const json& object, const char* key, const std::array<const char*, kCount>& words,
+          Enum* out) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_string()) return false;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (*found == words[i]) {
+      *out = static_cast<Enum>(i);
+      return true;
+    }
+  }
+  return false;
+}
+bool Read(const json& object, const char* key, std::string* out) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_string()) return false;
+  *out = found->get<std::string>();
+  return true;
+}
+bool Read(const json& object, const char* key, uint64_t* out) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_unsigned()) return false;
+  *out = found->get<uint64_t>();
+  return true;
+}
+bool Read(const json& object, const char* key, bool* out) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_boolean()) return false;
+  *out = found->get<bool>();
+  return true;
+}
+bool Read(const json& object, const char* key, std::map<std::string, std::string>* out) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_object()) return false;
+  for (const auto& [name, value] : found->items()) {
+    if (!value.is_string()) return false;
+    out->emplace(name, value.get<std::string>());
+  }
+  return true;
+}
+bool Read(const json& object, const char* key, std::vector<Attempt>* out) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_array()) return false;
+  for (const auto& item : *found) {
+    Attempt attempt;
+    if (!item.is_object() || !Read(item, "kind", kKinds, &attempt.kind) ||
+        !Read(item, "nonce", &attempt.nonce) || !Read(item, "fsid", &attempt.fsid) ||
+        !Read(item, "fileid", &attempt.fileid) || !Read(item, "beside", &attempt.beside) ||
+        attempt.nonce.empty() || attempt.nonce.find('/') != std::string::npos) {
+      return false;
+    }
+    out->push_back(std::move(attempt));
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string Encode(const Record& record) {
+  json attempts = json::array();
+  for (const auto& attempt : record.attempts) {
+    attempts.push_back({{"kind", kKinds[static_cast<size_t>(attempt.kind)]},
+                        {"nonce", attempt.nonce},
+                        {"fsid", attempt.fsid},
+                        {"fileid", attempt.fileid},
+                        {"beside", attempt.beside}});
+  }
+  const json object = {{"format", kRecordFormat},
+                       {"kind", "volume"},
+                       {"handle", record.handle},
+                       {"name", record.name},
+                       {"owner", record.owner},
+                       {"incarnation", record.incarnation},
+                       {"write", record.write},
+                       {"state", kStates[static_cast<size_t>(record.state)]},
+                       {"attempts", attempts},
+                       {"requiredBytes", record.required_bytes},
+                       {"limitBytes", record.limit_bytes},
+                       {"capacityBytes", record.capacity_bytes},
+                       {"path", Join(record.path)},
+                       {"created", record.created},
+                       {"fileid", record.fileid},
+                       {"disposal", kDisposals[static_cast<size_t>(record.disposal)]},
+                       {"parameters", record.parameters}};
+  return object.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+Result<Record> Decode(std::string_view text, std::string_view where) {
+  const auto lost = [&](const std::string& why) {
+    return Fail(code::kDataLoss, "the record " + std::string(where) + " " + why);
+  };
+  const json object = json::parse(text, nullptr, false);
+  if (!object.is_object()) return lost("is no JSON object");
+  uint64_t format = 0;
+  std::string kind;
+  if (!Read(object, "format", &format) || !Read(object, "kind", &kind)) {
+    return lost("has no format and kind");
+  }
+  if (format > kRecordFormat) {
+    return Fail(code::kFailedPrecondition,
+                "the record " + std::string(where) + " has format " + std::to_string(format) +
+                    "; this version reads up to " + std::to_string(kRecordFormat));
+  }
+  Record record;
+  std::string path;
+  if (kind != "volume" || !Read(object, "handle", &record.handle) ||
+      !Read(object, "name", &record.name) || !Read(object, "owner", &record.owner) ||
+      !Read(object, "incarnation", &record.incarnation) || !Read(object, "write", &record.write) ||
+      !Read(object, "state", kStates, &record.state) ||
+      !Read(object, "attempts", &record.attempts) ||
+      !Read(object, "requiredBytes", &record.required_bytes) ||
+      !Read(object, "limitBytes", &record.limit_bytes) ||
+      !Read(object, "capacityBytes", &record.capacity_bytes) || !Read(object, "path", &path) ||
+      !Read(object, "created", &record.created) || !Read(object, "fileid", &record.fileid) ||
+      !Read(object, "disposal", kDisposals, &record.disposal) ||
+      !Read(object, "parameters", &record.parameters)) {
+    return lost("lacks a field or has one of another type");
+  }
+  auto parsed = ParseSubDir(path);
+  if (!parsed) return lost("has a bad path: " + parsed.error().message);
+  record.path = std::move(*parsed);
+  return record;
+}
+
+}  // namespace gantry::plugin

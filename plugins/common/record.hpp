@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Gantry stores about a volume, on the storage itself, as JSON that people can read. A record
+// precedes what it describes and is removed after it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plugins/common/result.hpp"
+#include "plugins/common/sub_dir.hpp"
+
+namespace gantry::plugin {
+
+inline constexpr uint32_t kRecordFormat = 1;
+inline constexpr size_t kRecordBytesMax = 64 * 1024;
+inline constexpr size_t kAttemptsMax = 64;  // Of one record.
+
+enum class RecordState : uint8_t { kCreating, kReady, kDeleting };
+
+// What is done with the volume's own directory when the volume is deleted.
+enum class Disposal : uint8_t { kDelete, kRetain, kArchive };
+
+// One try at making or moving away the volume's directory, or the record itself: a directory of its
+// own that it is
+// renamed out of or into, made before the record names it. Once that directory is gone, a rename
+// that comes late from whoever made the try can do nothing.
+struct Attempt {
+  enum class Kind : uint8_t { kCreate, kDelete, kArchive, kRecord };
+  Kind kind = Kind::kCreate;
+  std::string nonce;
+  uint64_t fsid = 0;    // kCreate: of the directory that will be the volume's,
+  uint64_t fileid = 0;  // likewise.
+  bool beside =
+      false;  // In the volume's parent directory, because .gantry is on another filesystem.
+};
+
+struct Record {
+  std::string handle;
+  std::string name;         // As the CO asked for it.
+  std::string owner;        // The installation.
+  std::string incarnation;  // A nonce: a volume made again under its name is another one.
+  std::string write;        // A nonce of this version: tells a lost reply from a lost race.
+  RecordState state = RecordState::kCreating;
+  std::vector<Attempt> attempts;
+  uint64_t required_bytes = 0;
+  uint64_t limit_bytes = 0;
+  uint64_t capacity_bytes = 0;
+  Path path;
+  bool created = false;  // The directory is ours; known when ready.
+  uint64_t fileid = 0;   // Of the directory, when ready.
+  Disposal disposal = Disposal::kDelete;
+  std::map<std::string, std::string> parameters;  // The durable ones.
+};
+
+std::string Encode(const Record& record);
+// DATA_LOSS for what is no record, FAILED_PRECONDITION for a format newer than this; both name
+// `where`.
+Result<Record> Decode(std::string_view json, std::string_view where);
+
+}  // namespace gantry::plugin

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/common/record.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace gantry::plugin {
+namespace {
+
+TEST(Record, ComesBackAsItWasWritten) {
+  Record record;
+  record.handle = "h";
+  record.name = "\xc3\xa4\"/";
+  record.owner = "o";
+  record.incarnation = "i";
+  record.state = RecordState::kDeleting;
+  record.attempts = {{Attempt::Kind::kArchive, "n", 3, UINT64_MAX, true}};
+  record.capacity_bytes = UINT64_MAX;
+  record.path = {"a", "b"};
+  record.created = true;
+  record.disposal = Disposal::kArchive;
+  record.parameters = {{"k", "v"}};
+  const auto back = Decode(Encode(record), "here");
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(Encode(*back), Encode(record));
+  EXPECT_EQ(back->attempts[0].fileid, UINT64_MAX);
+}
+
+TEST(Record, OfANewerFormatOrWithoutAFieldIsRefused) {
+  Record record;
+  record.path = {"a"};
+  std::string text = Encode(record);
+  ASSERT_TRUE(Decode(text, "here"));
+  const auto newer = [&] {
+    std::string copy = text;
+    copy.replace(copy.find("\"format\": 1"), 11, "\"format\": 2");
+    return Decode(copy, "here");
+  }();
+  EXPECT_EQ(newer.error().code, code::kFailedPrecondition);
+  EXPECT_EQ(Decode("{}", "here").error().code, code::kDataLoss);
+  EXPECT_EQ(Decode("", "here").error().code, code::kDataLoss);
+  text.replace(text.find("\"path\": \"a\""), 11, "\"path\": \"/\"");
+  EXPECT_EQ(Decode(text, "here").error().code, code::kDataLoss);
+}
+
+}  // namespace
+}  // namespace gantry::plugin

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/common/trash.hpp"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+namespace gantry::plugin {
+namespace {
+
+constexpr int64_t kNsPerMs = 1'000'000;
+
+// Not that which one who died while taking the lease has left.
+bool IsLease(const std::string& name) { return name == kLeaseName; }
+
+std::optional<Pointer> DecodePointer(const std::string& text) {
+  const auto object = nlohmann::json::parse(text, nullptr, false);
+  if (!object.is_object() || !object.contains("path") || !object["path"].is_string() ||
+      !object.contains("name") || !object["name"].is_string()) {
+    return std::nullopt;
+  }
+  auto path = ParseSubDir(object["path"].get<std::string>());
+  std::string name = object["name"];
+  if (!path || !name.starts_with(std::string(kReservedPrefix) + "-") ||
+      name.find('/') != std::string::npos) {
+    return std::nullopt;
+  }
+  return Pointer{std::move(*path), std::move(name)};
+}
+
+}  // namespace
+
+std::string EncodePointer(const Pointer& pointer) {
+  return nlohmann::json{{"path", Join(pointer.path)}, {"name", pointer.name}}.dump();
+}
+
+// A directory that is being emptied.
+struct Trash::Level {
+  NodeId parent;
+  std::string name;
+  NodeId id;
+  std::set<std::string> stuck = {};  // Names in it that cannot be removed.
+};
+
+Result<TrashRun> Trash::Run() {
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto attempts, storage_.List(layout_.attempts, 1));
+  auto items = storage_.List(layout_.trash, kTrashListMax);
+  GANTRY_PLUGIN_TRY(items);
+  std::erase_if(*items, [](const Listed& item) { return IsLease(item.name); });
+  if (items->empty() && attempts.empty()) return run_;
+  GANTRY_PLUGIN_TRY_ASSIGN(run_.leased, TakeLease());
+  if (!run_.leased) {
+    run_.state = TrashState::kMore;
+    return run_;
+  }
+
+  std::set<std::string> seen;  // Also those that are left: too young, or stuck.
+  const auto emptied = [&]() -> Status {
+    GANTRY_PLUGIN_TRY(SweepAttempts());
+    for (bool any = true; any;) {
+      any = false;
+      for (const auto& item : *items) {
+        if (IsLease(item.name) || !seen.insert(item.name).second) continue;
+        any = true;
+        GANTRY_PLUGIN_TRY_ASSIGN(const Step step, EmptyItem(item.name));
+        if (step == Step::kStop) {
+          run_.state = TrashState::kMore;
+          return {};
+        }
+      }
+      if (any) {
+        items = storage_.List(layout_.trash, kTrashListMax + seen.size());
+        GANTRY_PLUGIN_TRY(items);
+      }
+    }
+    if (run_.removed > 0) run_.state = TrashState::kEmptied;
+    return {};
+  }();
+  ReleaseLease();
+  GANTRY_PLUGIN_TRY(emptied);
+  return run_;
+}
+
+Result<bool> Trash::TakeLease() {
+  const std::string nonce = nonce_();
+  const std::string temporary = std::string(kLeaseName) + "-" + nonce;
+  GANTRY_PLUGIN_TRY_ASSIGN(const Node file, storage_.CreateFile(layout_.trash, temporary, nonce));
+  GANTRY_PLUGIN_TRY_ASSIGN(now_ns_, storage_.Touch(file.id));
+  const auto linked = storage_.Link(file.id, layout_.trash, kLeaseName);
+  if (!linked && !FailedWith(linked, StoreFault::kExists)) {
+    return tl::make_unexpected(linked.error());
+  }
+  bool ours = linked.has_value();
+  if (!ours) {
+    const auto there = storage_.Lookup(layout_.trash, kLeaseName);
+    if (!there && !IsGone(there)) return tl::make_unexpected(there.error());
+    if (there && there->mtime_ns + kLeaseMs * kNsPerMs < now_ns_) {
+      GANTRY_PLUGIN_TRY(storage_.Rename(layout_.trash, temporary, layout_.trash, kLeaseName));
+      const auto now_there = storage_.Lookup(layout_.trash, kLeaseName);
+      if (!now_there && !IsGone(now_there)) return tl::make_unexpected(now_there.error());
+      ours = now_there && now_there->fileid == file.fileid;
+    }
+  }
+  (void)storage_.Remove(layout_.trash, temporary);
+  if (ours) lease_ = file.id;
+  return ours;
+}
+
+void Trash::ReleaseLease() {
+  // Gone already when another one took it over; then it is theirs to remove.
+  if (storage_.Touch(lease_)) (void)storage_.Remove(layout_.trash, kLeaseName);
+}
+
+// May the run go on? Renews the lease now and then.
+Result<bool> Trash::KeepOn() {
+  if (cancelled_() || run_.removed >= removals_max_) return false;
+  if (++since_renewal_ < kRenewEvery) return true;
+  since_renewal_ = 0;
+  const auto touched = storage_.Touch(lease_);
+  if (IsGone(touched)) return false;
+  GANTRY_PLUGIN_TRY(touched);
+  now_ns_ = *touched;
+  return true;
+}
+
+bool Trash::IsYoung(const Node& node) const {
+  return node.mtime_ns + kAttemptAgeMsMin * kNsPerMs > now_ns_;
+}
+
+Trash::Step Trash::Stuck(const std::string& name, const Error& why) {
+  if (run_.stuck.empty()) run_.stuck = "'" + name + "' in the trash: " + why.message;
+  return Step::kStuck;
+}
+
+Result<Trash::Step> Trash::RemoveFile(const NodeId& directory, const std::string& name) {
+  GANTRY_PLUGIN_TRY_ASSIGN(const bool keep_on, KeepOn());
+  if (!keep_on) return Step::kStop;
+  const auto removed = storage_.Remove(directory, name);
+  if (removed) ++run_.removed;
+  if (removed || IsGone(removed)) return Step::kGone;
+  if (FailedWith(removed, StoreFault::kUnavailable)) return tl::make_unexpected(removed.error());
+  return Stuck(name, removed.error().error);
+}
+
+// Not empty counts as stuck for now.
+Result<Trash::Step> Trash::RemoveDirectory(const NodeId& directory, const std::string& name) {
+  GANTRY_PLUGIN_TRY_ASSIGN(const bool keep_on, KeepOn());
+  if (!keep_on) return Step::kStop;
+  const auto removed = storage_.RemoveDirectory(directory, name);
+  if (removed) ++run_.removed;
+  if (removed || IsGone(removed)) return Step::kGone;
+  if (FailedWith(removed, StoreFault::kUnavailable)) return tl::make_unexpected(removed.error());
+  return Stuck(name, removed.error().error);
+}
+
+Result<Trash::Step> Trash::EmptyTree(const NodeId& parent, const std::string& name) {
+  const auto top = storage_.Lookup(parent, name);
+  if (IsGone(top)) return Step::kGone;
+  GANTRY_PLUGIN_TRY(top);
+  if (top->type != NodeType::kDirectory) return RemoveFile(parent, name);
+
+  std::vector<Level> levels;
+  levels.push_back({parent, name, top->id});
+  while (true) {
+    Level& level = levels.back();
+    auto listed = storage_.List(level.id, kTrashListMax + level.stuck.size());
+    if (!listed && !IsGone(listed)) {
+      if (FailedWith(listed, StoreFault::kUnavailable)) {
+        return tl::make_unexpected(listed.error());
+      }
+      Stuck(level.name, listed.error().error);
+    }
+    std::optional<Level> below;
+    bool progress = false;
+    if (listed) {
+      for (auto& entry : *listed) {
+        if (level.stuck.contains(entry.name)) continue;
+        progress = true;
+        if (!entry.node) {
+          auto node = storage_.Lookup(level.id, entry.name);
+          if (IsGone(node)) continue;
+          GANTRY_PLUGIN_TRY(node);
+          entry.node = std::move(*node);
+        }
+        if (entry.node->type == NodeType::kDirectory) {
+          if (entry.node->fsid != top->fsid) {
+            Stuck(entry.name, {code::kFailedPrecondition, "another filesystem begins there"});
+            level.stuck.insert(entry.name);
+          } else if (levels.size() >= kTrashDepthMax) {
+            Stuck(entry.name, {code::kFailedPrecondition, "it is too deep"});
+            level.stuck.insert(entry.name);
+          } else {
+            below = Level{level.id, entry.name, entry.node->id};
+            break;
+          }
+          continue;
+        }
+        GANTRY_PLUGIN_TRY_ASSIGN(const Step step, RemoveFile(level.id, entry.name));
+        if (step == Step::kStop) return step;
+        if (step == Step::kStuck) level.stuck.insert(entry.name);
+      }
+    }
+    if (below) {
+      levels.push_back(std::move(*below));
+      continue;
+    }
+    if (progress) continue;  // Until a listing shows nothing that could be removed.
+    Step step = Step::kStuck;
+    if (level.stuck.empty() && (listed || IsGone(listed))) {
+      GANTRY_PLUGIN_TRY_ASSIGN(step, RemoveDirectory(level.parent, level.name));
+      if (step == Step::kStop) return step;
+    }
+    const std::string done = level.name;
+    levels.pop_back();
+    if (levels.empty()) return step;
+    if (step == Step::kStuck) levels.back().stuck.insert(done);
+  }
+}
+
+// The directory beside a volume's that a pointer in the trash leads to. Only that of a deletion is
+// emptied; the others are removed when nothing is in them.
+Result<Trash::Step> Trash::EmptyBeside(const NodeId& item, const Node& file) {
+  const auto text = storage_.ReadFile(file.id, 2 * kSubDirBytesMax);
+  if (IsGone(text)) return Step::kGone;
+  GANTRY_PLUGIN_TRY(text);
+  const auto pointer = DecodePointer(*text);
+  if (!pointer) {
+    // Its writer may have died before it had written it, and then made nothing.
+    if (text->empty() && !IsYoung(file)) return RemoveFile(item, std::string(kBesideName));
+    return Stuck(std::string(kBesideName), {code::kDataLoss, "it leads nowhere allowed"});
+  }
+  NodeId directory = layout_.root;
+  bool there = true;
+  for (size_t i = 0; i + 1 < pointer->path.size() && there; ++i) {
+    auto found = storage_.Lookup(directory, pointer->path[i]);
+    if (!found && !IsGone(found)) return tl::make_unexpected(found.error());
+    there = found && found->type == NodeType::kDirectory;
+    if (there) directory = std::move(found->id);
+  }
+  std::optional<Node> beside;
+  if (there) {
+    auto found = storage_.Lookup(directory, pointer->name);
+    if (!found && !IsGone(found)) return tl::make_unexpected(found.error());
+    if (found) beside = std::move(*found);
+  }
+  if (!beside) {
+    return IsYoung(file) ? Step::kStuck : RemoveFile(item, std::string(kBesideName));
+  }
+  const auto content = storage_.List(beside->id, 1);
+  if (!content && !IsGone(content)) return tl::make_unexpected(content.error());
+  const bool empty = !content || content->empty();
+  if (empty && IsYoung(*beside)) return Step::kStuck;
+  if (!empty && !pointer->name.starts_with(kBesideTrashPrefix)) return Step::kStuck;
+  GANTRY_PLUGIN_TRY_ASSIGN(const Step step, empty ? RemoveDirectory(directory, pointer->name)
+                                                  : EmptyTree(directory, pointer->name));
+  if (step != Step::kGone) return step;
+  return RemoveFile(item, std::string(kBesideName));
+}
+
+Result<Trash::Step> Trash::EmptyItem(const std::string& name) {
+  const auto item = storage_.Lookup(layout_.trash, name);
+  if (IsGone(item)) return Step::kGone;
+  GANTRY_PLUGIN_TRY(item);
+  if (item->type != NodeType::kDirectory) {
+    if (item->mtime_ns + kLeaseMs * kNsPerMs > now_ns_) return Step::kStuck;
+    return RemoveFile(layout_.trash, name);
+  }
+  const auto content = storage_.List(item->id, kTrashListMax);
+  if (IsGone(content)) return Step::kGone;
+  GANTRY_PLUGIN_TRY(content);
+  // Somebody may be about to rename into it.
+  if (content->empty() && IsYoung(*item)) return Step::kStuck;
+  Step worst = Step::kGone;
+  for (const auto& entry : *content) {
+    Step step = Step::kGone;
+    if (entry.name == kBesideName) {
+      const auto pointer = storage_.Lookup(item->id, kBesideName);
+      if (IsGone(pointer)) continue;
+      GANTRY_PLUGIN_TRY(pointer);
+      GANTRY_PLUGIN_TRY_ASSIGN(step, EmptyBeside(item->id, *pointer));
+    } else {
+      GANTRY_PLUGIN_TRY_ASSIGN(step, EmptyTree(item->id, entry.name));
+    }
+    if (step == Step::kStop) return step;
+    if (step == Step::kStuck) worst = step;
+  }
+  if (worst == Step::kStuck) return worst;
+  return RemoveDirectory(layout_.trash, name);
+}
+
+// Attempts whose maker died before a record named them. With content they are archives on their
+// way, and RMDIR leaves them.
+Status Trash::SweepAttempts() {
+  const auto listed = storage_.List(layout_.attempts, kTrashListMax);
+  GANTRY_PLUGIN_TRY(listed);
+  for (const auto& entry : *listed) {
+    const auto node = storage_.Lookup(layout_.attempts, entry.name);
+    if (IsGone(node)) continue;
+    GANTRY_PLUGIN_TRY(node);
+    if (IsYoung(*node)) continue;
+    GANTRY_PLUGIN_TRY(RemoveIfEmpty(storage_, layout_.attempts, entry.name));
+  }
+  return {};
+}
+
+}  // namespace gantry::plugin

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Empties what deleted volumes have left, a bounded stretch at a time. Two controllers may do it at
+// once without harm, since whatever lies in the trash is nobody's; a lease on the storage only keeps
+// them from doing the work twice. It survives its holder by kLeaseMs of the storage's own clock.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "plugins/common/layout.hpp"
+#include "plugins/common/storage.hpp"
+#include "plugins/common/sub_dir.hpp"
+
+namespace gantry::plugin {
+
+inline constexpr std::string_view kTrashedName = "data";
+inline constexpr std::string_view kRecordName = "record";
+inline constexpr std::string_view kBesideName = "beside";  // Leads to a directory elsewhere.
+inline constexpr std::string_view kBesideTrashPrefix = ".gantry-trash-";
+inline constexpr std::string_view kLeaseName = ".lease";
+inline constexpr int64_t kLeaseMs = 30'000;
+inline constexpr size_t kRenewEvery = 100;  // Removals between two looks at the lease.
+inline constexpr uint64_t kRemovalsPerRunMax = 20'000;
+inline constexpr size_t kTrashListMax = 1'000;  // Names taken from a directory at a time.
+inline constexpr size_t kTrashDepthMax = 4'096;
+// An empty attempt may be one that is just being made; removing it costs its maker a round.
+inline constexpr int64_t kAttemptAgeMsMin = 600'000;
+
+// What leads to a directory beside a volume's: the volume's path, and the directory's name.
+struct Pointer {
+  Path path;
+  std::string name;
+};
+std::string EncodePointer(const Pointer& pointer);
+
+enum class TrashState : uint8_t {
+  kEmpty,  // Nothing was there.
+  kEmptied,
+  kMore,  // Go on later: the run's bound, a cancellation, or another one's lease.
+};
+
+struct TrashRun {
+  TrashState state = TrashState::kEmpty;
+  uint64_t removed = 0;  // Files and directories.
+  bool leased = true;    // False: another one is at it.
+  std::string stuck;     // What could not be removed, and why; it is tried again at the next run.
+};
+
+class Trash {
+ public:
+  Trash(Storage& storage, const Layout& layout, MakeNonce nonce, std::function<bool()> cancelled,
+        uint64_t removals_max = kRemovalsPerRunMax)
+      : storage_(storage),
+        layout_(layout),
+        nonce_(std::move(nonce)),
+        cancelled_(std::move(cancelled)),
+        removals_max_(removals_max) {}
+
+  Result<TrashRun> Run();
+
+ private:
+  struct Level;
+  enum class Step : uint8_t { kGone, kStuck, kStop };
+
+  Result<bool> TakeLease();
+  void ReleaseLease();
+  Result<bool> KeepOn();
+  Result<Step> EmptyItem(const std::string& name);
+  Result<Step> EmptyBeside(const NodeId& item, const Node& pointer);
+  Result<Step> EmptyTree(const NodeId& parent, const std::string& name);
+  Result<Step> RemoveFile(const NodeId& directory, const std::string& name);
+  Result<Step> RemoveDirectory(const NodeId& directory, const std::string& name);
+  Step Stuck(const std::string& name, const Error& why);
+  bool IsYoung(const Node& node) const;
+  Status SweepAttempts();
+
+  Storage& storage_;
+  const Layout& layout_;
+  const MakeNonce nonce_;
+  const std::function<bool()> cancelled_;
+  const uint64_t removals_max_;
+  NodeId lease_;
+  int64_t now_ns_ = 0;  // The storage's clock, as the lease last showed it.
+  size_t since_renewal_ = 0;
+  TrashRun run_;
+};
+
+}  // namespace gantry::plugin

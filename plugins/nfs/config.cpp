@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/nfs/config.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "plugins/common/sha256.hpp"
+
+namespace gantry::nfs {
+
+using nlohmann::json;
+using plugin::Fail;
+using plugin::Result;
+using plugin::Status;
+namespace code = plugin::code;
+
+const std::string_view kConfigSchema = R"({
+  "$schema": "http://json-schema.org/draft-07/schema#",
+  "type": "object",
+  "additionalProperties": false,
+  "required": ["shares"],
+  "properties": {
+    "shares": {
+      "description": "The exports that volumes are made on.",
+      "type": "array", "minItems": 1, "maxItems": 64,
+      "items": {
+        "type": "object", "additionalProperties": false, "required": ["server", "share"],
+        "properties": {
+          "server": {"description": "Address or name.", "type": "string", "minLength": 1, "maxLength": 255},
+          "share": {"description": "The export's path.", "type": "string", "pattern": "^/", "maxLength": 1024},
+          "port": {"description": "Of NFS; left out: asked of the portmapper, else 2049.", "type": "integer", "minimum": 1, "maximum": 65535},
+          "mountPort": {"description": "Of MOUNT; left out: asked of the portmapper.", "type": "integer", "minimum": 1, "maximum": 65535}
+        }
+      }
+    },
+    "identity": {
+      "description": "Who Gantry is to the servers.",
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "uid": {"type": "integer", "minimum": 0, "maximum": 4294967294, "default": 0},
+        "gid": {"type": "integer", "minimum": 0, "maximum": 4294967294, "default": 0}
+      }
+    },
+    "reservedPorts": {"description": "Connect from ports below 1024; needs the grant NET_BIND_SERVICE.", "type": "boolean", "default": false},
+    "timeoutSeconds": {"description": "Of one call to a server.", "type": "integer", "minimum": 1, "maximum": 600, "default": 20},
+    "connectionsMax": {"description": "To one share.", "type": "integer", "minimum": 1, "maximum": 64, "default": 8},
+    "defaultMode": {"description": "Of volumes' directories, octal.", "type": "string", "pattern": "^0?[0-7]{3,4}$", "default": "0777"}
+  }
+})";
+
+namespace {
+
+constexpr uint64_t kIdMax = UINT32_MAX - 1;  // All ones mean "unchanged" to chown(2).
+constexpr uint32_t kModeMax = 07777;
+
+tl::unexpected<plugin::Error> Bad(const std::string& key, const std::string& value,
+                                  const std::string& expected) {
+  return Fail(code::kInvalidArgument, key + " is " + value + "; expected " + expected);
+}
+
+std::string Names(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+// An object with no other keys than these.
+Status CheckObject(const json& object, const std::string& where,
+                   const std::vector<std::string>& keys) {
+  if (!object.is_object()) return Bad(where, object.dump(), "an object");
+  for (const auto& [key, value] : object.items()) {
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
+      return Fail(code::kInvalidArgument,
+                  where + " has the unknown key \"" + key + "\"; known are: " + Names(keys));
+    }
+  }
+  return {};
+}
+
+template <class T>
+Status TakeNumber(const json& object, const std::string& where, const char* key, uint64_t min,
+                  uint64_t max, T* out) {
+  const auto found = object.find(key);
+  if (found == object.end()) return {};
+  if (!found->is_number_unsigned() || found->get<uint64_t>() < min ||
+      found->get<uint64_t>() > max) {
+    return Bad(where + key, found->dump(),
+               "a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+  }
+  *out = static_cast<T>(found->get<uint64_t>());
+  return {};
+}
+
+Result<std::string> TakeString(const json& object, const std::string& where, const char* key,
+                               size_t bytes_max) {
+  const auto found = object.find(key);
+  if (found == object.end()) return Fail(code::kInvalidArgument, where + key + " is missing");
+  const std::string expected =
+      "a string of 1 to " + std::to_string(bytes_max) + " bytes without control characters or '#'";
+  if (!found->is_string()) return Bad(where + key, found->dump(), expected);
+  std::string value = found->get<std::string>();
+  const bool odd = std::any_of(value.begin(), value.end(),
+                               [](unsigned char c) { return c < 0x20 || c == 0x7f || c == '#'; });
+  if (value.empty() || value.size() > bytes_max || odd) {
+    return Bad(where + key, found->dump(), expected);
+  }
+  return value;
+}
+
+std::optional<uint32_t> ParseMode(std::string_view text) {
+  if (text.size() < 3 || text.size() > 5) return std::nullopt;
+  uint32_t mode = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+  if (error != std::errc() || end != text.data() + text.size() || mode > kModeMax) {
+    return std::nullopt;
+  }
+  return mode;
+}
+
+std::string ModeText(uint32_t mode) {
+  std::string text = "0000";
+  for (size_t i = text.size(); i > 0; --i, mode /= 8)
+    text[i - 1] = static_cast<char>('0' + mode % 8);
+  return text;
+}
+
+std::optional<uint32_t> ParseId(std::string_view text) {
+  uint32_t id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error != std::errc() || end != text.data() + text.size() || id > kIdMax) return std::nullopt;
+  return id;
+}
+
+Result<ShareConfig> ParseShare(const json& object, const std::string& where) {
+  GANTRY_PLUGIN_TRY(CheckObject(object, where, {"server", "share", "port", "mountPort"}));
+  ShareConfig share;
+  GANTRY_PLUGIN_TRY_ASSIGN(share.server, TakeString(object, where + ".", "server", 255));
+  GANTRY_PLUGIN_TRY_ASSIGN(share.share, TakeString(object, where + ".", "share", 1024));
+  if (share.share.front() != '/' || (share.share.size() > 1 && share.share.back() == '/') ||
+      share.share.find("//") != std::string::npos ||
+      (share.share + "/").find("/../") != std::string::npos ||
+      (share.share + "/").find("/./") != std::string::npos) {
+    return Bad(where + ".share", "\"" + share.share + "\"",
+               "an absolute path without '.', '..', empty names or a '/' at its end");
+  }
+  GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "port", 1, 65535, &share.port));
+  GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "mountPort", 1, 65535, &share.mount_port));
+  share.id = plugin::Sha256Hex(share.server + "#" + share.share).substr(0, 8);
+  return share;
+}
+
+std::string ShareNames(const Config& config) {
+  std::vector<std::string> names;
+  for (const auto& share : config.shares) names.push_back(share.server + ":" + share.share);
+  return Names(names);
+}
+
+}  // namespace
+
+Result<Config> ParseConfig(std::string_view text) {
+  const json object = json::parse(text, nullptr, false);
+  if (object.is_discarded()) {
+    return Fail(code::kInvalidArgument, "the backend's configuration is no JSON");
+  }
+  GANTRY_PLUGIN_TRY(CheckObject(
+      object, "the backend's configuration",
+      {"shares", "identity", "reservedPorts", "timeoutSeconds", "connectionsMax", "defaultMode"}));
+  Config config;
+  const auto shares = object.find("shares");
+  if (shares == object.end()) return Fail(code::kInvalidArgument, "shares is missing");
+  if (!shares->is_array() || shares->empty() || shares->size() > kSharesMax) {
+    return Bad("shares", shares->dump().substr(0, 100),
+               "a list of 1 to " + std::to_string(kSharesMax) + " shares");
+  }
+  for (size_t i = 0; i < shares->size(); ++i) {
+    const std::string where = "shares[" + std::to_string(i) + "]";
+    GANTRY_PLUGIN_TRY_ASSIGN(ShareConfig share, ParseShare((*shares)[i], where));
+    for (const auto& other : config.shares) {
+      if (other.id == share.id) {
+        return Bad(where, share.server + ":" + share.share,
+                   "another share than " + other.server + ":" + other.share);
+      }
+    }
+    config.shares.push_back(std::move(share));
+  }
+  // Volumes are listed in the order of their handles, which begin with the share's id.
+  std::sort(config.shares.begin(), config.shares.end(),
+            [](const ShareConfig& a, const ShareConfig& b) { return a.id < b.id; });
+
+  if (const auto identity = object.find("identity"); identity != object.end()) {
+    GANTRY_PLUGIN_TRY(CheckObject(*identity, "identity", {"uid", "gid"}));
+    GANTRY_PLUGIN_TRY(TakeNumber(*identity, "identity.", "uid", 0, kIdMax, &config.uid));
+    GANTRY_PLUGIN_TRY(TakeNumber(*identity, "identity.", "gid", 0, kIdMax, &config.gid));
+  }
+  if (const auto reserved = object.find("reservedPorts"); reserved != object.end()) {
+    if (!reserved->is_boolean()) return Bad("reservedPorts", reserved->dump(), "true or false");
+    config.reserved_ports = reserved->get<bool>();
+  }
+  uint32_t timeout_s = kDefaultTimeoutSeconds;
+  GANTRY_PLUGIN_TRY(TakeNumber(object, "", "timeoutSeconds", 1, kTimeoutSecondsMax, &timeout_s));
+  config.timeout = std::chrono::seconds(timeout_s);
+  GANTRY_PLUGIN_TRY(
+      TakeNumber(object, "", "connectionsMax", 1, kConnectionsOfShareMax, &config.connections_max));
+  if (const auto mode = object.find("defaultMode"); mode != object.end()) {
+    const auto parsed = mode->is_string() ? ParseMode(mode->get<std::string>()) : std::nullopt;
+    if (!parsed) return Bad("defaultMode", mode->dump(), "octal digits like \"0777\"");
+    config.default_mode = *parsed;
+  }
+  return config;
+}
+
+Result<const ShareConfig*> FindShare(const Config& config,
+                                     const std::map<std::string, std::string>& given) {
+  const auto server = given.find("server");
+  const auto share = given.find("share");
+  const ShareConfig* found = nullptr;
+  for (const auto& candidate : config.shares) {
+    if (server != given.end() && server->second != candidate.server) continue;
+    if (share != given.end() && share->second != candidate.share) continue;
+    if (found != nullptr) {
+      return Fail(code::kInvalidArgument,
+                  "server and share do not say which share is meant; configured are: " +
+                      ShareNames(config));
+    }
+    found = &candidate;
+  }
+  if (found != nullptr) return found;
+  const auto shown = [&](const auto& it) {
+    return it == given.end() ? std::string("(left out)") : "\"" + it->second + "\"";
+  };
+  return Fail(code::kInvalidArgument,
+              "server " + shown(server) + " and share " + shown(share) +
+                  " are no configured share; configured are: " + ShareNames(config));
+}
+
+Result<ClassParameters> ParseParameters(const Config& config,
+                                        const std::map<std::string, std::string>& given) {
+  static const std::vector<std::string> kKeys = {
+      "server", "share", "subDir", "onDelete", "mountPermissions", "uid", "gid", "mountOptions"};
+  for (const auto& [key, value] : given) {
+    if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
+      return Fail(code::kInvalidArgument,
+                  "parameters has the unknown key \"" + key + "\"; known are: " + Names(kKeys));
+    }
+  }
+  const auto find = [&](const char* key) -> const std::string* {
+    const auto found = given.find(key);
+    return found == given.end() ? nullptr : &found->second;
+  };
+  const auto bad = [](const char* key, const std::string& value, const char* expected) {
+    return Bad(std::string("parameters[\"") + key + "\"]", "\"" + value + "\"", expected);
+  };
+  ClassParameters parameters;
+  GANTRY_PLUGIN_TRY_ASSIGN(parameters.share, FindShare(config, given));
+  parameters.durable = {{"server", parameters.share->server},
+                        {"share", parameters.share->share},
+                        {"onDelete", "delete"}};
+  if (const auto* sub_dir = find("subDir")) {
+    parameters.sub_dir = *sub_dir;
+    parameters.durable["subDir"] = *sub_dir;
+  }
+  if (const auto* on_delete = find("onDelete")) {
+    if (*on_delete == "delete") {
+      parameters.disposal = plugin::Disposal::kDelete;
+    } else if (*on_delete == "retain") {
+      parameters.disposal = plugin::Disposal::kRetain;
+    } else if (*on_delete == "archive") {
+      parameters.disposal = plugin::Disposal::kArchive;
+    } else {
+      return bad("onDelete", *on_delete, "delete, retain or archive");
+    }
+    parameters.durable["onDelete"] = *on_delete;
+  }
+  if (const auto* mode = find("mountPermissions")) {
+    parameters.mode = ParseMode(*mode);
+    if (!parameters.mode) return bad("mountPermissions", *mode, "octal digits like \"0777\"");
+    parameters.durable["mountPermissions"] = ModeText(*parameters.mode);
+  }
+  for (const auto& [key, member] :
+       {std::pair("uid", &ClassParameters::uid), std::pair("gid", &ClassParameters::gid)}) {
+    const auto* text = find(key);
+    if (text == nullptr) continue;
+    parameters.*member = ParseId(*text);
+    if (!(parameters.*member)) return bad(key, *text, "a whole number from 0 to 4294967294");
+    parameters.durable[key] = std::to_string(*(parameters.*member));
+  }
+  if (const auto* options = find("mountOptions")) {
+    if (options->size() > kMountOptionsBytesMax) {
+      return bad("mountOptions", options->substr(0, 64) + "...", "at most 1024 bytes");
+    }
+    parameters.durable["mountOptions"] = *options;
+  }
+  return parameters;
+}
+
+}  // namespace gantry::nfs

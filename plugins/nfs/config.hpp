@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an administrator says about an NFS backend, and what a StorageClass says about its volumes.
+// Both are read strictly: a misspelt key is an error that names it and the known ones.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plugins/common/record.hpp"
+#include "plugins/common/result.hpp"
+
+namespace gantry::nfs {
+
+inline constexpr size_t kSharesMax = 64;
+inline constexpr uint32_t kTimeoutSecondsMax = 600;
+inline constexpr uint32_t kDefaultTimeoutSeconds = 20;
+inline constexpr uint32_t kConnectionsOfShareMax = 64;
+inline constexpr uint32_t kDefaultConnections = 8;
+inline constexpr uint32_t kDefaultMode = 0777;
+inline constexpr size_t kMountOptionsBytesMax = 1024;
+
+struct ShareConfig {
+  std::string server;
+  std::string share;        // The export's path.
+  uint16_t port = 0;        // 0: ask the portmapper.
+  uint16_t mount_port = 0;  // likewise
+  std::string id;           // 8 hex digits of the SHA-256 of "server#share"; begins its handles.
+};
+
+struct Config {
+  std::vector<ShareConfig> shares;
+  uint32_t uid = 0;  // Who Gantry is to the servers.
+  uint32_t gid = 0;
+  bool reserved_ports = false;
+  std::chrono::seconds timeout{kDefaultTimeoutSeconds};  // Of one call to a server.
+  uint32_t connections_max = kDefaultConnections;        // To one share.
+  uint32_t default_mode = kDefaultMode;                  // Of volumes' directories.
+};
+
+// JSON Schema (draft 7) of what ParseConfig takes.
+extern const std::string_view kConfigSchema;
+// INVALID_ARGUMENT names the key, the value and what was expected.
+plugin::Result<Config> ParseConfig(std::string_view json);
+
+// The parameters of a StorageClass.
+struct ClassParameters {
+  const ShareConfig* share = nullptr;  // Of the configuration.
+  std::optional<std::string> sub_dir;  // A template.
+  plugin::Disposal disposal = plugin::Disposal::kDelete;
+  std::optional<uint32_t> mode;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  // As they are compared with those of a volume that is there: in one spelling.
+  std::map<std::string, std::string> durable;
+};
+plugin::Result<ClassParameters> ParseParameters(const Config& config,
+                                                const std::map<std::string, std::string>& given);
+// The share that parameters or a volume context name by "server" and "share".
+plugin::Result<const ShareConfig*> FindShare(const Config& config,
+                                             const std::map<std::string, std::string>& given);
+
+}  // namespace gantry::nfs

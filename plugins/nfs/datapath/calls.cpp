@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/nfs/datapath/calls.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <random>
+
+namespace gantry::nfs {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// A repetition that meets its own work answers differently and can't be told from a refusal, so it
+// may not be made where the server can't know it for a repetition. (LINK is proven by a LOOKUP,
+// exclusive CREATE by its verifier, the others come to the same.)
+bool IsFragile(uint32_t procedure) {
+  switch (procedure) {
+    case MakeDir::kNumber:
+    case SymLink::kNumber:
+    case MakeNode::kNumber:
+    case Remove::kNumber:
+    case RemoveDir::kNumber:
+    case Rename::kNumber:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Tags of a predecessor's calls must not be met again.
+uint64_t FirstTag() {
+  std::random_device random;
+  return uint64_t{random()} << 32 | random();
+}
+
+}  // namespace
+
+bool Touched::Meets(const Touched& other) const {
+  for (uint32_t i = 0; i < count_; ++i) {
+    for (uint32_t k = 0; k < other.count_; ++k) {
+      if (handles_[i] == other.handles_[k]) return true;
+    }
+  }
+  return false;
+}
+
+Calls::Calls(Connection& connection, OnGivenUp on_given_up)
+    : connection_(connection), on_given_up_(std::move(on_given_up)), next_tag_(FirstTag()) {}
+
+bool Calls::Begin(gantry_op op, std::shared_ptr<const Credentials> credentials, bool replayed,
+                  TimePoint deadline) {
+  if (operations_.size() >= kOperationsMax) return false;
+  if (!operations_.try_emplace(op, Operation{std::move(credentials), replayed, 0, deadline})
+           .second) {
+    return false;
+  }
+  if (deadline != kNoDeadline) deadlines_.emplace(deadline, op);
+  return true;
+}
+
+bool Calls::replayed(gantry_op op) const {
+  const auto found = operations_.find(op);
+  return found != operations_.end() && found->second.replayed;
+}
+
+void Calls::Add(std::unique_ptr<Ask> ask) {
+  const auto found = operations_.find(ask->op_);
+  if (found == operations_.end()) return;
+  ++found->second.asks;
+  ask->ambiguous_ = found->second.replayed;
+  queue_.push_back(std::move(ask));
+}
+
+// A change waits for changes of the same file that were left behind.
+bool Calls::MayGo(const Ask& ask) const {
+  if (ask.touched_.empty()) return true;
+  return std::none_of(left_behind_.begin(), left_behind_.end(),
+                      [&](const auto& old) { return old.second.Meets(ask.touched_); });
+}
+
+void Calls::Pump() {
+  for (auto at = queue_.begin(); at != queue_.end();) {
+    RpcStream* stream = connection_.Writable();
+    if (stream == nullptr) break;
+    if (!MayGo(**at)) {
+      ++at;
+      continue;
+    }
+    const Operation& operation = operations_.at((*at)->op_);
+    const uint64_t tag = next_tag_;
+    const auto submitted = (*at)->Submit(*stream, *operation.credentials, tag);
+    if (submitted) {
+      ++next_tag_;
+      sent_.emplace(tag, std::move(*at));
+      at = queue_.erase(at);
+      continue;
+    }
+    const Failure failure = submitted.error().failure;
+    if (failure == Failure::kBusy || failure == Failure::kLost) break;
+    failed_.emplace_back(std::move(*at), submitted.error());
+    at = queue_.erase(at);
+  }
+  for (auto& [ask, error] : std::exchange(failed_, {})) {
+    if (!Has(ask->op_)) continue;
+    Settled(*ask);
+    ask->Fail(std::move(error), ask->ambiguous_);
+  }
+}
+
+void Calls::Settled(const Ask& ask) {
+  const auto found = operations_.find(ask.op_);
+  if (found != operations_.end()) --found->second.asks;
+}
+
+void Calls::OnReply(const Reply& reply, bool repeated) {
+  const auto found = sent_.find(reply.tag);
+  if (found == sent_.end()) return;  // A predecessor's.
+  std::unique_ptr<Ask> ask = std::move(found->second);
+  sent_.erase(found);
+  left_behind_.erase(reply.tag);
+  if (ask->op_ == 0) return;
+  Settled(*ask);
+  ask->ambiguous_ = ask->ambiguous_ || repeated;
+  const NfsStatus3 status =
+      ask->Answer(reply, ask->faults_ + 1 >= kServerFaultTriesMax, ask->ambiguous_);
+  if (status == NfsStatus3::kOk) return;
+  if (status == NfsStatus3::kServerFault) {
+    ++ask->faults_;
+    ask->ambiguous_ = true;
+  }
+  ask->jukebox_ms_ = std::clamp(2 * ask->jukebox_ms_, kJukeboxWaitMsMin, kJukeboxWaitMsMax);
+  ++operations_.at(ask->op_).asks;
+  const auto at = steady_clock::now() + milliseconds(ask->jukebox_ms_);
+  delayed_.emplace(at, std::move(ask));
+}
+
+bool Calls::OnRepeat(const Unanswered& call, bool same_port) {
+  const auto found = sent_.find(call.tag);
+  if (found == sent_.end()) {
+    // A predecessor's: only its end is of interest.
+    return same_port || !IsFragile(call.procedure);
+  }
+  Ask& ask = *found->second;
+  const bool wanted = ask.op_ != 0;
+  if (!call.sent) {
+    if (wanted) return true;
+    left_behind_.erase(call.tag);
+    sent_.erase(found);
+    return false;
+  }
+  if (same_port || !IsFragile(call.procedure)) return true;
+  if (wanted) {
+    failed_.emplace_back(std::move(found->second),
+                         NfsError{Failure::kLost, NfsStatus3::kOk, true, 0,
+                                  "the connection was lost, and the outcome can't be known"});
+  }
+  left_behind_.erase(call.tag);
+  sent_.erase(found);
+  return false;
+}
+
+void Calls::End(gantry_op op) {
+  const auto found = operations_.find(op);
+  if (found == operations_.end()) return;
+  if (found->second.deadline != kNoDeadline) {
+    auto [at, end] = deadlines_.equal_range(found->second.deadline);
+    while (at != end && at->second != op) ++at;
+    if (at != end) deadlines_.erase(at);
+  }
+  if (found->second.asks > 0) {
+    std::erase_if(queue_, [op](const auto& ask) { return ask->op_ == op; });
+    std::erase_if(delayed_, [op](const auto& item) { return item.second->op_ == op; });
+    std::erase_if(failed_, [op](const auto& item) { return item.first->op_ == op; });
+    for (auto& [tag, ask] : sent_) {
+      if (ask->op_ != op) continue;
+      ask->op_ = 0;
+      if (!ask->touched_.empty()) left_behind_.emplace(tag, ask->touched_);
+    }
+  }
+  operations_.erase(found);
+}
+
+void Calls::GiveUp(gantry_op op, int error_number) {
+  if (!Has(op)) return;
+  End(op);
+  on_given_up_(op, error_number);
+}
+
+void Calls::GiveUpAll(int error_number) {
+  std::vector<gantry_op> all;
+  for (const auto& [op, operation] : operations_) all.push_back(op);
+  for (const gantry_op op : all) GiveUp(op, error_number);
+}
+
+void Calls::Forget() {
+  sent_.clear();
+  left_behind_.clear();
+}
+
+TimePoint Calls::NextAt() const {
+  TimePoint next = kNoDeadline;
+  if (!deadlines_.empty()) next = deadlines_.begin()->first;
+  if (!delayed_.empty()) next = std::min(next, delayed_.begin()->first);
+  return next;
+}
+
+void Calls::OnTime(TimePoint now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    GiveUp(deadlines_.begin()->second, ETIMEDOUT);
+  }
+  while (!delayed_.empty() && delayed_.begin()->first <= now) {
+    queue_.push_back(std::move(delayed_.extract(delayed_.begin()).mapped()));
+  }
+}
+
+}  // namespace gantry::nfs

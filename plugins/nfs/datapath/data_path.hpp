@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// gantry.datapath/1 over NFS version 3: file operations by file handle, many at once over one
+// connection, all on the host's event loop. A node's handle is the server's file handle.
+//
+// An operation is a chain of calls written where it begins: To(call, what then). What all chains
+// share is in calls.hpp, what the connection does in connection.hpp.
+//
+// What NFSv3 leaves open: a file that is removed while it is open is gone (ESTALE afterwards), and
+// a change whose answer was lost with both the connection and the server's reply cache ends with
+// EIO where it can't be proven to have been ours.
+#pragma once
+
+#include <gantry/datapath.h>
+
+#include <cerrno>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "plugins/nfs/datapath/calls.hpp"
+#include "plugins/nfs/datapath/connection.hpp"
+#include "plugins/nfs/datapath/listings.hpp"
+#include "plugins/nfs/datapath/locator.hpp"
+#include "plugins/nfs/datapath/options.hpp"
+
+namespace gantry::nfs {
+
+inline constexpr int kOpenMsMax = 20'000;
+inline constexpr int kCloseMsMax = 2'000;             // For answers to changes that were given up.
+inline constexpr size_t kUncommittedFilesMax = 1024;  // Beyond, writes are made stable.
+inline constexpr uint32_t kTransferBytesDefault = 32 * 1024;  // Where the server names no limit.
+
+// The instance behind the table; the methods are the table's functions. One thread, the loop's.
+class NfsDataPath : private ConnectionUser {
+ public:
+  NfsDataPath(const gantry_datapath_host& host, Log log);
+  ~NfsDataPath() override;
+
+  void Open(gantry_op op, const gantry_datapath_open& request);
+  void Close(gantry_op op);
+  void Interrupt(gantry_op op);
+  void Lookup(gantry_op op, const gantry_fs_name& request);
+  void Getattr(gantry_op op, const gantry_fs_node& request);
+  void Setattr(gantry_op op, const gantry_fs_setattr& request);
+  void Readlink(gantry_op op, const gantry_fs_node& request);
+  void Create(gantry_op op, const gantry_fs_make& request);
+  void Mkdir(gantry_op op, const gantry_fs_make& request);
+  void Mknod(gantry_op op, const gantry_fs_make& request);
+  void Symlink(gantry_op op, const gantry_fs_make& request);
+  void Link(gantry_op op, const gantry_fs_link& request);
+  void Unlink(gantry_op op, const gantry_fs_name& request);
+  void Rmdir(gantry_op op, const gantry_fs_name& request);
+  void Rename(gantry_op op, const gantry_fs_rename& request);
+  void Read(gantry_op op, const gantry_fs_read& request);
+  void Write(gantry_op op, const gantry_fs_write& request);
+  void Commit(gantry_op op, const gantry_fs_commit& request);
+  void Readdir(gantry_op op, const gantry_fs_readdir& request);
+  void Statfs(gantry_op op, const gantry_fs_node& request);
+
+ private:
+  struct ReadJob;
+  struct WriteJob;
+  enum class Phase : uint8_t {
+    kClosed,
+    kLocating,
+    kConnecting,
+    kWalking,
+    kAborting,
+    kServing,
+    kClosing
+  };
+  // Around everything that enters; the outermost one does what is left to do.
+  class Turn;
+
+  // Life (data_path.cpp).
+  void OnReply(const Reply& reply, bool repeated) override;
+  bool OnRepeat(const Unanswered& call, bool same_port) override;
+  void OnTurnEnd() override;
+  void OnTime();
+  void OnLocated();
+  void Settle();
+  void ArmTimer();
+  void ContinueOpen();
+  void ContinueClose();
+  void AskSizes();
+  void Walk(FileHandle at, size_t depth);
+  void AskNameLimit(const FileHandle& root, const Attributes& attributes);
+  void FinishOpen(const FileHandle& root, const Attributes& attributes);
+  void AbortOpen(int error_number);
+  void FinishAbort();
+  void FailOpen(const NfsError& error);
+  void ForgetLocator();
+  void ForgetConnection();
+
+  // Shared by the operations; the first three begin one, the others end it.
+  std::shared_ptr<const Credentials> CredentialsOf(const gantry_fs_context& context);
+  bool Begin(gantry_op op, const gantry_fs_context& context);
+  // False, with the operation ended, when it can't begin or a handle is none.
+  template <class... Handles>
+  bool BeginWith(gantry_op op, const gantry_fs_context& context, const Handles&... handles) {
+    if (!Begin(op, context)) return false;
+    if ((handles.has_value() && ...)) return true;
+    Fail(op, ESTALE);
+    return false;
+  }
+  void Done(gantry_op op);
+  void Fail(gantry_op op, int error_number);
+  void Fail(gantry_op op, const NfsError& error);
+  void FailChange(gantry_op op, const NfsError& error, bool ambiguous, NfsStatus3 echo);
+  void DoneAttributes(gantry_op op, const FileHandle& node,
+                      const std::optional<Attributes>& attributes);
+  void DoneNode(gantry_op op, const FileHandle& node, const std::optional<Attributes>& attributes);
+  void DoneByName(gantry_op op, const FileHandle& directory, std::string_view name);
+
+  // Names (names.cpp).
+  template <class Call>
+  void MakeBy(gantry_op op, const Call& call);
+  template <class Call>
+  void RemoveBy(gantry_op op, const gantry_fs_name& request);
+  void CreateUnchecked(gantry_op op, const gantry_fs_make& request, const FileHandle& directory);
+  void CreateExclusive(gantry_op op, const gantry_fs_make& request, const FileHandle& directory);
+  void FinishExclusive(gantry_op op, const FileHandle& file, uint32_t mode);
+  void ProveLink(gantry_op op, const gantry_fs_link& request, const FileHandle& node,
+                 const FileHandle& directory);
+
+  // Data (data.cpp).
+  void ReadPart(const std::shared_ptr<ReadJob>& job, size_t index);
+  void FinishRead(const ReadJob& job);
+  void WritePart(const std::shared_ptr<WriteJob>& job, size_t index);
+  void FinishWrite(const WriteJob& job);
+  void NoteUncommitted(const FileHandle& file, const Verifier& verifier);
+
+  // Directories (directory.cpp).
+  void List(gantry_op op, const FileHandle& directory, uint64_t cookie, const Verifier& verifier,
+            std::optional<uint64_t> skip_to);
+  void OnListed(gantry_op op, Listing listing, std::optional<uint64_t> skip_to);
+  void OnListFailed(gantry_op op, const FileHandle& directory, uint64_t cookie,
+                    std::optional<uint64_t> skip_to, const NfsError& error);
+  void EmitListed(gantry_op op, Listing listing);
+
+  const gantry_datapath_host& host_;
+  const Log log_;
+  Connection connection_;
+  Calls calls_;
+  Phase phase_ = Phase::kClosed;
+  DataPathOptions options_;
+  gantry_op open_op_ = 0;
+  int open_errno_ = 0;  // With kAborting.
+  gantry_op close_op_ = 0;
+  TimePoint close_by_ = kNoDeadline;
+  bool adopted_ = false;  // The memory says where the volume is.
+  FileHandle root_;       // Of the export, while opening.
+  std::unique_ptr<Locator> locator_;
+  bool locator_watched_ = false;
+  int64_t armed_ns_ = INT64_MAX;
+  int depth_ = 0;
+  bool again_ = false;
+
+  struct Known {
+    uint32_t uid = 0, gid = 0;
+    std::vector<uint32_t> groups;
+    std::shared_ptr<const Credentials> credentials;
+  };
+  Known known_;  // The last caller's, mostly the next one's too.
+
+  Listings listings_;
+  bool plain_readdir_ = false;  // The server has no READDIRPLUS.
+  struct LessHandle {
+    bool operator()(const FileHandle& a, const FileHandle& b) const {
+      if (a.size != b.size) return a.size < b.size;
+      return std::memcmp(a.bytes.data(), b.bytes.data(), a.size) < 0;
+    }
+  };
+  // Files with writes that were not stable, and the verifier they were answered with; nothing when
+  // it has changed since, so that some of them are lost.
+  std::map<FileHandle, std::optional<Verifier>, LessHandle> uncommitted_;
+};
+
+class NfsDataPath::Turn {
+ public:
+  explicit Turn(NfsDataPath& path) : path_(path) { ++path_.depth_; }
+  Turn(const Turn&) = delete;
+  ~Turn() {
+    path_.again_ = true;
+    if (path_.depth_ == 1) path_.Settle();
+    --path_.depth_;
+  }
+
+ private:
+  NfsDataPath& path_;
+};
+
+}  // namespace gantry::nfs

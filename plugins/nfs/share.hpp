@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// One configured export: its connections, and where its records are. All waiting for its server is
+// bounded here, so that a dead one costs its own volumes an error and the others nothing.
+#pragma once
+
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "plugins/common/layout.hpp"
+#include "plugins/nfs/config.hpp"
+#include "plugins/nfs/nfs_storage.hpp"
+#include "plugins/nfs/rpc/pool.hpp"
+
+namespace gantry::nfs {
+
+// What an operation may take.
+struct Limits {
+  TimePoint deadline = kNoDeadline;
+  std::function<bool()> cancelled = [] { return false; };
+};
+
+// Any thread.
+class Share {
+ public:
+  Share(const Config& config, ShareConfig share, Credentials credentials);
+
+  const ShareConfig& config() const { return config_; }
+
+  enum class Records : uint8_t { kMake, kOnlyIfThere };
+
+  // Runs `work(Storage&, const Layout&)`, which returns a plugin::Result, with the directories of
+  // .gantry; with kOnlyIfThere and no records yet, the result is `none`.
+  template <class T, class Work>
+  plugin::Result<T> Run(const Limits& limits, Records records, T none, Work work) {
+    // The directories are known from before, unless something went wrong: then they are asked for.
+    plugin::Result<T> result = std::move(none);
+    const auto ran = pool_.Run(
+        Deadline(limits), [&](SyncClient& client, const FileHandle& root) -> NfsResult<bool> {
+          NfsStorage storage(client, limits.deadline, timeout_, limits.cancelled);
+          const auto layout = LayoutOf(storage, root, records);
+          if (plugin::FailedWith(layout, plugin::StoreFault::kStale)) {
+            result = tl::make_unexpected(plugin::Error(layout.error()));
+            return tl::make_unexpected(FromStatus(NfsStatus3::kStale, "the share's root"));
+          }
+          if (!layout) {
+            result = tl::make_unexpected(plugin::Error(layout.error()));
+            return false;
+          }
+          if (!*layout) return true;
+          result = work(storage, **layout);
+          if (!result) Forget();
+          return true;
+        });
+    if (!ran && result) return tl::make_unexpected(ToStoreError(ran.error()).error);
+    return result;
+  }
+
+  // Bytes a volume could still take.
+  plugin::Result<uint64_t> AvailableBytes(const Limits& limits);
+
+ private:
+  plugin::StoreResult<std::optional<plugin::Layout>> LayoutOf(NfsStorage& storage,
+                                                              const FileHandle& root,
+                                                              Records records);
+  void Forget();
+  TimePoint Deadline(const Limits& limits) const;
+
+  const ShareConfig config_;
+  const std::chrono::milliseconds timeout_;
+  ClientPool pool_;
+
+  std::mutex mutex_;
+  std::optional<plugin::Layout> layout_;
+};
+
+}  // namespace gantry::nfs

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// kill -9 of the worker, and of gantryd, at every call that the record protocol makes to the server:
+// once before the call gets there, and once after it was executed and before its reply is seen. A
+// retry then makes one volume, or deletes it whole, and nothing is left over. Also what was on its
+// way to the server when its sender died, and arrives when the world has gone on.
+#include <atomic>
+#include <fstream>
+
+#include "tests/integration/nfs_lab.hpp"
+
+namespace gantry::itest {
+namespace {
+
+using lab::NfsCall;
+using lab::NfsProxy;
+using Stage = NfsProxy::Stage;
+using Verdict = NfsProxy::Verdict;
+
+constexpr int kUid = 61021;
+constexpr uint64_t kStepsMax = 100;  // Of an operation; more would be a loop.
+constexpr int kFreshShares = 30;
+
+class NfsCrash : public testing::Test {
+ protected:
+  void Begin(const std::vector<std::string>& exports = {"vol"}) {
+    lab::GaneshaOptions options;
+    options.exports = exports;
+    auto server = lab::Ganesha::Start(options);
+    ASSERT_TRUE(server) << server.error().message;
+    server_ = std::make_unique<lab::Ganesha>(std::move(*server));
+    auto proxy = NfsProxy::Start(server_->port());
+    ASSERT_TRUE(proxy) << proxy.error().message;
+    proxy_ = std::move(*proxy);
+    std::vector<ShareAt> shares;
+    for (const auto& name : exports) {
+      shares.push_back({proxy_->port(), server_->mount_port(), "/" + name});
+    }
+    host_ = StartHost(NfsBackend("nfs", kUid, shares));
+    ASSERT_TRUE(host_);
+    controller_ = std::make_unique<Controller>(*host_);
+  }
+
+  void KillWorker() { KillWorkers(*host_, "nfs"); }
+  // Also clears the pause that the supervisor makes before it starts workers that keep dying.
+  void RestartHost() { ASSERT_TRUE(host_->Restart()); }
+  void KillHost() { EXPECT_TRUE(host_->Kill(SIGKILL)); }
+
+  struct Trap {
+    std::atomic<bool> sprung = false;
+    std::atomic<bool> over = false;
+  };
+
+  // Runs `operation` with `crash` at the server's call `step`; whether it came to that call.
+  template <class Operation>
+  bool At(uint64_t step, Stage stage, const std::function<void()>& crash,
+          const Operation& operation) {
+    const auto trap = std::make_shared<Trap>();
+    proxy_->Arm([=](const NfsCall& call, Stage at) {
+      if (call.number != step || at != stage || trap->sprung.exchange(true)) return Verdict::kPass;
+      crash();
+      trap->over = true;
+      return Verdict::kDrop;
+    });
+    const auto outcome = operation();
+    proxy_->Disarm();
+    const bool crashed = trap->sprung;
+    // The answer comes while the crash is still being seen to.
+    EXPECT_TRUE(!crashed || WaitFor([&] { return trap->over.load(); }));
+    EXPECT_TRUE(outcome.ok() || outcome.code() == grpc::StatusCode::UNAVAILABLE)
+        << outcome.message();
+    answered_ok_ += outcome.ok() && crashed ? 1 : 0;
+    crashes_ += crashed ? 1 : 0;
+    return crashed;
+  }
+
+  // Create and delete one volume after another, with a crash at one step more each time.
+  // `recover_at_once` comes before the retry, `recover_later` before the next step.
+  void CrashEverywhere(Stage stage, const std::function<void()>& crash,
+                       const std::function<void()>& recover_at_once,
+                       const std::function<void()>& recover_later) {
+    for (uint64_t step = 1;; ++step) {
+      ASSERT_LE(step, kStepsMax);
+      SCOPED_TRACE("step " + std::to_string(step));
+      const std::string name = "pvc-" + std::to_string(step);
+      const bool creating = At(step, stage, crash, [&] { return controller_->Create(name); });
+      if (creating) recover_at_once();
+      const auto created = controller_->Create(name);
+      ASSERT_TRUE(created.ok()) << created.message();
+      const std::string id = created.reply.volume().volume_id();
+      ExpectExactly(server_->root(), {{name, HandleOf(id)}});
+
+      const bool deleting = At(step, stage, crash, [&] { return controller_->Delete(id); });
+      if (deleting) recover_at_once();
+      const auto deleted = controller_->Delete(id);
+      ASSERT_TRUE(deleted.ok()) << deleted.message();
+      ExpectExactly(server_->root(), {});
+      if (HasFailure()) return;
+      if (!creating && !deleting) {
+        RecordProperty("steps", static_cast<int>(step - 1));
+        break;
+      }
+      recover_later();
+    }
+    std::cout << crashes_ << " crashes, " << answered_ok_ << " of the calls in flight were OK\n";
+    ExpectNothingLeft(*server_, *host_, {server_->root()});
+    ExpectExactly(server_->root(), {});
+  }
+
+  std::unique_ptr<lab::Ganesha> server_;
+  std::unique_ptr<NfsProxy> proxy_;
+  std::unique_ptr<lab::Gantryd> host_;
+  std::unique_ptr<Controller> controller_;
+  int crashes_ = 0;
+  int answered_ok_ = 0;
+};
+
+TEST_F(NfsCrash, AWorkerKilledBeforeAnyCallLeavesOneVolumeAndNoOrphan) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  CrashEverywhere(
+      Stage::kRequest, [this] { KillWorker(); }, [] {}, [this] { RestartHost(); });
+}
+
+TEST_F(NfsCrash, AWorkerKilledBeforeAnyReplyLeavesOneVolumeAndNoOrphan) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  CrashEverywhere(
+      Stage::kReply, [this] { KillWorker(); }, [] {}, [this] { RestartHost(); });
+}
+
+TEST_F(NfsCrash, GantrydKilledBeforeAnyCallLeavesOneVolumeAndNoOrphan) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  CrashEverywhere(
+      Stage::kRequest, [this] { KillHost(); }, [this] { RestartHost(); }, [] {});
+}
+
+TEST_F(NfsCrash, GantrydKilledBeforeAnyReplyLeavesOneVolumeAndNoOrphan) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  CrashEverywhere(
+      Stage::kReply, [this] { KillHost(); }, [this] { RestartHost(); }, [] {});
+}
+
+}  // namespace
+}  // namespace gantry::itest

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// A real gantryd in a directory of its own, for tests and benchmarks: started from a configuration,
+// killed, restarted, and gone with all it started at the end.
+#pragma once
+
+#include <csi/v1/csi.grpc.pb.h>
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "host/base/process.hpp"
+#include "host/base/temp_dir.hpp"
+
+namespace gantry::lab {
+
+struct GantrydOptions {
+  std::string backends;         // YAML under `backends:`, indented by two
+  std::string driver_backends;  // "[a, b]"
+  std::string role = "all";
+  std::string node_id = "node-1";
+  std::filesystem::path plugin_directory;  // default: the build's
+  std::string log_level = "debug";
+};
+
+// Not thread-safe, but for the stubs' channels.
+class Gantryd {
+ public:
+  // Starts it and waits until it serves.
+  static base::Result<std::unique_ptr<Gantryd>> Start(GantrydOptions options);
+  ~Gantryd();
+
+  base::Status Kill(int signal_number);  // and waits until it is gone
+  base::Status Restart();                // in the same directory
+  // Sends SIGTERM and waits; how it ended.
+  base::Result<base::ExitStatus> Terminate();
+
+  pid_t pid() const { return child_.pid(); }
+  // Pids of its gantry-worker processes, by their command line's backend.
+  std::vector<pid_t> WorkerPids(const std::string& backend) const;
+  const std::filesystem::path& directory() const { return directory_.path(); }
+  std::filesystem::path kubelet() const { return directory() / "kubelet"; }
+  std::string endpoint() const { return "unix:" + (directory() / "csi.sock").string(); }
+  std::string Log() const;
+
+  // A new connection.
+  std::shared_ptr<grpc::Channel> Connect() const;
+
+ private:
+  explicit Gantryd(GantrydOptions options) : options_(std::move(options)) {}
+  base::Status Launch();
+
+  const GantrydOptions options_;
+  base::TempDir directory_;
+  base::Child child_;
+};
+
+// A context with a deadline.
+std::unique_ptr<grpc::ClientContext> Within(std::chrono::milliseconds timeout);
+
+}  // namespace gantry::lab
