@@ -237,6 +237,28 @@ TEST_F(SupervisorTest, RestartsAtOnceWhenTheWorkerHadLivedLongEnough) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
 }
 
+// Else a call that came at the wrong moment would have used up its replay.
+TEST_F(SupervisorTest, AnAttemptIsOneThatTheWorkerHasSeen) {
+  SetWords("");
+  WorkerSpec spec;
+  spec.worker = &*worker_;
+  spec.plugin = File("plugin");
+  spec.lease = File("lease");
+  spec.backend.name = "fake";
+  spec.drop_privileges = false;
+  const auto generation = Generation::Spawn(spec, 1, host_calls, [] {});
+  ASSERT_TRUE(generation);
+  const auto ignore = [](const channel::Emit&) { return true; };
+  const auto seen = (*generation)->Run(MakeCall("abort-once"), 1, ignore);
+  EXPECT_EQ(seen.event, PendingCall::Event::kDied);
+  EXPECT_TRUE(seen.sent);
+  EXPECT_TRUE((*generation)->AwaitEnd(std::chrono::steady_clock::now() + 20s));
+  EXPECT_NE((*generation)->end().find("SIGABRT"), std::string::npos);
+  const auto missed = (*generation)->Run(MakeCall("echo"), 1, ignore);
+  EXPECT_EQ(missed.event, PendingCall::Event::kDied);
+  EXPECT_FALSE(missed.sent);
+}
+
 TEST_F(SupervisorTest, CallsWaitForAWorkerThatIsBeingStarted) {
   Start("", {300ms, 300ms, 60s});
   KillWorker();
