@@ -117,8 +117,8 @@ class NfsOutage : public testing::Test {
           const auto deleted = mine.Delete(id_, kOutageCallMsMax);
           ExpectBoundedOutage(deleted.status, deleted.took, "delete: " + deleted.message());
         } else {
-          const auto created = mine.Create(
-              CreateRequest("pvc-stuck-" + std::to_string(i), kAway), kOutageCallMsMax);
+          const auto created =
+              mine.Create(CreateRequest("pvc-stuck-" + std::to_string(i), kAway), kOutageCallMsMax);
           ExpectBoundedOutage(created.status, created.took, "create: " + created.message());
         }
         ++answered;
