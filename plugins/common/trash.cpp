@@ -48,7 +48,7 @@ Result<TrashRun> Trash::Run() {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto attempts, storage_.List(layout_.attempts, 1));
   auto items = storage_.List(layout_.trash, kTrashListMax);
   GANTRY_PLUGIN_TRY(items);
-  std::erase_if(*items, [](const Listed& item) { return IsLease(item.name); });
+  // A lease counts: its holder may have died with all else done.
   if (items->empty() && attempts.empty()) return run_;
   GANTRY_PLUGIN_TRY_ASSIGN(run_.leased, TakeLease());
   if (!run_.leased) {
@@ -62,7 +62,7 @@ Result<TrashRun> Trash::Run() {
     for (bool any = true; any;) {
       any = false;
       for (const auto& item : *items) {
-        if (IsLease(item.name) || !seen.insert(item.name).second) continue;
+        if (item.name == kLeaseName || !seen.insert(item.name).second) continue;
         any = true;
         GANTRY_PLUGIN_TRY_ASSIGN(const Step step, EmptyItem(item.name));
         if (step == Step::kStop) {
@@ -263,10 +263,9 @@ Result<Trash::Step> Trash::EmptyItem(const std::string& name) {
   const auto item = storage_.Lookup(layout_.trash, name);
   if (IsGone(item)) return Step::kGone;
   GANTRY_PLUGIN_TRY(item);
-  if (item->type != NodeType::kDirectory) {
-    if (item->mtime_ns + kLeaseMs * kNsPerMs > now_ns_) return Step::kStuck;
-    return RemoveFile(layout_.trash, name);
-  }
+  // One that somebody is about to take the lease with; an old one is of somebody who died.
+  if (IsLease(name) && IsYoung(*item)) return Step::kStuck;
+  if (item->type != NodeType::kDirectory) return RemoveFile(layout_.trash, name);
   const auto content = storage_.List(item->id, kTrashListMax);
   if (IsGone(content)) return Step::kGone;
   GANTRY_PLUGIN_TRY(content);

@@ -159,16 +159,18 @@ Result<Share*> NfsBackend::NeedShareOf(std::string_view handle) const {
 }
 
 gantry_str NfsBackend::Domain(const gantry_domain_query& query) const {
-  if (const Share* share = ShareOf(View(query.handle))) return ToStr(share->config().server);
+  if (const Share* share = ShareOf(View(query.handle))) return ToStr(share->config().domain);
   const std::string_view server = Find(query.parameters, "server");
   const std::string_view path = Find(query.parameters, "share");
+  const ShareConfig* found = nullptr;
   for (const auto& share : config_.shares) {
-    if (server.empty() ? share.share == path || config_.shares.size() == 1
-                       : share.server == server) {
-      return ToStr(share.server);
-    }
+    if (!server.empty() && share.server != server) continue;
+    if (!path.empty() && share.share != path) continue;
+    // What leaves open which share it means is refused without asking a server.
+    if (found != nullptr && found->domain != share.domain) return {};
+    found = &share;
   }
-  return {};
+  return found == nullptr ? gantry_str{} : ToStr(found->domain);
 }
 
 std::map<std::string, std::string> NfsBackend::ContextOf(const Share& share,

@@ -148,6 +148,8 @@ Result<ShareConfig> ParseShare(const json& object, const std::string& where) {
   }
   GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "port", 1, 65535, &share.port));
   GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "mountPort", 1, 65535, &share.mount_port));
+  share.domain = share.server;
+  if (share.port != 0) share.domain += ":" + std::to_string(share.port);
   share.id = plugin::Sha256Hex(share.server + "#" + share.share).substr(0, 8);
   return share;
 }

@@ -29,6 +29,7 @@ struct ShareConfig {
   std::string share;        // The export's path.
   uint16_t port = 0;        // 0: ask the portmapper.
   uint16_t mount_port = 0;  // likewise
+  std::string domain;       // Fault domain: the server as a process, so with its port.
   std::string id;           // 8 hex digits of the SHA-256 of "server#share"; begins its handles.
 };
 

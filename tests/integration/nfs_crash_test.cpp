@@ -19,6 +19,7 @@ using Verdict = NfsProxy::Verdict;
 constexpr int kUid = 61021;
 constexpr uint64_t kStepsMax = 100;  // Of an operation; more would be a loop.
 constexpr int kFreshShares = 30;
+constexpr int kTrashShares = 40;
 
 class NfsCrash : public testing::Test {
  protected:
@@ -189,6 +190,50 @@ TEST_F(NfsCrash, AWorkerKilledAtAnyCallOfAShareSFirstVolumeLeavesOneVolume) {
   EXPECT_TRUE(beyond) << "a first volume takes more than " << kFreshShares << " calls";
   ExpectNothingLeft(*server_, *host_, roots);
   for (const auto& root : roots) ExpectExactly(root, {});
+}
+
+// The trash task is no call that somebody repeats, but it is run again. Each step has a share and a
+// gantryd, whose first run it is.
+TEST_F(NfsCrash, AWorkerKilledAtAnyCallOfTheTrashTaskLeavesNothing) {
+  std::vector<std::string> exports;
+  for (int i = 0; i < kTrashShares; ++i) exports.push_back("vol" + std::to_string(i));
+  ASSERT_NO_FATAL_FAILURE(Begin(exports));
+  ASSERT_TRUE(host_->Kill(SIGKILL));
+  std::vector<std::filesystem::path> roots;
+  bool beyond = false;
+  for (uint64_t step = 1; step <= exports.size() && !beyond; ++step) {
+    SCOPED_TRACE("step " + std::to_string(step));
+    const auto top = server_->root(exports[step - 1]) / ".gantry";
+    for (const char* part : {"volumes", "claims", "attempts", "trash"}) {
+      std::filesystem::create_directories(top / part);
+    }
+    const auto item = top / "trash" / std::string(32, 'a');
+    std::filesystem::create_directories(item / "data/below");
+    std::filesystem::create_directories(item / "record");
+    std::ofstream(item / "data/below/file") << "data";
+    std::ofstream(item / "record/1") << "{}";
+    roots.push_back(server_->root(exports[step - 1]));
+
+    const auto trap = std::make_shared<Trap>();
+    const Stage stage = step % 2 == 0 ? Stage::kRequest : Stage::kReply;
+    const auto host = StartHost(NfsBackend(
+        "nfs", kUid, {{proxy_->port(), server_->mount_port(), "/" + exports[step - 1]}}));
+    ASSERT_TRUE(host);
+    proxy_->Arm([&host = *host, trap, step, stage](const NfsCall& call, Stage at) {
+      if (call.number != step || at != stage || trap->sprung.exchange(true)) return Verdict::kPass;
+      KillWorkers(host, "nfs");
+      trap->over = true;
+      return Verdict::kDrop;
+    });
+    EXPECT_TRUE(WaitFor([&] { return trap->over || NamesIn(top / "trash").empty(); }));
+    EXPECT_TRUE(!trap->sprung || WaitFor([&] { return trap->over.load(); }));
+    beyond = !trap->sprung;
+    proxy_->Disarm();
+    ASSERT_TRUE(host->Kill(SIGKILL));
+  }
+  EXPECT_TRUE(beyond) << "a run of the task takes more than " << kTrashShares << " calls";
+  ASSERT_TRUE(host_->Restart());
+  ExpectNothingLeft(*server_, *host_, roots);
 }
 
 // What a dead worker had sent may arrive at any later time. Every call of a deletion is held back
