@@ -5,7 +5,9 @@
 // memory at rest.
 //
 // The bare side goes through libnfs's sync functions, a context a thread, with the shortest paths
-// there can be; it empties what it has deleted at once, in the client's own thread.
+// there can be; it empties what it has deleted at once, in the client's own thread. Since those
+// functions walk a path anew for every operation, a third side without a goal shows the floor: the
+// changing calls alone, by handles that it remembers.
 #include <csi/v1/csi.grpc.pb.h>
 #include <fcntl.h>
 #include <grpcpp/grpcpp.h>
@@ -17,6 +19,7 @@
 #include <functional>
 #include <thread>
 
+#include "plugins/nfs/nfs_storage.hpp"
 #include "tests/bench/nfs_counter.hpp"
 #include "tests/bench/rounds.hpp"
 #include "tests/lab/ganesha.hpp"
@@ -29,7 +32,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 5;
-constexpr std::chrono::seconds kRoundSeconds{8};  // Of making and deleting; then the trash.
+constexpr std::chrono::seconds kRoundSeconds{5};  // Of making and deleting; then the trash.
 constexpr size_t kManyClients = 16;
 constexpr int kCountedVolumes = 10;
 constexpr std::chrono::milliseconds kCallMsMax{30'000};
@@ -203,6 +206,81 @@ class Bare {
   std::string record_ = std::string(kRecordBytes, 'r');
 };
 
+// --- the floor ------------------------------------------------------------------------------
+
+class Floor {
+ public:
+  explicit Floor(const lab::Ganesha& server)
+      : client_(ServerOf(server), nfs::Credentials::Sys(0, 0, {}).value()),
+        storage_(client_, nfs::kNoDeadline, kCallMsMax, [] { return false; }) {
+    const auto root = client_.MountRoot(Clock::now() + kCallMsMax);
+    if (!root) Die(root.error().message);
+    root_ = nfs::NfsStorage::IdOf(*root);
+    for (auto [name, id] : {std::pair{"v", &records_}, {"c", &claims_}, {"a", &attempts_},
+                            {"t", &trash_}})
+      *id = Need(storage_.Lookup(root_, name)).id;
+  }
+
+  void Live(const std::string& name) {
+    const auto record = Make(records_, name, 0700);
+    (void)Make(attempts_, name, 0777);
+    auto file = WriteNew(record);
+    NeedOk(storage_.Link(file, record, "1"));
+    NeedOk(storage_.Remove(record, ".new"));
+    const auto claim = Make(claims_, name, 0700);
+    NeedOk(storage_.Link(file, claim, "=claim"));
+    NeedOk(storage_.Rename(attempts_, name, root_, name));
+    NeedOk(storage_.Link(WriteNew(record), record, "2"));
+    NeedOk(storage_.Rename(record, ".new", record, "1"));
+
+    const auto grave = Make(trash_, "r" + name, 0700);
+    const auto hold = Make(trash_, "d" + name, 0700);
+    NeedOk(storage_.Link(WriteNew(record), record, "3"));
+    NeedOk(storage_.Rename(record, ".new", record, "2"));
+    NeedOk(storage_.Rename(root_, name, hold, "data"));
+    NeedOk(storage_.Remove(claim, "=claim"));
+    NeedOk(storage_.RemoveDirectory(claims_, name));
+    NeedOk(storage_.Rename(records_, name, grave, "record"));
+
+    for (const char* version : {"1", "2", "3"}) NeedOk(storage_.Remove(record, version));
+    NeedOk(storage_.RemoveDirectory(grave, "record"));
+    NeedOk(storage_.RemoveDirectory(trash_, "r" + name));
+    NeedOk(storage_.RemoveDirectory(hold, "data"));
+    NeedOk(storage_.RemoveDirectory(trash_, "d" + name));
+  }
+
+ private:
+  static nfs::Server ServerOf(const lab::Ganesha& server) {
+    nfs::Server at;
+    at.host = "127.0.0.1";
+    at.export_path = server.export_path();
+    at.nfs_port = server.port();
+    at.mount_port = server.mount_port();
+    return at;
+  }
+  static void NeedOk(const plugin::StoreStatus& status) {
+    if (!status) Die("floor: " + status.error().error.message);
+  }
+  static plugin::Node Need(plugin::StoreResult<plugin::Node> node) {
+    if (!node) Die("floor: " + node.error().error.message);
+    return std::move(*node);
+  }
+  plugin::NodeId Make(const plugin::NodeId& directory, const std::string& name, uint32_t mode) {
+    return Need(storage_.MakeDirectory(directory, name, {mode, {}, {}})).id;
+  }
+  plugin::NodeId WriteNew(const plugin::NodeId& directory) {
+    return Need(storage_.CreateFile(directory, ".new", std::string(kRecordBytes, 'r'))).id;
+  }
+
+  nfs::SyncClient client_;
+  nfs::NfsStorage storage_;
+  plugin::NodeId root_;
+  plugin::NodeId records_;
+  plugin::NodeId claims_;
+  plugin::NodeId attempts_;
+  plugin::NodeId trash_;
+};
+
 // --- counting -------------------------------------------------------------------------------
 
 struct Counted {
@@ -323,9 +401,11 @@ double ResidentMiB(pid_t pid) {
 void Time(const lab::Ganesha& server, const lab::Gantryd& host) {
   std::vector<std::unique_ptr<Csi>> ours;
   std::vector<std::unique_ptr<Bare>> theirs;
+  std::vector<std::unique_ptr<Floor>> floor;
   for (size_t i = 0; i < kManyClients; ++i) {
     ours.push_back(std::make_unique<Csi>(host.endpoint()));
     theirs.push_back(std::make_unique<Bare>(server, server.port()));
+    floor.push_back(std::make_unique<Floor>(server));
   }
   const auto our_life = [&](size_t i, const std::string& name) {
     ours[i]->Delete(ours[i]->Create(name));
@@ -335,20 +415,29 @@ void Time(const lab::Ganesha& server, const lab::Gantryd& host) {
     theirs[i]->Delete(name);
     theirs[i]->EmptyTrash(name);
   };
+  const auto floor_life = [&](size_t i, const std::string& name) { floor[i]->Live(name); };
   our_life(0, "first");
   AwaitEmptyTrash(server);
   their_life(0, "first");
+  floor_life(0, "first");
   for (const size_t clients : {size_t{1}, kManyClients}) {
     std::vector<double> our_rate;
     std::vector<double> their_rate;
+    std::vector<double> floor_rate;
     std::vector<double> ratio;
+    std::vector<double> floor_ratio;
     for (int round = 0; round < kRounds; ++round) {
       our_rate.push_back(Round(clients, our_life, [&] { AwaitEmptyTrash(server); }));
       their_rate.push_back(Round(clients, their_life, [] {}));
+      floor_rate.push_back(Round(clients, floor_life, [] {}));
       ratio.push_back(our_rate.back() / their_rate.back());
+      floor_ratio.push_back(our_rate.back() / floor_rate.back());
     }
     std::printf("%2zu clients, volumes a second: gantryd %s\n", clients, Spread(our_rate).c_str());
     std::printf("                               bare    %s\n", Spread(their_rate).c_str());
+    std::printf("                               floor   %s\n", Spread(floor_rate).c_str());
+    std::printf("                               gantryd of floor: median %.2f\n",
+                Percentile(floor_ratio, 0.5));
     std::printf("                               ratio   median %.2f (least %.2f, most %.2f)\n",
                 Percentile(ratio, 0.5), Percentile(ratio, 0), Percentile(ratio, 1));
     const std::string what = "create + delete with " + std::to_string(clients) + " clients, of bare";
