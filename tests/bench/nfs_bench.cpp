@@ -196,8 +196,7 @@ class Bare {
   // Neither O_SYNC nor fsync: closing commits what was written in any case, and would do it twice.
   void WriteNew(const std::string& path) {
     nfsfh* file = nullptr;
-    Need(nfs_open2(nfs_, path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0600, &file),
-         "create " + path);
+    Need(nfs_open2(nfs_, path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0600, &file), "create " + path);
     Need(nfs_pwrite(nfs_, file, 0, kRecordBytes, record_.data()), "write " + path);
     Need(nfs_close(nfs_, file), "close " + path);
   }
@@ -216,8 +215,8 @@ class Floor {
     const auto root = client_.MountRoot(Clock::now() + kCallMsMax);
     if (!root) Die(root.error().message);
     root_ = nfs::NfsStorage::IdOf(*root);
-    for (auto [name, id] : {std::pair{"v", &records_}, {"c", &claims_}, {"a", &attempts_},
-                            {"t", &trash_}})
+    for (auto [name, id] :
+         {std::pair{"v", &records_}, {"c", &claims_}, {"a", &attempts_}, {"t", &trash_}})
       *id = Need(storage_.Lookup(root_, name)).id;
   }
 
@@ -440,7 +439,8 @@ void Time(const lab::Ganesha& server, const lab::Gantryd& host) {
                 Percentile(floor_ratio, 0.5));
     std::printf("                               ratio   median %.2f (least %.2f, most %.2f)\n",
                 Percentile(ratio, 0.5), Percentile(ratio, 0), Percentile(ratio, 1));
-    const std::string what = "create + delete with " + std::to_string(clients) + " clients, of bare";
+    const std::string what =
+        "create + delete with " + std::to_string(clients) + " clients, of bare";
     Goal(what.c_str(), Percentile(ratio, 0.5), ">=", kRatioGoal, "");
     std::fflush(stdout);
   }

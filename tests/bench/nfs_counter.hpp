@@ -26,9 +26,9 @@ namespace gantry::bench {
 
 inline constexpr size_t kProcedures = 22;
 inline constexpr std::array<const char*, kProcedures> kProcedureNames = {
-    "NULL",   "GETATTR", "SETATTR", "LOOKUP", "ACCESS",  "READLINK",    "READ",   "WRITE",
-    "CREATE", "MKDIR",   "SYMLINK", "MKNOD",  "REMOVE",  "RMDIR",       "RENAME", "LINK",
-    "READDIR", "READDIRPLUS", "FSSTAT", "FSINFO", "PATHCONF", "COMMIT"};
+    "NULL",    "GETATTR",     "SETATTR", "LOOKUP", "ACCESS",   "READLINK", "READ",   "WRITE",
+    "CREATE",  "MKDIR",       "SYMLINK", "MKNOD",  "REMOVE",   "RMDIR",    "RENAME", "LINK",
+    "READDIR", "READDIRPLUS", "FSSTAT",  "FSINFO", "PATHCONF", "COMMIT"};
 
 using NfsCalls = std::array<int64_t, kProcedures>;
 
@@ -131,8 +131,8 @@ class NfsCounter {
       }
       ssize_t sent = 0;
       while (sent < got) {
-        const ssize_t n = send(to.get(), piece.data() + sent, static_cast<size_t>(got - sent),
-                               MSG_NOSIGNAL);
+        const ssize_t n =
+            send(to.get(), piece.data() + sent, static_cast<size_t>(got - sent), MSG_NOSIGNAL);
         if (n <= 0) break;
         sent += n;
       }
