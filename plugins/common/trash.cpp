@@ -263,9 +263,11 @@ Result<Trash::Step> Trash::EmptyItem(const std::string& name) {
   const auto item = storage_.Lookup(layout_.trash, name);
   if (IsGone(item)) return Step::kGone;
   GANTRY_PLUGIN_TRY(item);
-  // One that somebody is about to take the lease with; an old one is of somebody who died.
-  if (IsLease(name) && IsYoung(*item)) return Step::kStuck;
-  if (item->type != NodeType::kDirectory) return RemoveFile(layout_.trash, name);
+  if (item->type != NodeType::kDirectory) {
+    // Somebody is about to take the lease with a young one; an old one is of somebody who died.
+    if (item->mtime_ns + kLeaseMs * kNsPerMs > now_ns_) return Step::kStuck;
+    return RemoveFile(layout_.trash, name);
+  }
   const auto content = storage_.List(item->id, kTrashListMax);
   if (IsGone(content)) return Step::kGone;
   GANTRY_PLUGIN_TRY(content);
