@@ -68,7 +68,7 @@ function(gantry_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT_S}
-    ENVIRONMENT "GANTRY_BUILD_DIR=${CMAKE_BINARY_DIR};GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
+    ENVIRONMENT "GANTRY_BUILD_DIR=${CMAKE_BINARY_DIR};GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR};TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
 endfunction()
 
 # gantry_plugin(NAME SOURCES... LINK targets...): lib/gantry/plugins/NAME.so, exporting the entry alone.

@@ -3,9 +3,13 @@
 #include <pthread.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 #include "host/assembly.hpp"
 #include "host/options.hpp"
@@ -25,6 +29,14 @@ sigset_t BlockSignals() {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   return signals;
+}
+
+// Secrets of calls lie in gRPC's buffers. The limit, which the keeper and the helpers inherit, is
+// not asked when core_pattern is a pipe, so the flag is needed as well (core(5), prctl(2)).
+void ForbidCoreDumps() {
+  const rlimit none{0, 0};
+  if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+    spdlog::warn("core dumps can't be forbidden: {}", std::strerror(errno));
 }
 
 int Serve(const gantry::core::Config& config, const gantry::Options& options,
@@ -72,5 +84,6 @@ int main(int argc, char** argv) {
                 config->drivers.size(), config->backends.size());
     return 0;
   }
+  ForbidCoreDumps();
   return Serve(*config, options, signals);
 }

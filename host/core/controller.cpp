@@ -48,9 +48,9 @@ base::Result<Source> SourceOf(const Driver& driver, const Backend& backend,
                                                   (content.has_snapshot() ? "snapshot" : "volume"));
   GANTRY_TRY_ASSIGN(const auto located, driver.Locate(kind, id));
   if (located.backend != &backend)
-    return base::Fail(Code::kInvalidArgument, "volume_content_source: " + id +
-                                                  " is of backend " + located.backend->name() +
-                                                  ": expected one of " + backend.name());
+    return base::Fail(Code::kInvalidArgument, "volume_content_source: " + id + " is of backend " +
+                                                  located.backend->name() + ": expected one of " +
+                                                  backend.name());
   source.lock = content.has_snapshot() ? "snapshot " + id : VolumeLock(id);
   source.handle = located.handle;
   return source;

@@ -45,7 +45,6 @@ std::set<int> CapabilitiesOf(FakeDriver& fake) {
   return types;
 }
 
-
 std::vector<channel::Operation> AllBut(std::set<channel::Operation> left_out) {
   auto all = testing::AllOperations();
   std::erase_if(all, [&](auto operation) { return left_out.contains(operation); });
@@ -86,8 +85,8 @@ TEST(CreateVolume, NamesEveryMissingOrBadField) {
 }
 
 TEST(CreateVolume, GoesToTheBackendThatTheStorageClassNames) {
-  FakeDriver fake({{"fast", Describe(testing::AllOperations())},
-                   {"slow", Describe(testing::AllOperations())}});
+  FakeDriver fake(
+      {{"fast", Describe(testing::AllOperations())}, {"slow", Describe(testing::AllOperations())}});
   fake.backend("slow").Answers(channel::CREATE_VOLUME, Emits{VolumeEmit("v1")});
   auto request = CreateRequest();
   (*request.mutable_parameters())["backend"] = "slow";
@@ -196,8 +195,8 @@ TEST(CreateVolume, GivesIdsOfAtMost128Bytes) {
 }
 
 TEST(CreateVolume, RefusesASourceOfAnotherBackendAndOneThatLeadsNowhere) {
-  FakeDriver fake({{"fast", Describe(testing::AllOperations())},
-                   {"slow", Describe(testing::AllOperations())}});
+  FakeDriver fake(
+      {{"fast", Describe(testing::AllOperations())}, {"slow", Describe(testing::AllOperations())}});
   const Controller controller(fake.driver());
   auto request = CreateRequest();
   auto& volume = *request.mutable_volume_content_source()->mutable_volume();
@@ -242,7 +241,8 @@ TEST(CreateVolume, RefusesWhatThisBackendDoesNotOffer) {
   cloned.mutable_volume_content_source()->mutable_volume()->set_volume_id("fast:v0");
   EXPECT_EQ(CodeOf(controller.CreateVolume(cloned, Soon())), Code::kInvalidArgument);
   auto shared = CreateRequest();
-  *shared.mutable_volume_capabilities(0) = MountCapability(testing::AccessMode::MULTI_NODE_MULTI_WRITER);
+  *shared.mutable_volume_capabilities(0) =
+      MountCapability(testing::AccessMode::MULTI_NODE_MULTI_WRITER);
   EXPECT_EQ(CodeOf(controller.CreateVolume(shared, Soon())), Code::kInvalidArgument);
   auto block = CreateRequest();
   block.mutable_volume_capabilities(0)->mutable_block();
@@ -284,8 +284,8 @@ TEST(Capabilities, AreUnimplementedWhereNoBackendHasThem) {
 }
 
 TEST(Capabilities, SayListOnlyWhereTheListWouldBeComplete) {
-  FakeDriver complete({{"fast", Describe(testing::AllOperations())},
-                       {"node-only", Describe({channel::ATTACH})}});
+  FakeDriver complete(
+      {{"fast", Describe(testing::AllOperations())}, {"node-only", Describe({channel::ATTACH})}});
   EXPECT_TRUE(CapabilitiesOf(complete).contains(Rpc::LIST_VOLUMES));
   FakeDriver short_one({{"fast", Describe(testing::AllOperations())},
                         {"slow", Describe(AllBut({channel::LIST_VOLUMES}))}});
@@ -323,7 +323,8 @@ TEST(DeleteVolume, TakesNotFoundForDoneAndPassesOtherErrorsOn) {
   fake.backend().Answers(channel::DELETE_VOLUME, tl::unexpected(Refusal(Code::kNotFound)));
   EXPECT_TRUE(controller.DeleteVolume(request, Soon()));
   EXPECT_EQ(fake.backend().seen().at(0).message.handle(), "v1");
-  fake.backend().Answers(channel::DELETE_VOLUME, tl::unexpected(Refusal(Code::kFailedPrecondition)));
+  fake.backend().Answers(channel::DELETE_VOLUME,
+                         tl::unexpected(Refusal(Code::kFailedPrecondition)));
   EXPECT_EQ(CodeOf(controller.DeleteVolume(request, Soon())), Code::kFailedPrecondition);
 }
 
@@ -412,7 +413,8 @@ TEST(Validate, ConfirmsOnlyWhatFits) {
   const auto good = controller.ValidateVolumeCapabilities(request, Soon());
   ASSERT_TRUE(good);
   EXPECT_TRUE(good->has_confirmed());
-  *request.add_volume_capabilities() = MountCapability(testing::AccessMode::MULTI_NODE_MULTI_WRITER);
+  *request.add_volume_capabilities() =
+      MountCapability(testing::AccessMode::MULTI_NODE_MULTI_WRITER);
   const auto bad = controller.ValidateVolumeCapabilities(request, Soon());
   ASSERT_TRUE(bad);
   EXPECT_FALSE(bad->has_confirmed());
@@ -422,8 +424,8 @@ TEST(Validate, ConfirmsOnlyWhatFits) {
 }
 
 TEST(ListVolumes, GoesOverAllBackendsPageByPage) {
-  FakeDriver fake({{"fast", Describe(testing::AllOperations())},
-                   {"slow", Describe(testing::AllOperations())}});
+  FakeDriver fake(
+      {{"fast", Describe(testing::AllOperations())}, {"slow", Describe(testing::AllOperations())}});
   for (const std::string name : {"fast", "slow"})
     fake.backend(name).On(channel::LIST_VOLUMES, [](const BackendCall& call) -> testing::Answer {
       Emits emits;
@@ -448,8 +450,8 @@ TEST(ListVolumes, GoesOverAllBackendsPageByPage) {
 }
 
 TEST(ListVolumes, IsAnErrorRatherThanAShortList) {
-  FakeDriver fake({{"fast", Describe(testing::AllOperations())},
-                   {"slow", Describe(testing::AllOperations())}});
+  FakeDriver fake(
+      {{"fast", Describe(testing::AllOperations())}, {"slow", Describe(testing::AllOperations())}});
   fake.backend("fast").Answers(channel::LIST_VOLUMES, Emits{VolumeEmit("v1")});
   fake.backend("slow").Answers(channel::LIST_VOLUMES, tl::unexpected(Refusal(Code::kUnavailable)));
   EXPECT_EQ(CodeOf(Controller(fake.driver()).ListVolumes({}, Soon())), Code::kUnavailable);

@@ -48,9 +48,9 @@ base::Result<Backend*> Driver::BackendHolding(const std::string& name,
                                               const std::string& id) const {
   const auto found = parts_.backends.find(name);
   if (found != parts_.backends.end()) return found->second;
-  return base::Fail(base::Code::kFailedPrecondition,
-                    id + ": backend " + name + " is not configured for driver " +
-                        parts_.config.name);
+  return base::Fail(
+      base::Code::kFailedPrecondition,
+      id + ": backend " + name + " is not configured for driver " + parts_.config.name);
 }
 
 base::Result<Driver::Located> Driver::Locate(
@@ -102,10 +102,9 @@ bool Driver::ListsAll(channel::Operation list, channel::Operation make) const {
 base::Status Driver::RequireListsAll(channel::Operation list, channel::Operation make) const {
   GANTRY_TRY(RequireAnyOffers(list));
   if (ListsAll(list, make)) return {};
-  return base::Fail(base::Code::kUnimplemented, "not every backend of driver " +
-                                                    parts_.config.name + " offers " +
-                                                    channel::Operation_Name(list) +
-                                                    ", so a list would not be complete");
+  return base::Fail(base::Code::kUnimplemented,
+                    "not every backend of driver " + parts_.config.name + " offers " +
+                        channel::Operation_Name(list) + ", so a list would not be complete");
 }
 
 base::Status Driver::CheckAccess(const Backend& backend,

@@ -41,8 +41,8 @@ base::Result<csi::v1::VolumeGroupSnapshot> ToGroup(const Backend& backend,
   for (const auto& emit : emits) {
     if (emit.has_group()) {
       if (found)
-        return base::Fail(base::Code::kUnavailable, "backend " + backend.name() +
-                                                        " answered with several group snapshots");
+        return base::Fail(base::Code::kUnavailable,
+                          "backend " + backend.name() + " answered with several group snapshots");
       found = true;
       GANTRY_TRY_ASSIGN(*out.mutable_group_snapshot_id(),
                         FormatId(IdKind::kGroup, backend.name(), emit.group().handle()));

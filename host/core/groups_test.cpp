@@ -40,7 +40,8 @@ csi::v1::CreateVolumeGroupSnapshotRequest CreateRequest() {
 }
 
 std::vector<std::pair<std::string, channel::Description>> TwoBackends() {
-  return {{"fast", Describe(testing::AllOperations())}, {"slow", Describe(testing::AllOperations())}};
+  return {{"fast", Describe(testing::AllOperations())},
+          {"slow", Describe(testing::AllOperations())}};
 }
 
 TEST(CreateGroup, SaysTheGroupAndItsMembers) {
@@ -96,7 +97,8 @@ TEST(CreateGroup, TakesAPluginsMistakeForNoFinalAnswer) {
   for (const auto& emits : {Emits{}, Emits{Member("1")}, Emits{GroupEmit("g1"), GroupEmit("g2")},
                             Emits{GroupEmit("g/1")}}) {
     fake.backend().Answers(channel::CREATE_GROUP, emits);
-    EXPECT_EQ(CodeOf(groups.CreateVolumeGroupSnapshot(CreateRequest(), Soon())), Code::kUnavailable);
+    EXPECT_EQ(CodeOf(groups.CreateVolumeGroupSnapshot(CreateRequest(), Soon())),
+              Code::kUnavailable);
   }
 }
 
@@ -108,7 +110,8 @@ TEST(Groups, AreUnimplementedWhereNoBackendHasThem) {
   EXPECT_EQ(CodeOf(groups.DeleteVolumeGroupSnapshot({}, Soon())), Code::kUnimplemented);
   EXPECT_EQ(CodeOf(groups.GetVolumeGroupSnapshot({}, Soon())), Code::kUnimplemented);
   FakeDriver all;
-  EXPECT_EQ(Groups(all.driver()).GroupControllerGetCapabilities({}, Soon())->capabilities_size(), 1);
+  EXPECT_EQ(Groups(all.driver()).GroupControllerGetCapabilities({}, Soon())->capabilities_size(),
+            1);
 }
 
 TEST(DeleteGroup, FollowsTheRulesOfADelete) {

@@ -55,9 +55,9 @@ std::optional<Id> ParseId(IdKind kind, std::string_view id) {
 base::Result<std::string> FormatId(IdKind kind, std::string_view backend, std::string_view handle) {
   if (!IsHandle(handle))
     return base::Fail(base::Code::kUnavailable, "backend " + std::string(backend) +
-                                                 " made the handle \"" +
-                                                 std::string(handle.substr(0, kHandleBytesMax)) +
-                                                 "\": expected 1 to 80 of [A-Za-z0-9._-]");
+                                                    " made the handle \"" +
+                                                    std::string(handle.substr(0, kHandleBytesMax)) +
+                                                    "\": expected 1 to 80 of [A-Za-z0-9._-]");
   std::string id = std::string(backend) + ":" + std::string(Prefix(kind)) + std::string(handle);
   static_assert(kBackendBytesMax + 3 + kHandleBytesMax <= kIdBytesMax);
   return id;

@@ -97,20 +97,19 @@ TEST(Allocated, StopsWhenTheCallerStopsReading) {
   auto request = AllocatedRequest();
   request.set_max_results(2);
   int sent = 0;
-  const auto status = Metadata(fake.driver())
-                          .GetMetadataAllocated(request, Soon(), [&](const Allocated&) {
-                            return ++sent < 2;
-                          });
+  const auto status =
+      Metadata(fake.driver()).GetMetadataAllocated(request, Soon(), [&](const Allocated&) {
+        return ++sent < 2;
+      });
   EXPECT_EQ(CodeOf(status), Code::kCancelled);
   EXPECT_EQ(sent, 2);
 }
 
 TEST(Allocated, RefusesRangesThatDoNotRise) {
   FakeDriver fake;
-  for (const auto& emits :
-       {Emits{RangeEmit(8192, 4096), RangeEmit(0, 4096)},
-        Emits{RangeEmit(0, 8192), RangeEmit(4096, 8192)}, Emits{RangeEmit(0, 0)},
-        Emits{RangeEmit(4096, ~uint64_t{0})}}) {
+  for (const auto& emits : {Emits{RangeEmit(8192, 4096), RangeEmit(0, 4096)},
+                            Emits{RangeEmit(0, 8192), RangeEmit(4096, 8192)},
+                            Emits{RangeEmit(0, 0)}, Emits{RangeEmit(4096, ~uint64_t{0})}}) {
     fake.backend().Answers(channel::GET_ALLOCATED, emits);
     EXPECT_EQ(CodeOf(RunAllocated(fake, AllocatedRequest())), Code::kUnavailable);
   }
@@ -131,8 +130,8 @@ TEST(Allocated, KeepsSecretsOutOfRequestAndError) {
 }
 
 TEST(Delta, NeedsTwoSnapshotsOfOneBackend) {
-  FakeDriver fake({{"fast", Describe(testing::AllOperations())},
-                   {"slow", Describe(testing::AllOperations())}});
+  FakeDriver fake(
+      {{"fast", Describe(testing::AllOperations())}, {"slow", Describe(testing::AllOperations())}});
   auto request = DeltaRequest();
   request.clear_base_snapshot_id();
   EXPECT_EQ(CodeOf(RunDelta(fake, request)), Code::kInvalidArgument);
@@ -149,8 +148,8 @@ TEST(Delta, NeedsTwoSnapshotsOfOneBackend) {
 }
 
 TEST(Metadata, IsGatedByBackendAndDriver) {
-  FakeDriver mixed({{"fast", Describe({channel::CREATE_VOLUME})},
-                    {"slow", Describe(testing::AllOperations())}});
+  FakeDriver mixed(
+      {{"fast", Describe({channel::CREATE_VOLUME})}, {"slow", Describe(testing::AllOperations())}});
   EXPECT_EQ(CodeOf(RunAllocated(mixed, AllocatedRequest())), Code::kInvalidArgument);
   EXPECT_EQ(CodeOf(RunDelta(mixed, DeltaRequest())), Code::kInvalidArgument);
   FakeDriver none({{"fast", Describe({channel::CREATE_VOLUME})}});

@@ -103,8 +103,8 @@ base::Status ForgetUnmounted(Broker& broker, NodeVolume& volume, base::TimePoint
 base::Status CheckTargets(const NodeVolume& volume, const PublishedTarget& target, int mode) {
   for (const auto& other : volume.targets)
     if (other.path == target.path && other.capability != target.capability)
-      return base::Fail(Code::kAlreadyExists, volume.volume_id + " is published at " +
-                                                  target.path + " with other arguments");
+      return base::Fail(Code::kAlreadyExists, volume.volume_id + " is published at " + target.path +
+                                                  " with other arguments");
   for (const auto& other : volume.targets)
     if (other.path != target.path && !AllowsSeveralTargets(mode))
       return base::Fail(Code::kFailedPrecondition,
@@ -325,8 +325,7 @@ base::Result<csi::v1::NodeExpandVolumeResponse> Node::NodeExpandVolume(
                       request.volume_id() + " is not staged on node " + parts.node_id);
   if (!IsAt(*known, request.volume_path()))
     return base::Fail(Code::kNotFound, request.volume_id() + " is not at " + request.volume_path());
-  GANTRY_TRY_ASSIGN(Backend * backend,
-                    driver_.BackendHolding(known->backend, request.volume_id()));
+  GANTRY_TRY_ASSIGN(Backend * backend, driver_.BackendHolding(known->backend, request.volume_id()));
   GANTRY_TRY(driver_.RequireOffered(*backend, channel::RESCAN));
   csi::v1::NodeStageVolumeRequest staged;
   if (!staged.ParseFromString(known->stage_request))

@@ -113,8 +113,7 @@ TEST_F(NodeTest, KeepsNoSecretInItsRecordAndDetachesWithTheStagedContext) {
   EXPECT_EQ(record.stage_request.find("canary-7321"), std::string::npos);
   ASSERT_EQ(Unstage(), Code::kOk);
   csi::v1::NodeStageVolumeRequest passed;
-  ASSERT_TRUE(
-      passed.ParseFromString(fake.backend().seen(channel::DETACH).at(0).message.request()));
+  ASSERT_TRUE(passed.ParseFromString(fake.backend().seen(channel::DETACH).at(0).message.request()));
   EXPECT_EQ(passed.publish_context().at("portal"), "10.0.0.1");
 }
 
@@ -309,11 +308,10 @@ TEST_F(NodeTest, PublishesTheSameTargetAgainOnlyWithTheSameArguments) {
 }
 
 TEST_F(NodeTest, PublishesASecondTargetByMode) {
-  for (const auto mode :
-       {AccessMode::SINGLE_NODE_WRITER, AccessMode::SINGLE_NODE_READER_ONLY,
-        AccessMode::SINGLE_NODE_SINGLE_WRITER, AccessMode::MULTI_NODE_READER_ONLY,
-        AccessMode::MULTI_NODE_SINGLE_WRITER, AccessMode::MULTI_NODE_MULTI_WRITER,
-        AccessMode::SINGLE_NODE_MULTI_WRITER}) {
+  for (const auto mode : {AccessMode::SINGLE_NODE_WRITER, AccessMode::SINGLE_NODE_READER_ONLY,
+                          AccessMode::SINGLE_NODE_SINGLE_WRITER, AccessMode::MULTI_NODE_READER_ONLY,
+                          AccessMode::MULTI_NODE_SINGLE_WRITER, AccessMode::MULTI_NODE_MULTI_WRITER,
+                          AccessMode::SINGLE_NODE_MULTI_WRITER}) {
     const bool single = mode == AccessMode::SINGLE_NODE_WRITER ||
                         mode == AccessMode::SINGLE_NODE_READER_ONLY ||
                         mode == AccessMode::SINGLE_NODE_SINGLE_WRITER;
@@ -504,8 +502,8 @@ TEST(NodeCapabilities, FollowTheBackends) {
 }
 
 TEST(NodeCapabilities, RefuseABackendThatLacksThem) {
-  FakeDriver fake({{"fast", Describe({channel::CREATE_VOLUME})},
-                   {"slow", Describe(testing::AllOperations())}});
+  FakeDriver fake(
+      {{"fast", Describe({channel::CREATE_VOLUME})}, {"slow", Describe(testing::AllOperations())}});
   csi::v1::NodeStageVolumeRequest request;
   request.set_volume_id("fast:v1");
   request.set_staging_target_path(kStaging);

@@ -51,8 +51,8 @@ base::Result<Page<Entry>> Collect(const std::vector<std::string>& backends,
     for (auto& entry : *fetched) {
       if (handle_of(entry) <= previous)
         return base::Fail(base::Code::kUnavailable, "backend " + backend + " listed \"" +
-                                                        handle_of(entry) + "\" after \"" + previous +
-                                                        "\": expected rising handles");
+                                                        handle_of(entry) + "\" after \"" +
+                                                        previous + "\": expected rising handles");
       previous = handle_of(entry);
       if (page.entries.size() == max_entries) {
         page.next_token = FormatToken({last_backend, handle_of(page.entries.back())});

@@ -96,8 +96,8 @@ base::Result<csi::v1::Snapshot> Snapshots::Find(const Driver::Located& located,
   for (const auto& emit : emits)
     if (emit.has_snapshot() && emit.snapshot().handle() == located.handle)
       return ToSnapshot(located.backend->name(), emit.snapshot());
-  return base::Fail(base::Code::kNotFound, "backend " + located.backend->name() +
-                                               " has no snapshot " + located.handle);
+  return base::Fail(base::Code::kNotFound,
+                    "backend " + located.backend->name() + " has no snapshot " + located.handle);
 }
 
 // A list by id: what is not there is an empty list, not an error (CSI spec, ListSnapshots).
@@ -159,10 +159,10 @@ base::Result<csi::v1::ListSnapshotsResponse> Snapshots::ListSnapshots(
       if (emit.has_snapshot()) entries.push_back({name, std::move(*emit.mutable_snapshot())});
     return entries;
   };
-  GANTRY_TRY_ASSIGN(const auto page,
-                    Collect<Entry>(backends, request.starting_token(),
-                                   PageEntries(request.max_entries()), fetch,
-                                   [](const Entry& entry) { return entry.snapshot.handle(); }));
+  GANTRY_TRY_ASSIGN(
+      const auto page,
+      Collect<Entry>(backends, request.starting_token(), PageEntries(request.max_entries()), fetch,
+                     [](const Entry& entry) { return entry.snapshot.handle(); }));
   csi::v1::ListSnapshotsResponse response;
   response.set_next_token(page.next_token);
   size_t bytes = 0;

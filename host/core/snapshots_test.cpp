@@ -151,8 +151,8 @@ TEST(ListSnapshots, AnswersWithNothingForWhatIsNotThere) {
 
 TEST(ListSnapshots, FindsOneByIdWithOrWithoutGet) {
   for (const bool with_get : {true, false}) {
-    FakeDriver fake({{"fast", Describe(with_get ? testing::AllOperations()
-                                                : AllBut(channel::GET_SNAPSHOT))}});
+    FakeDriver fake(
+        {{"fast", Describe(with_get ? testing::AllOperations() : AllBut(channel::GET_SNAPSHOT))}});
     fake.backend().Answers(channel::GET_SNAPSHOT, Emits{SnapshotEmit("s5", "v1")});
     fake.backend().On(channel::LIST_SNAPSHOTS, [](const BackendCall& call) -> testing::Answer {
       Emits emits;
@@ -173,8 +173,8 @@ TEST(ListSnapshots, FindsOneByIdWithOrWithoutGet) {
 }
 
 TEST(ListSnapshots, GoesOverAllBackendsOrToTheSourcesAlone) {
-  FakeDriver fake({{"fast", Describe(testing::AllOperations())},
-                   {"slow", Describe(testing::AllOperations())}});
+  FakeDriver fake(
+      {{"fast", Describe(testing::AllOperations())}, {"slow", Describe(testing::AllOperations())}});
   fake.backend("fast").Answers(channel::LIST_SNAPSHOTS, Emits{SnapshotEmit("s1", "v1")});
   fake.backend("slow").Answers(channel::LIST_SNAPSHOTS, Emits{SnapshotEmit("s1", "v1")});
   const Snapshots snapshots(fake.driver());
@@ -186,7 +186,8 @@ TEST(ListSnapshots, GoesOverAllBackendsOrToTheSourcesAlone) {
   ASSERT_EQ(listed->entries_size(), 1);
   EXPECT_EQ(listed->entries(0).snapshot().snapshot_id(), "slow:s:s1");
   EXPECT_EQ(fake.backend("slow").seen().back().message.handle(), "v1");
-  fake.backend("fast").Answers(channel::LIST_SNAPSHOTS, tl::unexpected(Refusal(Code::kUnavailable)));
+  fake.backend("fast").Answers(channel::LIST_SNAPSHOTS,
+                               tl::unexpected(Refusal(Code::kUnavailable)));
   EXPECT_EQ(CodeOf(snapshots.ListSnapshots({}, Soon())), Code::kUnavailable);
   request.set_starting_token("not a token");
   EXPECT_EQ(CodeOf(snapshots.ListSnapshots(request, Soon())), Code::kAborted);

@@ -115,7 +115,8 @@ class FakeBackend final : public Backend {
     std::map<std::string, std::string> secrets;
   };
 
-  explicit FakeBackend(std::string name, channel::Description description = Describe(AllOperations()),
+  explicit FakeBackend(std::string name,
+                       channel::Description description = Describe(AllOperations()),
                        Steps* steps = nullptr)
       : name_(std::move(name)), capabilities_(std::move(description)), steps_(steps) {}
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/front/call_pool.hpp"
 
+#include <system_error>
+
 namespace gantry::front {
 
 CallPool::~CallPool() {
@@ -11,15 +13,21 @@ CallPool::~CallPool() {
 }
 
 bool CallPool::Submit(std::function<void()> job) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (stopping_) return false;
   if (idle_ <= queue_.size()) {
     if (threads_ == threads_max_) return false;
+    try {
+      std::thread([this] { Work(); }).detach();
+    } catch (const std::system_error&) {
+      return false;  // the kernel has no thread for it either (pthread_create(3), EAGAIN)
+    }
     ++threads_;
-    std::thread([this] { Work(); }).detach();
     ++idle_;  // it is on its way to the queue
   }
   queue_.push_back(std::move(job));
+  // Once the lock is free, or the thread that wakes would only wait for it.
+  lock.unlock();
   job_.notify_one();
   return true;
 }

@@ -22,12 +22,13 @@ class Server {
   static base::Result<std::unique_ptr<Server>> Start(const core::Driver& driver, CallPool& pool);
   ~Server();
 
-  // Takes no new calls, lets those under way finish for so long, cancels the rest. The socket file
-  // is removed if it is still ours.
+  // Removes the socket file if it is still ours, takes no new calls, lets those under way finish for
+  // so long, cancels the rest and waits for them.
   void Stop(std::chrono::milliseconds grace);
 
  private:
   Server() = default;
+  void RemoveSocket();
 
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;

@@ -8,7 +8,10 @@
 namespace gantry::front {
 
 grpc::Status ToStatus(const base::Error& error) {
-  std::string message = error.message.substr(0, core::kErrorMessageBytesMax);
+  size_t size = std::min(error.message.size(), core::kErrorMessageBytesMax);
+  // Not in the middle of a character: continuation bytes are 10xxxxxx.
+  while (size < error.message.size() && size > 0 && (error.message[size] & 0xC0) == 0x80) --size;
+  std::string message = error.message.substr(0, size);
   return {static_cast<grpc::StatusCode>(error.code), std::move(message)};
 }
 

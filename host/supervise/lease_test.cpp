@@ -67,8 +67,8 @@ TEST(Lease, NeverEndsAProcessThatOnlyHasTheSamePid) {
   auto bystander = SpawnSleeper(-1);
   const auto first = TakeLease(dir.path() / "lease", kShort);
   ASSERT_TRUE(first);
-  ASSERT_TRUE(base::WriteFileDurably(dir.path() / "other",
-                                     std::to_string(bystander.pid()) + " 1\n", 0600));
+  ASSERT_TRUE(
+      base::WriteFileDurably(dir.path() / "other", std::to_string(bystander.pid()) + " 1\n", 0600));
   const auto text = base::ReadFile(dir.path() / "other", 100);
   ASSERT_EQ(pwrite(first->get(), text->data(), text->size(), 0),
             static_cast<ssize_t>(text->size()));

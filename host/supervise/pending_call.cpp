@@ -26,8 +26,8 @@ void PendingCall::Finish(channel::Finish finish) {
     }
     finished_ = true;
     if (abandoned_) released = std::move(hold_);
-    changed_.notify_one();
   }
+  changed_.notify_one();
 }
 
 void PendingCall::Spoil(std::string why) {
@@ -41,13 +41,15 @@ void PendingCall::Die() {
     const std::lock_guard lock(mutex_);
     died_ = true;
     if (abandoned_) released = std::move(hold_);
-    changed_.notify_one();
   }
+  changed_.notify_one();
 }
 
 void PendingCall::Cancel() {
-  const std::lock_guard lock(mutex_);
-  cancelled_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled_ = true;
+  }
   changed_.notify_one();
 }
 

@@ -44,8 +44,7 @@ void Supervisor::Stop() {
 }
 
 base::Status Supervisor::Step(Generation& generation, channel::Operation operation,
-                              channel::Description* description,
-                              std::chrono::milliseconds timeout,
+                              channel::Description* description, std::chrono::milliseconds timeout,
                               core::Cancellation* cancellation) {
   core::BackendCall call;
   call.cancellation = cancellation;
@@ -189,9 +188,9 @@ base::Status Supervisor::Run(const core::BackendCall& call,
         const auto code = static_cast<base::Code>(outcome.finish.code());
         if (code == base::Code::kOk) return {};
         if (!base::IsKnown(code))
-          return base::Fail(base::Code::kUnavailable,
-                            "backend " + name() + " finished with " + base::CodeName(code) + ": " +
-                                outcome.finish.message());
+          return base::Fail(base::Code::kUnavailable, "backend " + name() + " finished with " +
+                                                          base::CodeName(code) + ": " +
+                                                          outcome.finish.message());
         return base::Fail(code, outcome.finish.message());
       }
       case PendingCall::Event::kDeadline:
@@ -231,9 +230,9 @@ base::Result<std::vector<channel::Emit>> Supervisor::Call(const core::BackendCal
         return true;
       }));
   if (is_too_much)
-    return base::Fail(base::Code::kUnavailable,
-                      "backend " + name() + " emitted more than " + std::to_string(kEmitsMax) +
-                          " items or " + std::to_string(kEmitBytesMax) + " bytes");
+    return base::Fail(base::Code::kUnavailable, "backend " + name() + " emitted more than " +
+                                                    std::to_string(kEmitsMax) + " items or " +
+                                                    std::to_string(kEmitBytesMax) + " bytes");
   return emits;
 }
 

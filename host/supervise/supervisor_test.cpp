@@ -184,11 +184,10 @@ TEST_F(SupervisorTest, ForgetsWhatADeadWorkerHadEmitted) {
 TEST_F(SupervisorTest, DoesNotReplayAStreamThatHasPassedSomethingOn) {
   Start();
   size_t passed = 0;
-  const auto status =
-      supervisor->Stream(MakeCall("emit-and-die-once"), [&](const channel::Emit&) {
-        ++passed;
-        return true;
-      });
+  const auto status = supervisor->Stream(MakeCall("emit-and-die-once"), [&](const channel::Emit&) {
+    ++passed;
+    return true;
+  });
   EXPECT_EQ(status ? Code::kOk : status.error().code, Code::kUnavailable);
   EXPECT_EQ(passed, 200U);
   EXPECT_EQ(Answer("abort-once"), "attempt-2");
@@ -236,6 +235,28 @@ TEST_F(SupervisorTest, RestartsAtOnceWhenTheWorkerHadLivedLongEnough) {
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < 3; ++i) EXPECT_EQ(Answer("abort-once"), "attempt-2");
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+}
+
+// Else a call that came at the wrong moment would have used up its replay.
+TEST_F(SupervisorTest, AnAttemptIsOneThatTheWorkerHasSeen) {
+  SetWords("");
+  WorkerSpec spec;
+  spec.worker = &*worker_;
+  spec.plugin = File("plugin");
+  spec.lease = File("lease");
+  spec.backend.name = "fake";
+  spec.drop_privileges = false;
+  const auto generation = Generation::Spawn(spec, 1, host_calls, [] {});
+  ASSERT_TRUE(generation);
+  const auto ignore = [](const channel::Emit&) { return true; };
+  const auto seen = (*generation)->Run(MakeCall("abort-once"), 1, ignore);
+  EXPECT_EQ(seen.event, PendingCall::Event::kDied);
+  EXPECT_TRUE(seen.sent);
+  EXPECT_TRUE((*generation)->AwaitEnd(std::chrono::steady_clock::now() + 20s));
+  EXPECT_NE((*generation)->end().find("SIGABRT"), std::string::npos);
+  const auto missed = (*generation)->Run(MakeCall("echo"), 1, ignore);
+  EXPECT_EQ(missed.event, PendingCall::Event::kDied);
+  EXPECT_FALSE(missed.sent);
 }
 
 TEST_F(SupervisorTest, CallsWaitForAWorkerThatIsBeingStarted) {

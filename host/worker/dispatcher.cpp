@@ -31,7 +31,7 @@ void Dispatcher::RefuseLater(std::shared_ptr<Work> work, base::Error why) {
 }
 
 void Dispatcher::Submit(std::shared_ptr<Work> work) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (closed_) return RefuseLater(std::move(work), *closed_);
   if (waiting_.size() >= kQueueCallsMax)
     return RefuseLater(std::move(work),
@@ -44,8 +44,13 @@ void Dispatcher::Submit(std::shared_ptr<Work> work) {
     item->timer = clerk_.PostAt(item->work->deadline(), [this, id] { Expire(id); });
   waiting_.emplace(id, item);
   intake_.push_back(item);
-  WakeLocked();
-  if (!threads_.empty()) return;
+  const bool waiting = PickWakeLocked();
+  if (!threads_.empty()) {
+    // Once the lock is free, or the thread that wakes would only wait for it.
+    lock.unlock();
+    if (waiting) wake_.notify_one();
+    return;
+  }
   // Not one thread could be started, so nobody would ever look at it.
   (void)WithdrawLocked(id);
   RefuseLater(item->work, {base::Code::kUnavailable, "the worker cannot start a thread"});
@@ -54,17 +59,24 @@ void Dispatcher::Submit(std::shared_ptr<Work> work) {
 // Gets one more thread going, if there is one to be had. Each waking or new thread takes one item
 // and wakes the next when more is left.
 void Dispatcher::WakeLocked() {
+  if (PickWakeLocked()) wake_.notify_one();
+}
+
+// True when a waiting thread is to be notified.
+bool Dispatcher::PickWakeLocked() {
   if (threads_idle_ > 0) {
     --threads_idle_;
     ++wakes_;
-    wake_.notify_one();
-  } else if (threads_.size() < threads_max_) {
+    return true;
+  }
+  if (threads_.size() < threads_max_) {
     try {
       threads_.emplace_back([this] { Loop(); });
     } catch (const std::system_error&) {
       // Those that are there go on; Submit looks whether there are any.
     }
   }
+  return false;
 }
 
 bool Dispatcher::HasWorkLocked() const {

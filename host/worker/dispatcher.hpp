@@ -111,6 +111,7 @@ class Dispatcher {
 
   void Loop();
   void WakeLocked();
+  bool PickWakeLocked();
   bool HasWorkLocked() const;
   WaitingPtr TakeRunnableLocked();
   WaitingPtr TakeFromLocked(Domain& domain);

@@ -61,9 +61,8 @@ bool Read(const json& object, const char* key, std::vector<Attempt>* out) {
     Attempt attempt;
     if (!item.is_object() || !Read(item, "kind", kKinds, &attempt.kind) ||
         !Read(item, "nonce", &attempt.nonce) || !Read(item, "fsid", &attempt.fsid) ||
-        !Read(item, "fileid", &attempt.fileid) ||
-        !Read(item, "beside", &attempt.beside) || attempt.nonce.empty() ||
-        attempt.nonce.find('/') != std::string::npos) {
+        !Read(item, "fileid", &attempt.fileid) || !Read(item, "beside", &attempt.beside) ||
+        attempt.nonce.empty() || attempt.nonce.find('/') != std::string::npos) {
       return false;
     }
     out->push_back(std::move(attempt));
@@ -114,10 +113,9 @@ Result<Record> Decode(std::string_view text, std::string_view where) {
     return lost("has no format and kind");
   }
   if (format > kRecordFormat) {
-    return Fail(code::kFailedPrecondition, "the record " + std::string(where) + " has format " +
-                                               std::to_string(format) +
-                                               "; this version reads up to " +
-                                               std::to_string(kRecordFormat));
+    return Fail(code::kFailedPrecondition,
+                "the record " + std::string(where) + " has format " + std::to_string(format) +
+                    "; this version reads up to " + std::to_string(kRecordFormat));
   }
   Record record;
   std::string path;

@@ -34,7 +34,8 @@ struct Attempt {
   std::string nonce;
   uint64_t fsid = 0;    // kCreate: of the directory that will be the volume's,
   uint64_t fileid = 0;  // likewise.
-  bool beside = false;  // In the volume's parent directory, because .gantry is on another filesystem.
+  bool beside =
+      false;  // In the volume's parent directory, because .gantry is on another filesystem.
 };
 
 struct Record {

@@ -26,8 +26,7 @@ Status RemoveQuietly(Storage& storage, const NodeId& directory, const std::strin
 }  // namespace
 
 Result<std::optional<Chain>> LoadChain(Storage& storage, const NodeId& volumes,
-                                       const std::string& handle,
-                                       std::optional<NodeId> directory) {
+                                       const std::string& handle, std::optional<NodeId> directory) {
   for (int i = 0; i < kLoadTriesMax; ++i) {
     Chain chain;
     if (directory) {
@@ -106,8 +105,8 @@ Result<std::optional<Version>> Publish(Storage& storage, const Chain& chain, uin
     GANTRY_PLUGIN_TRY(RemoveQuietly(storage, chain.directory, temporary));
   } else {
     // Drops the content of the version before; its number stays used.
-    const auto covered = storage.Rename(chain.directory, temporary, chain.directory,
-                                        std::to_string(number - 1));
+    const auto covered =
+        storage.Rename(chain.directory, temporary, chain.directory, std::to_string(number - 1));
     if (!covered && !IsGone(covered)) return tl::make_unexpected(covered.error());
   }
   if (!won) return std::nullopt;

@@ -21,7 +21,7 @@
 
 namespace gantry::plugin {
 
-inline constexpr uint64_t kVersionsMax = 4096;       // Of one record.
+inline constexpr uint64_t kVersionsMax = 4096;      // Of one record.
 inline constexpr size_t kChainFilesMax = 2 * 4096;  // Versions and temporaries.
 inline constexpr int kLoadTriesMax = 8;
 

@@ -17,16 +17,16 @@
 namespace gantry::plugin {
 
 enum class StoreFault : uint8_t {
-  kNotFound,       // The name is not there.
+  kNotFound,  // The name is not there.
   kExists,
   kNotEmpty,
-  kStale,          // The directory or file behind a handle is gone.
-  kCrossDevice,    // RENAME or LINK between two filesystems.
-  kWrongType,      // A directory where none may be, or something else where one must be.
-  kRefused,        // Not permitted, or a name or value that the storage does not take.
+  kStale,        // The directory or file behind a handle is gone.
+  kCrossDevice,  // RENAME or LINK between two filesystems.
+  kWrongType,    // A directory where none may be, or something else where one must be.
+  kRefused,      // Not permitted, or a name or value that the storage does not take.
   kNoSpace,
-  kUnavailable,    // The storage did not answer, or answered that it could not: the operation may
-                   // have happened.
+  kUnavailable,  // The storage did not answer, or answered that it could not: the operation may
+                 // have happened.
 };
 
 struct StoreError {
@@ -90,7 +90,8 @@ class Storage {
   // With exactly this mode and owner; kExists when the name is there.
   virtual StoreResult<Node> MakeDirectory(const NodeId& directory, std::string_view name,
                                           const Ownership& ownership) = 0;
-  // A new file with this content. After an error it may be there with less.
+  // A new file with this content, under a name that nobody else uses. After an error it may be
+  // there with less.
   virtual StoreResult<Node> CreateFile(const NodeId& directory, std::string_view name,
                                        std::string_view content) = 0;
   virtual StoreStatus Link(const NodeId& file, const NodeId& directory, std::string_view name) = 0;

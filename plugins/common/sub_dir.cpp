@@ -10,8 +10,11 @@ namespace {
 bool IsUtf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t length = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3
-                          : lead >> 3 == 30 ? 4 : 0;
+    const size_t length = lead < 0x80       ? 1
+                          : lead >> 5 == 6  ? 2
+                          : lead >> 4 == 14 ? 3
+                          : lead >> 3 == 30 ? 4
+                                            : 0;
     if (length == 0 || i + length > text.size()) return false;
     uint32_t point = length == 1 ? lead : lead & (0x7fu >> length);
     for (size_t k = 1; k < length; ++k) {
@@ -50,9 +53,8 @@ Result<Path> ParseSubDir(std::string_view text) {
     std::string shown(text.substr(0, kSubDirBytesMax));
     std::replace_if(
         shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-    return Fail(code::kInvalidArgument,
-                "subDir \"" + shown + "\" has " + why +
-                    "; expected a relative path below the share, like a/b");
+    return Fail(code::kInvalidArgument, "subDir \"" + shown + "\" has " + why +
+                                            "; expected a relative path below the share, like a/b");
   };
   if (text.empty()) return bad("no name");
   if (text.size() > kSubDirBytesMax) {

@@ -7,13 +7,13 @@
 #include <utility>
 #include <vector>
 
-
 namespace gantry::plugin {
 namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
 
-bool IsLease(const std::string& name) { return name.starts_with(kLeaseName); }
+// Not that which one who died while taking the lease has left.
+bool IsLease(const std::string& name) { return name == kLeaseName; }
 
 std::optional<Pointer> DecodePointer(const std::string& text) {
   const auto object = nlohmann::json::parse(text, nullptr, false);
@@ -48,7 +48,7 @@ Result<TrashRun> Trash::Run() {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto attempts, storage_.List(layout_.attempts, 1));
   auto items = storage_.List(layout_.trash, kTrashListMax);
   GANTRY_PLUGIN_TRY(items);
-  // A lease counts: its holder may have died with all else done.
+  std::erase_if(*items, [](const Listed& item) { return IsLease(item.name); });
   if (items->empty() && attempts.empty()) return run_;
   GANTRY_PLUGIN_TRY_ASSIGN(run_.leased, TakeLease());
   if (!run_.leased) {
@@ -62,7 +62,7 @@ Result<TrashRun> Trash::Run() {
     for (bool any = true; any;) {
       any = false;
       for (const auto& item : *items) {
-        if (item.name == kLeaseName || !seen.insert(item.name).second) continue;
+        if (IsLease(item.name) || !seen.insert(item.name).second) continue;
         any = true;
         GANTRY_PLUGIN_TRY_ASSIGN(const Step step, EmptyItem(item.name));
         if (step == Step::kStop) {
@@ -97,8 +97,7 @@ Result<bool> Trash::TakeLease() {
     const auto there = storage_.Lookup(layout_.trash, kLeaseName);
     if (!there && !IsGone(there)) return tl::make_unexpected(there.error());
     if (there && there->mtime_ns + kLeaseMs * kNsPerMs < now_ns_) {
-      GANTRY_PLUGIN_TRY(
-          storage_.Rename(layout_.trash, temporary, layout_.trash, kLeaseName));
+      GANTRY_PLUGIN_TRY(storage_.Rename(layout_.trash, temporary, layout_.trash, kLeaseName));
       const auto now_there = storage_.Lookup(layout_.trash, kLeaseName);
       if (!now_there && !IsGone(now_there)) return tl::make_unexpected(now_there.error());
       ours = now_there && now_there->fileid == file.fileid;
@@ -264,9 +263,10 @@ Result<Trash::Step> Trash::EmptyItem(const std::string& name) {
   const auto item = storage_.Lookup(layout_.trash, name);
   if (IsGone(item)) return Step::kGone;
   GANTRY_PLUGIN_TRY(item);
-  // One that somebody is about to take the lease with; an old one is of somebody who died.
-  if (IsLease(name) && IsYoung(*item)) return Step::kStuck;
-  if (item->type != NodeType::kDirectory) return RemoveFile(layout_.trash, name);
+  if (item->type != NodeType::kDirectory) {
+    if (item->mtime_ns + kLeaseMs * kNsPerMs > now_ns_) return Step::kStuck;
+    return RemoveFile(layout_.trash, name);
+  }
   const auto content = storage_.List(item->id, kTrashListMax);
   if (IsGone(content)) return Step::kGone;
   GANTRY_PLUGIN_TRY(content);

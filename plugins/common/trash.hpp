@@ -22,9 +22,9 @@ inline constexpr std::string_view kBesideName = "beside";  // Leads to a directo
 inline constexpr std::string_view kBesideTrashPrefix = ".gantry-trash-";
 inline constexpr std::string_view kLeaseName = ".lease";
 inline constexpr int64_t kLeaseMs = 30'000;
-inline constexpr size_t kRenewEvery = 100;             // Removals between two looks at the lease.
+inline constexpr size_t kRenewEvery = 100;  // Removals between two looks at the lease.
 inline constexpr uint64_t kRemovalsPerRunMax = 20'000;
-inline constexpr size_t kTrashListMax = 1'000;         // Names taken from a directory at a time.
+inline constexpr size_t kTrashListMax = 1'000;  // Names taken from a directory at a time.
 inline constexpr size_t kTrashDepthMax = 4'096;
 // An empty attempt may be one that is just being made; removing it costs its maker a round.
 inline constexpr int64_t kAttemptAgeMsMin = 600'000;
@@ -37,24 +37,27 @@ struct Pointer {
 std::string EncodePointer(const Pointer& pointer);
 
 enum class TrashState : uint8_t {
-  kEmpty,   // Nothing was there.
+  kEmpty,  // Nothing was there.
   kEmptied,
-  kMore,    // Go on later: the run's bound, a cancellation, or another one's lease.
+  kMore,  // Go on later: the run's bound, a cancellation, or another one's lease.
 };
 
 struct TrashRun {
   TrashState state = TrashState::kEmpty;
-  uint64_t removed = 0;   // Files and directories.
-  bool leased = true;     // False: another one is at it.
-  std::string stuck;      // What could not be removed, and why; it is tried again at the next run.
+  uint64_t removed = 0;  // Files and directories.
+  bool leased = true;    // False: another one is at it.
+  std::string stuck;     // What could not be removed, and why; it is tried again at the next run.
 };
 
 class Trash {
  public:
-  Trash(Storage& storage, const Layout& layout, MakeNonce nonce,
-        std::function<bool()> cancelled, uint64_t removals_max = kRemovalsPerRunMax)
-      : storage_(storage), layout_(layout), nonce_(std::move(nonce)),
-        cancelled_(std::move(cancelled)), removals_max_(removals_max) {}
+  Trash(Storage& storage, const Layout& layout, MakeNonce nonce, std::function<bool()> cancelled,
+        uint64_t removals_max = kRemovalsPerRunMax)
+      : storage_(storage),
+        layout_(layout),
+        nonce_(std::move(nonce)),
+        cancelled_(std::move(cancelled)),
+        removals_max_(removals_max) {}
 
   Result<TrashRun> Run();
 

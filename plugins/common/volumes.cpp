@@ -11,10 +11,14 @@ namespace {
 
 const char* BesidePrefix(Attempt::Kind kind) {
   switch (kind) {
-    case Attempt::Kind::kCreate: return ".gantry-new-";
-    case Attempt::Kind::kDelete: return kBesideTrashPrefix.data();
-    case Attempt::Kind::kArchive: return ".gantry-hold-";
-    case Attempt::Kind::kRecord: break;  // Is never beside.
+    case Attempt::Kind::kCreate:
+      return ".gantry-new-";
+    case Attempt::Kind::kDelete:
+      return kBesideTrashPrefix.data();
+    case Attempt::Kind::kArchive:
+      return ".gantry-hold-";
+    case Attempt::Kind::kRecord:
+      break;  // Is never beside.
   }
   return ".gantry-";
 }
@@ -94,17 +98,19 @@ Result<Volumes::Mine> Volumes::MakeMineBeside(Attempt::Kind kind, const Path& pa
   mine.attempt.nonce = nonce_();
   mine.attempt.beside = true;
   mine.place = {parent, BesidePrefix(kind) + mine.attempt.nonce};
-  GANTRY_PLUGIN_TRY_ASSIGN(const Node item, storage_.MakeDirectory(layout_.trash, mine.attempt.nonce,
-                                                                   {kPrivateMode, {}, {}}));
-  GANTRY_PLUGIN_TRY(storage_.CreateFile(item.id, kBesideName,
-                                        EncodePointer({path, mine.place.name})));
+  GANTRY_PLUGIN_TRY_ASSIGN(
+      const Node item,
+      storage_.MakeDirectory(layout_.trash, mine.attempt.nonce, {kPrivateMode, {}, {}}));
+  GANTRY_PLUGIN_TRY(
+      storage_.CreateFile(item.id, kBesideName, EncodePointer({path, mine.place.name})));
   return MakeAt(std::move(mine), ownership);
 }
 
 Result<Volumes::Mine> Volumes::MakeAt(Mine mine, const Ownership& ownership) {
   const auto& [directory, name] = mine.place;
+  // When it is there already, the reply to an earlier transmission was lost, and with it what the
+  // directory looks like: the caller begins anew.
   auto made = storage_.MakeDirectory(directory, name, ownership);
-  if (FailedWith(made, StoreFault::kExists)) made = storage_.Lookup(directory, name);
   GANTRY_PLUGIN_TRY(made);
   if (mine.attempt.kind == Attempt::Kind::kCreate) {
     mine.attempt.fsid = made->fsid;

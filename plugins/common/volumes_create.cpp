@@ -45,8 +45,8 @@ Status CheckCompatible(const Record& record, const VolumeSpec& spec) {
 }
 
 const Attempt* InPlace(const Record& record, const Node& leaf) {
-  const auto found = std::find_if(
-      record.attempts.begin(), record.attempts.end(), [&](const Attempt& attempt) {
+  const auto found =
+      std::find_if(record.attempts.begin(), record.attempts.end(), [&](const Attempt& attempt) {
         return attempt.kind == Attempt::Kind::kCreate && attempt.fileid == leaf.fileid &&
                attempt.fsid == leaf.fsid;
       });
@@ -76,8 +76,8 @@ Result<Record> Volumes::Create(const VolumeSpec& spec) {
       if (!spec.path) return tl::make_unexpected(spec.path.error());
       GANTRY_PLUGIN_TRY_ASSIGN(work, Begin(spec));
     } else if (chain->current->record.owner != owner_) {
-      return Fail(code::kAlreadyExists, "the volume " + spec.handle + " belongs to " +
-                                            chain->current->record.owner);
+      return Fail(code::kAlreadyExists,
+                  "the volume " + spec.handle + " belongs to " + chain->current->record.owner);
     } else if (chain->current->record.state == RecordState::kDeleting) {
       DeletedVolume ignored;
       GANTRY_PLUGIN_TRY(DeleteLoaded(*chain, &ignored));
@@ -194,8 +194,8 @@ Result<Volumes::Next> Volumes::PutInPlace(const VolumeSpec& spec, Working* work,
   if (FailedWith(leaf, StoreFault::kStale)) return Next::kAgain;
   if (!FailedWith(leaf, StoreFault::kNotFound)) return tl::make_unexpected(leaf.error());
 
-  const auto renamed = storage_.Rename(work->mine->place.directory, work->mine->place.name, parent,
-                                       leaf_name);
+  const auto renamed =
+      storage_.Rename(work->mine->place.directory, work->mine->place.name, parent, leaf_name);
   if (renamed) return Settle(work, true, work->mine->attempt.fileid);
   switch (renamed.error().fault) {
     case StoreFault::kNotFound:
@@ -212,13 +212,11 @@ Result<Volumes::Next> Volumes::PutInPlace(const VolumeSpec& spec, Working* work,
   if (work->mine->attempt.beside) return tl::make_unexpected(renamed.error());
 
   // The parent is on another filesystem than .gantry: the same from a directory beside the place.
-  GANTRY_PLUGIN_TRY_ASSIGN(
-      Mine beside,
-      MakeMineBeside(Attempt::Kind::kCreate, work->record().path, parent, spec.ownership));
+  GANTRY_PLUGIN_TRY_ASSIGN(Mine beside, MakeMineBeside(Attempt::Kind::kCreate, work->record().path,
+                                                       parent, spec.ownership));
   Record next = work->record();
-  std::erase_if(next.attempts, [&](const Attempt& attempt) {
-    return attempt.nonce == work->mine->attempt.nonce;
-  });
+  std::erase_if(next.attempts,
+                [&](const Attempt& attempt) { return attempt.nonce == work->mine->attempt.nonce; });
   next.attempts.push_back(beside.attempt);
   Drop(&work->mine);
   work->mine = std::move(beside);

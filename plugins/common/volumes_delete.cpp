@@ -29,9 +29,8 @@ bool IsOurs(const Record& record, const Node& leaf) {
 
 bool MayHaveDirectory(const Record& record) {
   return record.created ||
-         std::any_of(record.attempts.begin(), record.attempts.end(), [](const Attempt& attempt) {
-           return attempt.kind == Attempt::Kind::kCreate;
-         });
+         std::any_of(record.attempts.begin(), record.attempts.end(),
+                     [](const Attempt& attempt) { return attempt.kind == Attempt::Kind::kCreate; });
 }
 
 // The name of an archive: what people called the volume, if that can be a name of a directory.
@@ -49,6 +48,7 @@ std::string ArchiveName(const Record& record) {
 
 Result<DeletedVolume> Volumes::Delete(const std::string& handle) {
   DeletedVolume deleted;
+  std::string incarnation;
   for (int round = 0; round < kRoundsMax; ++round) {
     GANTRY_PLUGIN_TRY_ASSIGN(const auto chain, Load(handle));
     if (!chain) return deleted;
@@ -57,6 +57,9 @@ Result<DeletedVolume> Volumes::Delete(const std::string& handle) {
       GANTRY_PLUGIN_TRY(RemoveEmptyChain(storage_, layout_.volumes, handle, *chain));
       continue;
     }
+    // Once the volume that was meant has gone, one made again under its name is another one.
+    if (incarnation.empty()) incarnation = chain->current->record.incarnation;
+    if (chain->current->record.incarnation != incarnation) return deleted;
     if (chain->current->record.owner != owner_) {
       return Fail(code::kFailedPrecondition, "the volume " + handle + " belongs to " +
                                                  chain->current->record.owner + ", not to " +
@@ -160,15 +163,14 @@ Result<Volumes::Next> Volumes::MoveAway(Working* work, DeletedVolume* deleted) {
   if (!leaf && !FailedWith(leaf, StoreFault::kNotFound)) return tl::make_unexpected(leaf.error());
   if (!leaf || !IsOurs(record, *leaf) || record.disposal == Disposal::kRetain) {
     if (leaf && record.disposal != Disposal::kRetain) {
-      deleted->left = "the directory \"" + Join(record.path) + "\" is not the one made for volume " +
-                      record.handle + " and stays";
+      deleted->left = "the directory \"" + Join(record.path) +
+                      "\" is not the one made for volume " + record.handle + " and stays";
     }
     Drop(&work->mine);
     return Next::kDone;
   }
 
-  const auto renamed =
-      storage_.Rename(**parent, record.path.back(), work->mine->id, kTrashedName);
+  const auto renamed = storage_.Rename(**parent, record.path.back(), work->mine->id, kTrashedName);
   if (renamed) {
     return Next::kDone;
   }
@@ -182,13 +184,12 @@ Result<Volumes::Next> Volumes::MoveAway(Working* work, DeletedVolume* deleted) {
 // The same on another filesystem than .gantry's: into a directory beside the volume's.
 Result<Volumes::Next> Volumes::MoveAwayBeside(Working* work, const NodeId& parent,
                                               DeletedVolume* deleted) {
-  GANTRY_PLUGIN_TRY_ASSIGN(Mine beside,
-                           MakeMineBeside(work->mine->attempt.kind, work->record().path, parent,
-                                          kHoldOwnership));
+  GANTRY_PLUGIN_TRY_ASSIGN(
+      Mine beside,
+      MakeMineBeside(work->mine->attempt.kind, work->record().path, parent, kHoldOwnership));
   Record next = work->record();
-  std::erase_if(next.attempts, [&](const Attempt& attempt) {
-    return attempt.nonce == work->mine->attempt.nonce;
-  });
+  std::erase_if(next.attempts,
+                [&](const Attempt& attempt) { return attempt.nonce == work->mine->attempt.nonce; });
   next.attempts.push_back(beside.attempt);
   Drop(&work->mine);
   work->mine = std::move(beside);

@@ -23,10 +23,9 @@ TEST(Volumes, MakesADirectoryWithItsModeAndOwner) {
   EXPECT_EQ(world.OwnershipOf("a/b").mode, 02770u);
   EXPECT_EQ(world.OwnershipOf("a/b").uid, 5u);
   EXPECT_EQ(world.OwnershipOf("a/b").gid, 6u);
-  EXPECT_EQ(world.Paths(),
-            With(kNothing, {"a/", "a/b/", ".gantry/claims/a/", ".gantry/claims/a/b/",
-                            ".gantry/claims/a/b/=claim", ".gantry/volumes/h/",
-                            ".gantry/volumes/h/1", ".gantry/volumes/h/2"}));
+  EXPECT_EQ(world.Paths(), With(kNothing, {"a/", "a/b/", ".gantry/claims/a/", ".gantry/claims/a/b/",
+                                           ".gantry/claims/a/b/=claim", ".gantry/volumes/h/",
+                                           ".gantry/volumes/h/1", ".gantry/volumes/h/2"}));
 }
 
 TEST(Volumes, GivesTheSameVolumeToTheSameRequest) {
@@ -140,7 +139,9 @@ TEST(Volumes, RefusesTheVolumesOfAnotherInstallation) {
   EXPECT_TRUE(world.Has("p"));
 }
 
-TEST(Volumes, DeletesWhatIsNotThere) { EXPECT_TRUE(Actor(*std::make_unique<World>(), "A").Delete("h")); }
+TEST(Volumes, DeletesWhatIsNotThere) {
+  EXPECT_TRUE(Actor(*std::make_unique<World>(), "A").Delete("h"));
+}
 
 TEST(Volumes, RetainsTheDirectory) {
   World world;
@@ -160,8 +161,8 @@ TEST(Volumes, ArchivesNeverOverSomethingThatIsThere) {
   ASSERT_TRUE(Actor(world, "A").Delete("h"));
   EmptyTrash(world);
   const std::string archive = "dir/archived-pvc-h-" + incarnation.substr(0, 8);
-  EXPECT_EQ(world.Paths(), With(kNothing, {"dir/", "dir/archived-pvc-h/", archive + "/",
-                                           archive + "/data"}));
+  EXPECT_EQ(world.Paths(),
+            With(kNothing, {"dir/", "dir/archived-pvc-h/", archive + "/", archive + "/data"}));
 }
 
 TEST(Volumes, GrowsButDoesNotShrink) {

@@ -98,8 +98,8 @@ Result<std::string> TakeString(const json& object, const std::string& where, con
                                size_t bytes_max) {
   const auto found = object.find(key);
   if (found == object.end()) return Fail(code::kInvalidArgument, where + key + " is missing");
-  const std::string expected = "a string of 1 to " + std::to_string(bytes_max) +
-                               " bytes without control characters or '#'";
+  const std::string expected =
+      "a string of 1 to " + std::to_string(bytes_max) + " bytes without control characters or '#'";
   if (!found->is_string()) return Bad(where + key, found->dump(), expected);
   std::string value = found->get<std::string>();
   const bool odd = std::any_of(value.begin(), value.end(),
@@ -122,7 +122,8 @@ std::optional<uint32_t> ParseMode(std::string_view text) {
 
 std::string ModeText(uint32_t mode) {
   std::string text = "0000";
-  for (size_t i = text.size(); i > 0; --i, mode /= 8) text[i - 1] = static_cast<char>('0' + mode % 8);
+  for (size_t i = text.size(); i > 0; --i, mode /= 8)
+    text[i - 1] = static_cast<char>('0' + mode % 8);
   return text;
 }
 
@@ -166,9 +167,9 @@ Result<Config> ParseConfig(std::string_view text) {
   if (object.is_discarded()) {
     return Fail(code::kInvalidArgument, "the backend's configuration is no JSON");
   }
-  GANTRY_PLUGIN_TRY(CheckObject(object, "the backend's configuration",
-                                {"shares", "identity", "reservedPorts", "timeoutSeconds",
-                                 "connectionsMax", "defaultMode"}));
+  GANTRY_PLUGIN_TRY(CheckObject(
+      object, "the backend's configuration",
+      {"shares", "identity", "reservedPorts", "timeoutSeconds", "connectionsMax", "defaultMode"}));
   Config config;
   const auto shares = object.find("shares");
   if (shares == object.end()) return Fail(code::kInvalidArgument, "shares is missing");
@@ -203,8 +204,8 @@ Result<Config> ParseConfig(std::string_view text) {
   uint32_t timeout_s = kDefaultTimeoutSeconds;
   GANTRY_PLUGIN_TRY(TakeNumber(object, "", "timeoutSeconds", 1, kTimeoutSecondsMax, &timeout_s));
   config.timeout = std::chrono::seconds(timeout_s);
-  GANTRY_PLUGIN_TRY(TakeNumber(object, "", "connectionsMax", 1, kConnectionsOfShareMax,
-                               &config.connections_max));
+  GANTRY_PLUGIN_TRY(
+      TakeNumber(object, "", "connectionsMax", 1, kConnectionsOfShareMax, &config.connections_max));
   if (const auto mode = object.find("defaultMode"); mode != object.end()) {
     const auto parsed = mode->is_string() ? ParseMode(mode->get<std::string>()) : std::nullopt;
     if (!parsed) return Bad("defaultMode", mode->dump(), "octal digits like \"0777\"");
@@ -232,9 +233,9 @@ Result<const ShareConfig*> FindShare(const Config& config,
   const auto shown = [&](const auto& it) {
     return it == given.end() ? std::string("(left out)") : "\"" + it->second + "\"";
   };
-  return Fail(code::kInvalidArgument, "server " + shown(server) + " and share " + shown(share) +
-                                          " are no configured share; configured are: " +
-                                          ShareNames(config));
+  return Fail(code::kInvalidArgument,
+              "server " + shown(server) + " and share " + shown(share) +
+                  " are no configured share; configured are: " + ShareNames(config));
 }
 
 Result<ClassParameters> ParseParameters(const Config& config,
@@ -280,8 +281,8 @@ Result<ClassParameters> ParseParameters(const Config& config,
     if (!parameters.mode) return bad("mountPermissions", *mode, "octal digits like \"0777\"");
     parameters.durable["mountPermissions"] = ModeText(*parameters.mode);
   }
-  for (const auto& [key, member] : {std::pair("uid", &ClassParameters::uid),
-                                    std::pair("gid", &ClassParameters::gid)}) {
+  for (const auto& [key, member] :
+       {std::pair("uid", &ClassParameters::uid), std::pair("gid", &ClassParameters::gid)}) {
     const auto* text = find(key);
     if (text == nullptr) continue;
     parameters.*member = ParseId(*text);

@@ -50,8 +50,8 @@ plugin::Result<Config> ParseConfig(std::string_view json);
 
 // The parameters of a StorageClass.
 struct ClassParameters {
-  const ShareConfig* share = nullptr;    // Of the configuration.
-  std::optional<std::string> sub_dir;    // A template.
+  const ShareConfig* share = nullptr;  // Of the configuration.
+  std::optional<std::string> sub_dir;  // A template.
   plugin::Disposal disposal = plugin::Disposal::kDelete;
   std::optional<uint32_t> mode;
   std::optional<uint32_t> uid;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 namespace gantry::nfs {
@@ -24,6 +25,7 @@ constexpr uint32_t kFileMode = 0600;
 constexpr uint32_t kDirReplyBytes = 32 * 1024;
 constexpr uint32_t kShortReplyBytes = 4 * 1024;  // For a look whether anything is there.
 constexpr size_t kShortNames = 8;
+constexpr int kTriesMax = 4;  // Of one call within its time.
 
 FileHandle HandleOf(const NodeId& id) {
   FileHandle handle;
@@ -34,10 +36,14 @@ FileHandle HandleOf(const NodeId& id) {
 
 NodeType TypeOf(FileType type) {
   switch (type) {
-    case FileType::kRegular: return NodeType::kFile;
-    case FileType::kDirectory: return NodeType::kDirectory;
-    case FileType::kSymbolicLink: return NodeType::kSymlink;
-    default: return NodeType::kOther;
+    case FileType::kRegular:
+      return NodeType::kFile;
+    case FileType::kDirectory:
+      return NodeType::kDirectory;
+    case FileType::kSymbolicLink:
+      return NodeType::kSymlink;
+    default:
+      return NodeType::kOther;
   }
 }
 
@@ -50,24 +56,33 @@ Node NodeOf(const FileHandle& handle, const Attributes& attributes) {
 
 StoreFault FaultOf(NfsStatus3 status) {
   switch (status) {
-    case NfsStatus3::kNoEnt: return StoreFault::kNotFound;
-    case NfsStatus3::kExist: return StoreFault::kExists;
-    case NfsStatus3::kNotEmpty: return StoreFault::kNotEmpty;
+    case NfsStatus3::kNoEnt:
+      return StoreFault::kNotFound;
+    case NfsStatus3::kExist:
+      return StoreFault::kExists;
+    case NfsStatus3::kNotEmpty:
+      return StoreFault::kNotEmpty;
     case NfsStatus3::kStale:
-    case NfsStatus3::kBadHandle: return StoreFault::kStale;
-    case NfsStatus3::kXDev: return StoreFault::kCrossDevice;
+    case NfsStatus3::kBadHandle:
+      return StoreFault::kStale;
+    case NfsStatus3::kXDev:
+      return StoreFault::kCrossDevice;
     case NfsStatus3::kNotDir:
-    case NfsStatus3::kIsDir: return StoreFault::kWrongType;
+    case NfsStatus3::kIsDir:
+      return StoreFault::kWrongType;
     case NfsStatus3::kNoSpc:
-    case NfsStatus3::kDQuot: return StoreFault::kNoSpace;
+    case NfsStatus3::kDQuot:
+      return StoreFault::kNoSpace;
     case NfsStatus3::kPerm:
     case NfsStatus3::kAcces:
     case NfsStatus3::kInval:
     case NfsStatus3::kRoFs:
     case NfsStatus3::kMLink:
     case NfsStatus3::kNameTooLong:
-    case NfsStatus3::kNotSupp: return StoreFault::kRefused;
-    default: return StoreFault::kUnavailable;
+    case NfsStatus3::kNotSupp:
+      return StoreFault::kRefused;
+    default:
+      return StoreFault::kUnavailable;
   }
 }
 
@@ -77,6 +92,10 @@ StoreError ToStoreError(const NfsError& error) {
   plugin::Error plain = ToError(error);
   if (error.failure == Failure::kStatus) {
     const StoreFault fault = FaultOf(error.status);
+    if (error.status == NfsStatus3::kPerm || error.status == NfsStatus3::kAcces)
+      plain.message +=
+          "; the configured identity (identity.uid, identity.gid) may not do this on the "
+          "export, perhaps because the server squashes root";
     // What has gone or come meanwhile is no answer to the caller of an operation.
     if (fault == StoreFault::kStale || fault == StoreFault::kExists ||
         fault == StoreFault::kNotEmpty || fault == StoreFault::kNotFound) {
@@ -116,20 +135,36 @@ tl::unexpected<StoreError> NfsStorage::Failed(const NfsError& error, std::string
   return tl::make_unexpected(std::move(failed));
 }
 
+// Servers drop a request now and then (NFS-Ganesha does when a directory vanishes beside it) and
+// expect it again. The record protocol stands every call made twice, and the first one arriving
+// last, with one exception: an attempt may make its RENAME only once.
 template <class Call>
 StoreResult<typename Call::Reply> NfsStorage::Do(const Call& call, std::string_view what) {
+  constexpr bool kMayRepeat = !std::is_same_v<Call, nfs::Rename>;
   GANTRY_PLUGIN_TRY(Begin());
-  auto reply = client_.Do(call, CallDeadline());
-  if (!reply) return Failed(reply.error(), what);
-  return std::move(*reply);
+  const TimePoint end = CallDeadline();
+  while (true) {
+    TimePoint patience = end;
+    if (kMayRepeat) {
+      patience = std::min(end, std::chrono::steady_clock::now() + call_max_ / kTriesMax);
+    }
+    auto reply = client_.Do(call, patience);
+    if (reply) return std::move(*reply);
+    if (reply.error().failure != Failure::kDeadline || patience == end) {
+      return Failed(reply.error(), what);
+    }
+  }
 }
 
 StoreResult<Node> NfsStorage::Lookup(const NodeId& directory, std::string_view name) {
   GANTRY_PLUGIN_TRY_ASSIGN(const LookupReply reply,
                            Do(nfs::Lookup{HandleOf(directory), name}, name));
   if (reply.attributes) return NodeOf(reply.handle, *reply.attributes);
-  GANTRY_PLUGIN_TRY_ASSIGN(const AttributesReply got, Do(GetAttr{reply.handle}, name));
-  return NodeOf(reply.handle, got.attributes);
+  const auto got = Do(GetAttr{reply.handle}, name);
+  if (got) return NodeOf(reply.handle, got->attributes);
+  // The name led to what is gone: removed meanwhile, or remembered by a server's cache.
+  if (!FailedWith(got, StoreFault::kStale)) return tl::make_unexpected(got.error());
+  return FailStore(StoreFault::kNotFound, got.error().error.code, got.error().error.message);
 }
 
 StoreResult<std::vector<Listed>> NfsStorage::List(const NodeId& directory, size_t names_max) {
@@ -242,7 +277,7 @@ StoreResult<Node> NfsStorage::CreateFile(const NodeId& directory, std::string_vi
   Create call;
   call.directory = HandleOf(directory);
   call.name = name;
-  call.how = Create::How::kGuarded;
+  call.how = Create::How::kUnchecked;  // The name is nobody else's; so it may be made twice.
   call.attributes.mode = kFileMode;
   GANTRY_PLUGIN_TRY_ASSIGN(const CreateReply reply, Do(call, name));
   GANTRY_PLUGIN_TRY_ASSIGN(Node made, Complete(call.directory, name, reply));
@@ -257,8 +292,7 @@ StoreStatus NfsStorage::Link(const NodeId& file, const NodeId& directory, std::s
 
 StoreStatus NfsStorage::Rename(const NodeId& from, std::string_view from_name, const NodeId& to,
                                std::string_view to_name) {
-  GANTRY_PLUGIN_TRY(
-      Do(nfs::Rename{HandleOf(from), from_name, HandleOf(to), to_name}, from_name));
+  GANTRY_PLUGIN_TRY(Do(nfs::Rename{HandleOf(from), from_name, HandleOf(to), to_name}, from_name));
   return {};
 }
 

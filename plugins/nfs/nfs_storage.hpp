@@ -20,7 +20,9 @@ class NfsStorage final : public plugin::Storage {
   // Calls end at `deadline`, each within `call_max`; `cancelled` is asked before each.
   NfsStorage(SyncClient& client, TimePoint deadline, std::chrono::milliseconds call_max,
              std::function<bool()> cancelled)
-      : client_(client), deadline_(deadline), call_max_(call_max),
+      : client_(client),
+        deadline_(deadline),
+        call_max_(call_max),
         cancelled_(std::move(cancelled)) {}
 
   static plugin::NodeId IdOf(const FileHandle& handle);

@@ -25,7 +25,8 @@ PoolOptions OptionsOf(const Config& config) {
 }  // namespace
 
 Share::Share(const Config& config, ShareConfig share, Credentials credentials)
-    : config_(std::move(share)), timeout_(config.timeout),
+    : config_(std::move(share)),
+      timeout_(config.timeout),
       pool_(ServerOf(config, config_), std::move(credentials), OptionsOf(config)) {}
 
 TimePoint Share::Deadline(const Limits& limits) const {

@@ -304,9 +304,8 @@ TEST_F(NfsController, DirectoriesThatNobodyMayHaveAreRefusedAndNothingChanges) {
     EXPECT_EQ(again.code(), code) << again.message();
   }
   for (const std::string value : {"..", "a/b", ".gantry", ""}) {
-    const auto created =
-        controller_->Create("pvc-hint", {{"subDir", "${pvc.metadata.name}"},
-                                         {"csi.storage.k8s.io/pvc/name", value}});
+    const auto created = controller_->Create(
+        "pvc-hint", {{"subDir", "${pvc.metadata.name}"}, {"csi.storage.k8s.io/pvc/name", value}});
     EXPECT_EQ(created.code(), grpc::StatusCode::INVALID_ARGUMENT)
         << '"' << value << "\": " << created.message();
   }

@@ -9,22 +9,26 @@ namespace {
 
 TEST_F(NfsCrash, AWorkerKilledBeforeAnyCallLeavesOneVolumeAndNoOrphan) {
   ASSERT_NO_FATAL_FAILURE(Begin());
-  CrashEverywhere(Stage::kRequest, [this] { KillWorker(); }, [] {}, [this] { RestartHost(); });
+  CrashEverywhere(
+      Stage::kRequest, [this] { KillWorker(); }, [] {}, [this] { RestartHost(); });
 }
 
 TEST_F(NfsCrash, AWorkerKilledBeforeAnyReplyLeavesOneVolumeAndNoOrphan) {
   ASSERT_NO_FATAL_FAILURE(Begin());
-  CrashEverywhere(Stage::kReply, [this] { KillWorker(); }, [] {}, [this] { RestartHost(); });
+  CrashEverywhere(
+      Stage::kReply, [this] { KillWorker(); }, [] {}, [this] { RestartHost(); });
 }
 
 TEST_F(NfsCrash, GantrydKilledBeforeAnyCallLeavesOneVolumeAndNoOrphan) {
   ASSERT_NO_FATAL_FAILURE(Begin());
-  CrashEverywhere(Stage::kRequest, [this] { KillHost(); }, [this] { RestartHost(); }, [] {});
+  CrashEverywhere(
+      Stage::kRequest, [this] { KillHost(); }, [this] { RestartHost(); }, [] {});
 }
 
 TEST_F(NfsCrash, GantrydKilledBeforeAnyReplyLeavesOneVolumeAndNoOrphan) {
   ASSERT_NO_FATAL_FAILURE(Begin());
-  CrashEverywhere(Stage::kReply, [this] { KillHost(); }, [this] { RestartHost(); }, [] {});
+  CrashEverywhere(
+      Stage::kReply, [this] { KillHost(); }, [this] { RestartHost(); }, [] {});
 }
 
 }  // namespace

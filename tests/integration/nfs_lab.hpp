@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <chrono>
@@ -47,9 +48,11 @@ inline ShareAt At(const lab::Ganesha& server) {
 }
 
 // YAML of a backend, as lab::GantrydOptions wants it.
-inline std::string NfsBackend(const std::string& name, int uid, const std::vector<ShareAt>& shares) {
-  std::string text = "  " + name + ":\n    plugin: nfs\n    owner: lab\n    uid: " +
-                     std::to_string(uid) + "\n    config:\n      shares:\n";
+inline std::string NfsBackend(const std::string& name, int uid,
+                              const std::vector<ShareAt>& shares) {
+  std::string text = "  " + name +
+                     ":\n    plugin: nfs\n    owner: lab\n    uid: " + std::to_string(uid) +
+                     "\n    config:\n      shares:\n";
   for (const auto& share : shares) {
     text += "        - {server: 127.0.0.1, share: " + share.path +
             ", port: " + std::to_string(share.port) +
@@ -186,7 +189,7 @@ inline bool WaitFor(const std::function<bool()>& condition,
   const auto end = std::chrono::steady_clock::now() + limit;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(10ms);
+    poll(nullptr, 0, 10);  // Nothing tells when a file on the server has changed.
   }
   return true;
 }

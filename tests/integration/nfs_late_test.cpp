@@ -23,8 +23,9 @@ TEST_F(NfsCrash, AWorkerKilledAtAnyCallOfAShareSFirstVolumeLeavesOneVolume) {
     const std::string& share = exports[step - 1];
     const Parameters parameters = {{"share", "/" + share}};
     const Stage stage = step % 2 == 0 ? Stage::kRequest : Stage::kReply;
-    beyond = !At(step, stage, [this] { KillWorker(); },
-                 [&] { return controller_->Create("pvc", parameters); });
+    beyond = !At(
+        step, stage, [this] { KillWorker(); },
+        [&] { return controller_->Create("pvc", parameters); });
     const auto created = controller_->Create("pvc", parameters);
     ASSERT_TRUE(created.ok()) << created.message();
     const std::string id = created.reply.volume().volume_id();

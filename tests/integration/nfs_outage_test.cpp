@@ -117,8 +117,8 @@ class NfsOutage : public testing::Test {
           const auto deleted = mine.Delete(id_, kOutageCallMsMax);
           ExpectBoundedOutage(deleted.status, deleted.took, "delete: " + deleted.message());
         } else {
-          const auto created = mine.Create(
-              CreateRequest("pvc-stuck-" + std::to_string(i), kAway), kOutageCallMsMax);
+          const auto created =
+              mine.Create(CreateRequest("pvc-stuck-" + std::to_string(i), kAway), kOutageCallMsMax);
           ExpectBoundedOutage(created.status, created.took, "create: " + created.message());
         }
         ++answered;
@@ -149,10 +149,10 @@ class NfsOutage : public testing::Test {
       const std::string name = "pvc-stuck-" + std::to_string(i);
       auto retried = controller_->Create(name, kAway);
       // What was on its way when its caller gave up still holds its name for a moment.
-      for (int k = 0; k < 50 && retried.code() == grpc::StatusCode::ABORTED; ++k) {
-        std::this_thread::sleep_for(100ms);
-        retried = controller_->Create(name, kAway);
-      }
+      WaitFor([&] {
+        if (retried.code() == grpc::StatusCode::ABORTED) retried = controller_->Create(name, kAway);
+        return retried.code() != grpc::StatusCode::ABORTED;
+      });
       ASSERT_TRUE(retried.ok()) << retried.message();
       live[name] = HandleOf(retried.reply.volume().volume_id());
     }

@@ -55,6 +55,9 @@ void UnmountBelow(const std::filesystem::path& top) {
 }  // namespace
 
 base::Result<std::unique_ptr<Gantryd>> Gantryd::Start(GantrydOptions options) {
+  // A client of C++ without a call looks at its connections every 5 s only, and so long would a
+  // server that ends wait for its farewell. Read when gRPC starts.
+  setenv("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "50", 0);
   std::unique_ptr<Gantryd> self(new Gantryd(std::move(options)));
   // Workers of other uids reach their plugin through it.
   std::filesystem::permissions(self->directory(), std::filesystem::perms(0755));

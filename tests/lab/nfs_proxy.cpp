@@ -163,8 +163,9 @@ void NfsProxy::Accept() {
     if (!client) continue;
     const int on = 1;
     setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    relays_.emplace_back(
-        [this, fd = std::make_shared<base::UniqueFd>(std::move(client))] { Relay(std::move(*fd)); });
+    relays_.emplace_back([this, fd = std::make_shared<base::UniqueFd>(std::move(client))] {
+      Relay(std::move(*fd));
+    });
   }
 }
 
@@ -174,9 +175,8 @@ void NfsProxy::Relay(base::UniqueFd client) {
   std::map<uint32_t, NfsCall> pending;  // By xid.
   std::string requests;
   std::string replies;
-  std::array<pollfd, 3> waits{{{client.get(), POLLIN, 0},
-                               {server.get(), POLLIN, 0},
-                               {stop_.get(), POLLIN, 0}}};
+  std::array<pollfd, 3> waits{
+      {{client.get(), POLLIN, 0}, {server.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
   for (;;) {
     if (poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) return;
     if (waits[2].revents != 0) return;

@@ -29,7 +29,7 @@ inline MakeNonce Nonces(const std::string& who) {
 }
 
 inline VolumeSpec Spec(const std::string& handle, const std::string& path,
-                Disposal disposal = Disposal::kDelete) {
+                       Disposal disposal = Disposal::kDelete) {
   VolumeSpec spec;
   spec.handle = handle;
   spec.name = "pvc-" + handle;
@@ -88,7 +88,9 @@ class Actor {
   }
   Result<TrashRun> EmptyTrash(uint64_t removals_max = kRemovalsPerRunMax) {
     GANTRY_PLUGIN_TRY_ASSIGN(const Layout layout, OpenLayout(storage_, root_));
-    return Trash(storage_, layout, nonces_, [] { return false; }, removals_max).Run();
+    return Trash(
+               storage_, layout, nonces_, [] { return false; }, removals_max)
+        .Run();
   }
   bool dead() const { return storage_.dead(); }
   size_t operations() const { return storage_.operations(); }
@@ -120,9 +122,10 @@ inline std::set<std::string> Tidied(const World& world) {
 }
 
 inline const std::set<std::string> kNothing = {".gantry/", ".gantry/attempts/", ".gantry/claims/",
-                                        ".gantry/trash/", ".gantry/volumes/"};
+                                               ".gantry/trash/", ".gantry/volumes/"};
 
-inline std::set<std::string> With(std::set<std::string> paths, std::initializer_list<std::string> more) {
+inline std::set<std::string> With(std::set<std::string> paths,
+                                  std::initializer_list<std::string> more) {
   paths.insert(more);
   return paths;
 }

@@ -3,12 +3,11 @@
 // calls ids, copies what they emit, and notes how they finish.
 #pragma once
 
-#include <gantry/gantry.hpp>
-
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <gantry/gantry.hpp>
 #include <map>
 #include <mutex>
 #include <string>
@@ -84,9 +83,8 @@ class FakeHost {
       });
     };
     api_.emit_capacity = [](void* ctx, gantry_call call, const gantry_capacity* capacity) {
-      return Self(ctx).Emit(call, [&](Outcome& outcome) {
-        outcome.capacities.push_back(capacity->available_bytes);
-      });
+      return Self(ctx).Emit(
+          call, [&](Outcome& outcome) { outcome.capacities.push_back(capacity->available_bytes); });
     };
     api_.emit_source = [](void* ctx, gantry_call call, const gantry_source* source) {
       return Self(ctx).Emit(call, [&](Outcome& outcome) {

@@ -119,8 +119,11 @@ StoreResult<T> FakeStorage::Do(std::function<StoreResult<T>()> operation) {
   const Fault fault = before_ ? before_() : Fault::kNone;
   ++operations_;
   switch (fault) {
-    case Fault::kNone: return operation();
-    case Fault::kDieBefore: dead_ = true; break;
+    case Fault::kNone:
+      return operation();
+    case Fault::kDieBefore:
+      dead_ = true;
+      break;
     case Fault::kDieAfter:
       dead_ = true;
       (void)operation();
@@ -129,8 +132,11 @@ StoreResult<T> FakeStorage::Do(std::function<StoreResult<T>()> operation) {
       dead_ = true;
       world_.delayed_.push_back([operation = std::move(operation)] { (void)operation(); });
       break;
-    case Fault::kLoseReply: (void)operation(); break;
-    case Fault::kRefuse: break;
+    case Fault::kLoseReply:
+      (void)operation();
+      break;
+    case Fault::kRefuse:
+      break;
   }
   return Failed(StoreFault::kUnavailable);
 }

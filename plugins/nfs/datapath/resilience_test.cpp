@@ -249,6 +249,48 @@ TEST_F(ResilienceTest, SendsAPredecessorsCallsAgainWhenTheConnectionIsGoneTooBef
   EXPECT_EQ(server_.Seen(GetAttr::kNumber).size(), asked + 1);
 }
 
+TEST_F(ResilienceTest, AsksNothingBeforeAPredecessorsCallsAreAnswered) {
+  Open();
+  std::atomic<int> calls{0};
+  server_.On(Remove::kNumber, [&](const FakeCall&) -> std::optional<Bytes> {
+    if (++calls == 1) return std::nullopt;
+    return NoWcc();
+  });
+  (void)Unlink("x");
+  ASSERT_TRUE(Sees(Remove::kNumber, 1));
+  volume_.Die();
+  server_.On(GetAttr::kNumber, [&](const FakeCall&) {
+    EXPECT_EQ(calls, 2);
+    return Xdr().U32(0).Append(FattrOf(2)).bytes;
+  });
+  // The answer does not come on the old connection, so the call is sent again on another.
+  Volume successor(host_);
+  EXPECT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  EXPECT_EQ(server_.Seen(Remove::kNumber)[1].xid, server_.Seen(Remove::kNumber)[0].xid);
+}
+
+TEST_F(ResilienceTest, FindsOutWhatThePredecessorSentAndReceivedWithoutNotingIt) {
+  Open();
+  server_.On(Remove::kNumber, [](const FakeCall&) { return NoWcc(); });
+  auto* header = reinterpret_cast<StreamHeader*>(host_.Region("rpc") + 4096);
+  char* in_ring = host_.Region("rpc") + 4096 + RpcStream::RegionBytes(kPathStreamSizes) -
+                  kPathStreamSizes.in_bytes;
+  const uint64_t sent = header->out_sent;
+  (void)Unlink("x");
+  ASSERT_TRUE(Sees(Remove::kNumber, 1));
+  volume_.Die();
+  ASSERT_GT(header->out_sent, sent);
+  header->out_sent = sent;
+  const plugin::UniqueFd kept(host_.table().take_fd(host_.table().ctx, ToStr("nfs")));
+  pollfd readable = {kept.get(), POLLIN, 0};
+  ASSERT_EQ(poll(&readable, 1, 10'000), 1);
+  ASSERT_GT(recv(kept.get(), in_ring + header->in_tail, 4096, 0), 0);
+  Volume successor(host_);
+  EXPECT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  EXPECT_EQ(server_.Seen(Remove::kNumber).size(), 1u);
+  EXPECT_EQ(successor.log(), "");
+}
+
 TEST_F(ResilienceTest, RefusesMemoryOfAnotherVolume) {
   Open();
   volume_.Die();

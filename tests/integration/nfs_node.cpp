@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/integration/nfs_node.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+#include <sstream>
+#include <stdexcept>
+#include <thread>
+
+#include "host/base/fd.hpp"
+#include "host/base/file.hpp"
+#include "host/services/keeper_client.hpp"
+
+namespace gantry::tests {
+namespace {
+
+constexpr int kLookAgainMs = 5;
+constexpr size_t kBlockBytes = 4096;
+constexpr uint64_t kBlocksMax = 4096;  // then from the file's begin again
+constexpr std::chrono::seconds kKeeperMax{10};
+constexpr std::chrono::seconds kGiveUpMax{20};
+
+template <class T>
+T Need(base::Result<T> result, const char* what) {
+  if (!result) throw std::runtime_error(std::string(what) + ": " + result.error().message);
+  return std::move(*result);
+}
+
+void NeedOk(const grpc::Status& status, const char* what) {
+  if (!status.ok()) throw std::runtime_error(std::string(what) + ": " + Text(status));
+}
+
+pid_t ParentOf(pid_t pid) {
+  const std::string parent = StatusOf(pid, "PPid");
+  return parent.empty() ? 0 : static_cast<pid_t>(std::stol(parent));
+}
+
+std::unique_ptr<grpc::ClientContext> Patient(std::chrono::milliseconds within) {
+  auto context = lab::Within(within);
+  context->set_wait_for_ready(true);
+  return context;
+}
+
+std::string Block(uint64_t number) { return Random(kBlockBytes, number + 1); }
+
+}  // namespace
+
+NfsNode::NfsNode(const NfsNodeOptions& options) {
+  server_ = std::make_unique<lab::Ganesha>(Need(lab::Ganesha::Start(options.server), "Ganesha"));
+  std::ostringstream backend;
+  backend << "  nfs:\n    plugin: nfs\n    owner: test\n    uid: " << kBackendUid
+          << "\n    config:\n      shares: [{server: 127.0.0.1, share: " << server_->export_path()
+          << ", port: " << server_->port() << ", mountPort: " << server_->mount_port() << "}]\n";
+  if (!options.config.empty()) backend << "      " << options.config << "\n";
+  backend << "    grants: {" << options.grants << "}\n";
+  lab::GantrydOptions host;
+  host.backends = backend.str();
+  host.driver_backends = "[nfs]";
+  host_ = Need(lab::Gantryd::Start(host), "gantryd");
+  channel_ = host_->Connect();
+  controller_ = csi::v1::Controller::NewStub(channel_);
+  node_ = csi::v1::Node::NewStub(channel_);
+}
+
+// The keeper is told apart from others by its lock file; its children end with it.
+NfsNode::~NfsNode() {
+  const pid_t keeper = KeeperPid();
+  const auto paths = DataPathPids();
+  host_.reset();
+  for (const pid_t pid : paths) kill(pid, SIGKILL);
+  if (keeper > 0) kill(keeper, SIGKILL);
+}
+
+std::filesystem::path NfsNode::PodTarget(const std::string& pod) const {
+  return host_->kubelet() / "pods" / pod / "volumes/kubernetes.io~csi/data/mount";
+}
+
+Volume NfsNode::Plan(const std::string& name, Mode::Mode mode) const {
+  Volume volume;
+  volume.id = name;  // Create replaces it
+  volume.staging = host_->kubelet() / "plugins/kubernetes.io/csi" / name / "globalmount";
+  volume.target = PodTarget(name);
+  volume.backing = server_->root() / name;
+  volume.mode = mode;
+  return volume;
+}
+
+csi::v1::VolumeCapability NfsNode::Capability(const Volume& volume) const {
+  csi::v1::VolumeCapability capability;
+  capability.mutable_mount();
+  capability.mutable_access_mode()->set_mode(volume.mode);
+  return capability;
+}
+
+grpc::Status NfsNode::Create(Volume& volume, std::chrono::milliseconds within) {
+  csi::v1::CreateVolumeRequest request;
+  request.set_name(volume.backing.filename());
+  request.mutable_capacity_range()->set_required_bytes(1 << 30);
+  *request.add_volume_capabilities() = Capability(volume);
+  AddSecrets(request);
+  csi::v1::CreateVolumeResponse response;
+  auto status = controller_->CreateVolume(Patient(within).get(), request, &response);
+  if (!status.ok()) return status;
+  volume.id = response.volume().volume_id();
+  volume.context.clear();
+  for (const auto& [key, value] : response.volume().volume_context()) volume.context[key] = value;
+  return status;
+}
+
+grpc::Status NfsNode::Stage(const Volume& volume, std::chrono::milliseconds within) {
+  std::error_code ignored;                                       // a dead mount may be there
+  std::filesystem::create_directories(volume.staging, ignored);  // kubelet's part
+  csi::v1::NodeStageVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.set_staging_target_path(volume.staging);
+  *request.mutable_volume_capability() = Capability(volume);
+  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
+  AddSecrets(request);
+  csi::v1::NodeStageVolumeResponse response;
+  return node_->NodeStageVolume(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Publish(const Volume& volume, std::chrono::milliseconds within) {
+  return PublishAt(volume, volume.target, false, within);
+}
+
+grpc::Status NfsNode::PublishAt(const Volume& volume, const std::filesystem::path& target,
+                                bool readonly, std::chrono::milliseconds within) {
+  std::error_code ignored;
+  std::filesystem::create_directories(target.parent_path(), ignored);  // kubelet's part
+  csi::v1::NodePublishVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.set_staging_target_path(volume.staging);
+  request.set_target_path(target);
+  request.set_readonly(readonly);
+  *request.mutable_volume_capability() = Capability(volume);
+  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
+  AddSecrets(request);
+  csi::v1::NodePublishVolumeResponse response;
+  return node_->NodePublishVolume(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Unpublish(const Volume& volume, std::chrono::milliseconds within) {
+  return UnpublishAt(volume, volume.target, within);
+}
+
+grpc::Status NfsNode::UnpublishAt(const Volume& volume, const std::filesystem::path& target,
+                                  std::chrono::milliseconds within) {
+  csi::v1::NodeUnpublishVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.set_target_path(target);
+  csi::v1::NodeUnpublishVolumeResponse response;
+  return node_->NodeUnpublishVolume(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Unstage(const Volume& volume, std::chrono::milliseconds within) {
+  csi::v1::NodeUnstageVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.set_staging_target_path(volume.staging);
+  csi::v1::NodeUnstageVolumeResponse response;
+  return node_->NodeUnstageVolume(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Expand(const Volume& volume, int64_t bytes,
+                             std::chrono::milliseconds within) {
+  csi::v1::ControllerExpandVolumeRequest request;
+  request.set_volume_id(volume.id);
+  request.mutable_capacity_range()->set_required_bytes(bytes);
+  AddSecrets(request);
+  csi::v1::ControllerExpandVolumeResponse response;
+  return controller_->ControllerExpandVolume(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Delete(const Volume& volume, std::chrono::milliseconds within) {
+  csi::v1::DeleteVolumeRequest request;
+  request.set_volume_id(volume.id);
+  AddSecrets(request);
+  csi::v1::DeleteVolumeResponse response;
+  return controller_->DeleteVolume(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsResponse* response,
+                            std::chrono::milliseconds within) {
+  csi::v1::NodeGetVolumeStatsRequest request;
+  request.set_volume_id(volume.id);
+  request.set_volume_path(volume.target);
+  return node_->NodeGetVolumeStats(Patient(within).get(), request, response);
+}
+
+Volume NfsNode::Run(const std::string& name, Mode::Mode mode) {
+  Volume volume = Plan(name, mode);
+  NeedOk(Create(volume), "CreateVolume");
+  NeedOk(Stage(volume), "NodeStageVolume");
+  NeedOk(Publish(volume), "NodePublishVolume");
+  return volume;
+}
+
+grpc::Status NfsNode::End(const Volume& volume) {
+  if (auto status = Unpublish(volume); !status.ok()) return status;
+  if (auto status = Unstage(volume); !status.ok()) return status;
+  return Delete(volume);
+}
+
+pid_t NfsNode::KeeperPid() const {
+  std::ifstream file(host_->directory() / "state/keeper.sock.lock");
+  pid_t pid = 0;
+  file >> pid;
+  return file ? pid : 0;
+}
+
+std::vector<pid_t> NfsNode::DataPathPids() const {
+  std::vector<pid_t> pids;
+  const pid_t keeper = KeeperPid();
+  if (keeper <= 0) return pids;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const auto pid = static_cast<pid_t>(std::stol(name));
+    if (ParentOf(pid) == keeper) pids.push_back(pid);
+  }
+  return pids;
+}
+
+std::vector<services::DataPathState> NfsNode::Kept() const {
+  services::KeeperClientOptions options;
+  options.socket = host_->directory() / "state/keeper.sock";
+  services::KeeperClient client(options);
+  return Need(client.List(std::chrono::steady_clock::now() + kKeeperMax), "the keeper's list");
+}
+
+std::vector<std::string> NfsNode::Mounted() const {
+  std::vector<std::string> points;
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    std::istringstream fields(line);
+    std::string field;
+    for (int i = 0; i < 5; ++i) fields >> field;
+    if (field.starts_with(host_->kubelet().string() + "/")) points.push_back(field);
+  }
+  return points;
+}
+
+std::string Text(const grpc::Status& status) {
+  if (status.ok()) return "OK";
+  return std::to_string(status.error_code()) + ": " + status.error_message();
+}
+
+std::filesystem::path BuildDirectory() {
+  const char* directory = std::getenv("GANTRY_BUILD_DIR");
+  if (directory == nullptr) throw std::runtime_error("GANTRY_BUILD_DIR is not set");
+  return directory;
+}
+
+bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within) {
+  const auto end = std::chrono::steady_clock::now() + within;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    poll(nullptr, 0, kLookAgainMs);
+  }
+  return true;
+}
+
+void As(uid_t uid, gid_t gid, const std::function<void()>& action) {
+  std::thread([&] {
+    syscall(SYS_setfsgid, gid);
+    syscall(SYS_setfsuid, uid);
+    action();
+  }).join();
+}
+
+std::string StatusOf(pid_t pid, const std::string& name) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with(name + ":")) continue;
+    const size_t begin = line.find_first_not_of(" \t", name.size() + 1);
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return "";
+}
+
+int WriteWhole(const std::filesystem::path& path, const std::string& content) {
+  const base::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!fd) return errno;
+  size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t wrote = write(fd.get(), content.data() + done, content.size() - done);
+    if (wrote < 0) return errno;
+    done += static_cast<size_t>(wrote);
+  }
+  return fsync(fd.get()) == 0 ? 0 : errno;
+}
+
+std::optional<std::string> ReadWhole(const std::filesystem::path& path) {
+  constexpr size_t kBytesMax = 256U << 20;
+  auto content = base::ReadFile(path, kBytesMax);
+  if (!content) return std::nullopt;
+  return std::move(*content);
+}
+
+std::string Random(size_t bytes, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::string text(bytes, '\0');
+  for (size_t i = 0; i < bytes; i += sizeof(uint64_t)) {
+    const uint64_t word = random();
+    text.replace(i, std::min(sizeof word, bytes - i), reinterpret_cast<const char*>(&word),
+                 std::min(sizeof word, bytes - i));
+  }
+  return text;
+}
+
+struct Writer::Shared {
+  base::UniqueFd fd;
+  std::atomic<uint64_t> durable{0};
+  std::atomic<int> error{0};
+  std::atomic<int64_t> slowest_ms{0};
+  std::atomic<bool> stop{false};
+  std::atomic<bool> ended{false};
+};
+
+// Detached, since a thread that hangs in a dead filesystem must not hang the test; it shares
+// ownership of all it touches.
+Writer::Writer(const std::filesystem::path& path) : shared_(std::make_shared<Shared>()) {
+  shared_->fd = base::UniqueFd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (!shared_->fd) shared_->error = errno;
+  std::thread([shared = shared_] {
+    while (!shared->stop && shared->error == 0) {
+      const uint64_t number = shared->durable;
+      const std::string block = Block(number);
+      const auto offset = static_cast<off_t>(number % kBlocksMax * kBlockBytes);
+      const auto begin = std::chrono::steady_clock::now();
+      errno = 0;
+      if (pwrite(shared->fd.get(), block.data(), block.size(), offset) !=
+              static_cast<ssize_t>(block.size()) ||
+          fdatasync(shared->fd.get()) != 0) {
+        shared->error = errno == 0 ? EIO : errno;
+        break;
+      }
+      const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+          std::chrono::steady_clock::now() - begin);
+      if (took.count() > shared->slowest_ms) shared->slowest_ms = took.count();
+      shared->durable = number + 1;
+    }
+    shared->fd.Reset();
+    shared->ended = true;
+  }).detach();
+}
+
+Writer::~Writer() { shared_->stop = true; }
+
+bool Writer::Advances(uint64_t more, std::chrono::milliseconds within) const {
+  const uint64_t wanted = shared_->durable + more;
+  return Soon([&] { return shared_->durable >= wanted || shared_->error != 0; }, within) &&
+         shared_->error == 0;
+}
+
+int Writer::Fails(std::chrono::milliseconds within) const {
+  (void)Soon([&] { return shared_->error != 0; }, within);
+  return shared_->error;
+}
+
+void Writer::Stop() {
+  shared_->stop = true;
+  if (!Soon([&] { return shared_->ended.load(); }, kGiveUpMax))
+    throw std::runtime_error("a write does not come back");
+}
+
+bool Writer::Matches(const std::filesystem::path& backing) const {
+  const auto content = ReadWhole(backing);
+  const uint64_t count = shared_->durable;
+  if (!content || content->size() < std::min(count, kBlocksMax) * kBlockBytes) return false;
+  for (uint64_t number = count > kBlocksMax ? count - kBlocksMax : 0; number < count; ++number)
+    if (content->compare(number % kBlocksMax * kBlockBytes, kBlockBytes, Block(number)) != 0)
+      return false;
+  return true;
+}
+
+uint64_t Writer::durable() const { return shared_->durable; }
+std::chrono::milliseconds Writer::slowest() const {
+  return std::chrono::milliseconds(shared_->slowest_ms);
+}
+
+}  // namespace gantry::tests
