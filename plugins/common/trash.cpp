@@ -48,7 +48,7 @@ Result<TrashRun> Trash::Run() {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto attempts, storage_.List(layout_.attempts, 1));
   auto items = storage_.List(layout_.trash, kTrashListMax);
   GANTRY_PLUGIN_TRY(items);
-  // A lease counts: its holder may have died with all else done.
+  std::erase_if(*items, [](const Listed& item) { return IsLease(item.name); });
   if (items->empty() && attempts.empty()) return run_;
   GANTRY_PLUGIN_TRY_ASSIGN(run_.leased, TakeLease());
   if (!run_.leased) {
@@ -62,7 +62,7 @@ Result<TrashRun> Trash::Run() {
     for (bool any = true; any;) {
       any = false;
       for (const auto& item : *items) {
-        if (item.name == kLeaseName || !seen.insert(item.name).second) continue;
+        if (IsLease(item.name) || !seen.insert(item.name).second) continue;
         any = true;
         GANTRY_PLUGIN_TRY_ASSIGN(const Step step, EmptyItem(item.name));
         if (step == Step::kStop) {

@@ -92,7 +92,7 @@ TEST(NfsBackend, LivesAVolumesWholeLife) {
   EXPECT_EQ(created.volumes[0].capacity_bytes, 5000u);
   EXPECT_EQ(created.volumes[0].context.at("subDir"), "team/data");
   EXPECT_EQ(created.volumes[0].context.at("mountOptions"), "hard,noatime");
-  EXPECT_EQ(backend.Domain(handle), "127.0.0.1");
+  EXPECT_EQ(backend.Domain(handle), "127.0.0.1:" + std::to_string(server.port()));
   const fs::path directory = server.root() / "team" / "data";
   struct stat status {};
   ASSERT_EQ(stat(directory.c_str(), &status), 0);
