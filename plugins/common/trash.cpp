@@ -264,7 +264,6 @@ Result<Trash::Step> Trash::EmptyItem(const std::string& name) {
   if (IsGone(item)) return Step::kGone;
   GANTRY_PLUGIN_TRY(item);
   if (item->type != NodeType::kDirectory) {
-    // Somebody is about to take the lease with a young one; an old one is of somebody who died.
     if (item->mtime_ns + kLeaseMs * kNsPerMs > now_ns_) return Step::kStuck;
     return RemoveFile(layout_.trash, name);
   }
