@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "plugins/nfs/datapath/data_path.hpp"
 #include "plugins/nfs/datapath/testing/data_path_fixture.hpp"
 
@@ -271,7 +273,12 @@ TEST_F(ResilienceTest, AsksNothingBeforeAPredecessorsCallsAreAnswered) {
 
 TEST_F(ResilienceTest, FindsOutWhatThePredecessorSentAndReceivedWithoutNotingIt) {
   Open();
-  server_.On(Remove::kNumber, [](const FakeCall&) { return NoWcc(); });
+  // Answered when nobody is left to read it, whatever the threads' turns.
+  std::promise<void> died;
+  server_.On(Remove::kNumber, [after = died.get_future().share()](const FakeCall&) {
+    after.wait();
+    return NoWcc();
+  });
   auto* header = reinterpret_cast<StreamHeader*>(host_.Region("rpc") + 4096);
   char* in_ring = host_.Region("rpc") + 4096 + RpcStream::RegionBytes(kPathStreamSizes) -
                   kPathStreamSizes.in_bytes;
@@ -279,6 +286,7 @@ TEST_F(ResilienceTest, FindsOutWhatThePredecessorSentAndReceivedWithoutNotingIt)
   (void)Unlink("x");
   ASSERT_TRUE(Sees(Remove::kNumber, 1));
   volume_.Die();
+  died.set_value();
   ASSERT_GT(header->out_sent, sent);
   header->out_sent = sent;
   const plugin::UniqueFd kept(host_.table().take_fd(host_.table().ctx, ToStr("nfs")));
