@@ -48,7 +48,7 @@ Result<TrashRun> Trash::Run() {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto attempts, storage_.List(layout_.attempts, 1));
   auto items = storage_.List(layout_.trash, kTrashListMax);
   GANTRY_PLUGIN_TRY(items);
-  std::erase_if(*items, [](const Listed& item) { return IsLease(item.name); });
+  // A lease counts: its holder may have died with all else done.
   if (items->empty() && attempts.empty()) return run_;
   GANTRY_PLUGIN_TRY_ASSIGN(run_.leased, TakeLease());
   if (!run_.leased) {
