@@ -81,6 +81,7 @@ class FakeHost {
   size_t page_entries = SIZE_MAX;  // emit_volume says stop after so many
   int polls_until_cancel = -1;     // -1: never
   bool is_arena_full = false;
+  std::string removed_by_scan;  // a key that is gone once it was listed
   bool has_kv = true;
   int kv_calls = 0;
   int fail_at = 0;
@@ -187,6 +188,7 @@ class FakeHost {
     if (!BeginKv(ctx, deadline_ns)) return self.failure;
     for (const auto& [key, value] : self.keys)
       if (key.starts_with(ToString(prefix)) && visit(arg, Str(key)) == 0) break;
+    self.keys.erase(self.removed_by_scan);
     return self.EndKv();
   }
 

@@ -223,7 +223,7 @@ TEST_F(Memory, RefusesMoreThanMaxBytes) {
 
 TEST_F(Memory, RefusesWhatDoesNotFitIntoTheCapacity) {
   Create('a', 60 * kMiB);
-  EXPECT_EQ(Create('b', 41 * kMiB).code, GANTRY_RESOURCE_EXHAUSTED);
+  EXPECT_EQ(Create('b', 40 * kMiB + 1).code, GANTRY_RESOURCE_EXHAUSTED);
   EXPECT_EQ(Create('b', 40 * kMiB).code, GANTRY_OK);
   EXPECT_EQ(Expand(Handle('b'), 40 * kMiB + 1).code, GANTRY_RESOURCE_EXHAUSTED);
   EXPECT_EQ(FreeBytes(), 0u);
@@ -345,6 +345,13 @@ TEST_F(Memory, StopsListingWhenTheHostWantsNoMore) {
   const Answer answer = List();
   EXPECT_EQ(answer.code, GANTRY_OK);
   EXPECT_EQ(answer.volumes.size(), 2u);
+}
+
+TEST_F(Memory, LeavesOutWhatIsRemovedWhileItLists) {
+  Create('a', kMiB);
+  Create('b', kMiB);
+  host_.removed_by_scan = "volume." + Handle('a');
+  EXPECT_THAT(List().volumes, ElementsAre(Pair(Handle('b'), kMiB)));
 }
 
 TEST_F(Memory, ExpandsOnlyUpwards) {
@@ -487,8 +494,14 @@ TEST_F(Memory, RefusesAStoreWithStrangeKeys) {
 TEST_F(Memory, TakesItsConfiguration) {
   EXPECT_EQ(Make("{}").code, GANTRY_OK);
   EXPECT_EQ(FreeBytes(), 1024 * kMiB);
+  EXPECT_THAT(Create('d', 0).volumes, ElementsAre(Pair(Handle('d'), 64 * kMiB)));
+  host_.keys.clear();
   EXPECT_EQ(Make(" {\n\"max_bytes\" :\t8192 } ").code, GANTRY_OK);
   EXPECT_EQ(Create('a', 8193).code, GANTRY_OUT_OF_RANGE);
+  EXPECT_THAT(Create('a', 0).volumes, ElementsAre(Pair(Handle('a'), 8192u)));
+  EXPECT_EQ(Make("{\"max_bytes\":10000}").code, GANTRY_OK);
+  EXPECT_EQ(Create('b', 10000).code, GANTRY_OUT_OF_RANGE) << "three pages are more than max_bytes";
+  host_.keys.clear();
   EXPECT_EQ(Make("{\"max_bytes\":8192,\"capacity_bytes\":10000}").code, GANTRY_OK);
   EXPECT_EQ(FreeBytes(), 8192u);
 }
