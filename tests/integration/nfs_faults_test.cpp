@@ -14,6 +14,7 @@
 #include <random>
 #include <thread>
 
+#include "host/base/process.hpp"
 #include "tests/integration/nfs_node.hpp"
 
 namespace gantry::tests {
@@ -192,6 +193,32 @@ TEST_F(NfsFaults, AFrozenServerIsReportedAndWorksOnWhenThawed) {
   EXPECT_FALSE(stats.volume_condition().abnormal()) << stats.volume_condition().message();
   writer.Stop();
   EXPECT_TRUE(writer.Matches(volume.backing / "file"));
+  ASSERT_GRPC_OK(node_->End(volume));
+}
+
+TEST_F(NfsFaults, AnApplicationThatWaitsForAFrozenServerCanBeKilled) {
+  const Volume volume = node_->Run("killed-application");
+  base::SpawnOptions dd;
+  dd.arguments = {"dd", "if=/dev/zero", "of=" + (volume.target / "file").string(), "bs=64k"};
+  dd.environment = {"PATH=/usr/bin:/bin"};
+  auto application = base::SpawnProgram("/bin/dd", dd);
+  ASSERT_TRUE(application.has_value()) << application.error().message;
+  std::error_code ignored;
+  ASSERT_TRUE(
+      Soon([&] { return std::filesystem::file_size(volume.backing / "file", ignored) + 1 > 1; },
+           kRecoveryMax));
+  ASSERT_TRUE(node_->server().Freeze().has_value());
+  const auto waits = [&] {
+    const auto where = ReadWhole("/proc/" + std::to_string(application->pid()) + "/wchan");
+    return where && where->find("request_wait_answer") != std::string::npos;
+  };
+  ASSERT_TRUE(Soon(waits, kRecoveryMax));
+  ASSERT_TRUE(application->Kill(SIGKILL).has_value());
+  const auto ended = application->Wait(kErrorMax);
+  ASSERT_TRUE(ended.has_value());
+  EXPECT_TRUE(ended->has_value()) << "still waits";
+  ASSERT_TRUE(node_->server().Thaw().has_value());
+  EXPECT_EQ(WriteWhole(volume.target / "after", "alive"), 0);
   ASSERT_GRPC_OK(node_->End(volume));
 }
 

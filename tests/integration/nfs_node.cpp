@@ -96,7 +96,9 @@ Volume NfsNode::Plan(const std::string& name, Mode::Mode mode) const {
 
 csi::v1::VolumeCapability NfsNode::Capability(const Volume& volume) const {
   csi::v1::VolumeCapability capability;
-  capability.mutable_mount();
+  auto& mount = *capability.mutable_mount();
+  mount.mutable_mount_flags()->Add(volume.mount_flags.begin(), volume.mount_flags.end());
+  mount.set_volume_mount_group(volume.mount_group);
   capability.mutable_access_mode()->set_mode(volume.mode);
   return capability;
 }
@@ -269,8 +271,11 @@ bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within) {
   return true;
 }
 
-void As(uid_t uid, gid_t gid, const std::function<void()>& action) {
+// By the system calls themselves, which change one thread; glibc's setgroups changes all.
+void As(uid_t uid, gid_t gid, const std::function<void()>& action,
+        const std::vector<gid_t>& groups) {
   std::thread([&] {
+    syscall(SYS_setgroups, groups.size(), groups.data());
     syscall(SYS_setfsgid, gid);
     syscall(SYS_setfsuid, uid);
     action();

@@ -37,6 +37,8 @@ struct Volume {
   std::filesystem::path target;   // of the first pod
   std::filesystem::path backing;  // its directory on the server
   Mode::Mode mode = Mode::MULTI_NODE_MULTI_WRITER;
+  std::vector<std::string> mount_flags;
+  std::string mount_group;
 };
 
 struct NfsNodeOptions {
@@ -116,7 +118,8 @@ std::filesystem::path BuildDirectory();
 // Looks again and again until `done`; for what announces itself by no event.
 bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within);
 // Runs it in a thread whose file accesses are this user's, as a container's are.
-void As(uid_t uid, gid_t gid, const std::function<void()>& action);
+void As(uid_t uid, gid_t gid, const std::function<void()>& action,
+        const std::vector<gid_t>& groups = {});
 // A line of /proc/<pid>/status, without name and blanks; empty when there is none.
 std::string StatusOf(pid_t pid, const std::string& name);
 

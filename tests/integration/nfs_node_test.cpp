@@ -244,6 +244,52 @@ TEST_F(NfsNodeTest, ActsForTheCallersUid) {
   ASSERT_GRPC_OK(node_->End(volume));
 }
 
+TEST_F(NfsNodeTest, GivesEveryCallerTheMountGroup) {
+  Volume volume = node_->Plan("grouped");
+  ASSERT_GRPC_OK(node_->Create(volume));
+  ASSERT_TRUE(fs::create_directory(volume.backing / "group"));
+  ASSERT_EQ(chown((volume.backing / "group").c_str(), 0, 2000), 0);
+  ASSERT_EQ(chmod((volume.backing / "group").c_str(), 0770), 0);
+  const auto write_as_member = [&] {
+    int error = 0;
+    As(1000, 1000, [&] { error = WriteWhole(volume.target / "group/file", "x"); }, {2000});
+    return error;
+  };
+  ASSERT_GRPC_OK(node_->Stage(volume));
+  ASSERT_GRPC_OK(node_->Publish(volume));
+  EXPECT_EQ(write_as_member(), EACCES);  // the server does not know of the member's groups
+  ASSERT_GRPC_OK(node_->Unpublish(volume));
+  ASSERT_GRPC_OK(node_->Unstage(volume));
+  volume.mount_group = "2000";
+  ASSERT_GRPC_OK(node_->Stage(volume));
+  ASSERT_GRPC_OK(node_->Publish(volume));
+  EXPECT_EQ(write_as_member(), 0);
+  EXPECT_EQ(ReadWhole(volume.backing / "group/file"), "x");
+  ASSERT_GRPC_OK(node_->End(volume));
+}
+
+TEST_F(NfsNodeTest, MountsWithTheFlagsAskedForAndNeverWithDevicesOrSetuid) {
+  Volume volume = node_->Plan("flags");
+  volume.mount_flags = {"noexec"};
+  ASSERT_GRPC_OK(node_->Create(volume));
+  ASSERT_GRPC_OK(node_->Stage(volume));
+  ASSERT_GRPC_OK(node_->Publish(volume));
+  for (const auto& path : {volume.staging, volume.target}) {
+    struct statvfs found {};
+    ASSERT_EQ(statvfs(path.c_str(), &found), 0);
+    constexpr unsigned long kWanted = ST_NOEXEC | ST_NOSUID | ST_NODEV;
+    EXPECT_EQ(found.f_flag & kWanted, kWanted) << path;
+  }
+  ASSERT_GRPC_OK(node_->End(volume));
+  volume = node_->Plan("bad-flags");
+  ASSERT_GRPC_OK(node_->Create(volume));
+  volume.mount_flags = {"suid"};
+  EXPECT_EQ(node_->Stage(volume).error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(node_->Mounted(), ::testing::IsEmpty());
+  ASSERT_GRPC_OK(node_->Unstage(volume));
+  ASSERT_GRPC_OK(node_->Delete(volume));
+}
+
 // --- isolation ------------------------------------------------------------------------------
 
 void ExpectUnprivileged(pid_t pid) {
