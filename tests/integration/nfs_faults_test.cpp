@@ -134,6 +134,47 @@ TEST_F(NfsFaults, ADeadDataPathIsReplacedByStagingAndPublishingAgain) {
   ASSERT_GRPC_OK(node_->End(volume));
 }
 
+TEST_F(NfsFaults, ADataPathThatDiedWhileGantrydWasDeadIsNoticed) {
+  const Volume volume = node_->Run("both-dead");
+  Writer writer(volume.target / "file");
+  ASSERT_TRUE(writer.Advances(10, kRecoveryMax));
+  ASSERT_TRUE(node_->host().Kill(SIGKILL).has_value());
+  for (const pid_t pid : node_->DataPathPids()) ASSERT_EQ(kill(pid, SIGKILL), 0);
+  EXPECT_NE(writer.Fails(kErrorMax), 0);
+  ASSERT_TRUE(node_->host().Restart().has_value());
+  csi::v1::NodeGetVolumeStatsResponse stats;
+  ASSERT_GRPC_OK(node_->Stats(volume, &stats));
+  EXPECT_TRUE(stats.volume_condition().abnormal());
+  ASSERT_GRPC_OK(node_->End(volume));
+  EXPECT_THAT(node_->Kept(), IsEmpty());
+}
+
+TEST_F(NfsFaults, AVolumeWorksOnWithoutItsKeeperAndIsTakenDownWhole) {
+  const Volume volume = node_->Run("keeper-killed");
+  Writer writer(volume.target / "file");
+  ASSERT_TRUE(writer.Advances(10, kRecoveryMax));
+  const auto paths = node_->DataPathPids();
+  ASSERT_EQ(paths.size(), 1U);
+  const pid_t keeper = node_->KeeperPid();
+  ASSERT_EQ(kill(keeper, SIGKILL), 0);
+  EXPECT_TRUE(writer.Advances(50, kRecoveryMax));
+  ASSERT_GRPC_OK(node_->Stage(volume));
+  ASSERT_GRPC_OK(node_->Publish(volume));
+  EXPECT_TRUE(writer.Advances(10, kRecoveryMax));
+  writer.Stop();
+  EXPECT_TRUE(writer.Matches(volume.backing / "file"));
+
+  ASSERT_GRPC_OK(node_->Unpublish(volume));
+  ASSERT_GRPC_OK(node_->Unstage(volume));
+  EXPECT_TRUE(Soon([&] { return StatusOf(paths.front(), "Name").empty(); }, kRecoveryMax))
+      << "the data path outlives its mount";
+  ASSERT_GRPC_OK(node_->Stage(volume));
+  ASSERT_GRPC_OK(node_->Publish(volume));
+  EXPECT_NE(node_->KeeperPid(), keeper);
+  EXPECT_EQ(WriteWhole(volume.target / "after", "alive"), 0);
+  ASSERT_GRPC_OK(node_->End(volume));
+}
+
 TEST_F(NfsFaults, GantrydMayDieAtAnyTimeBetweenStageAndUnstage) {
   Volume volume = node_->Plan("rounds");
   ASSERT_GRPC_OK(node_->Create(volume));

@@ -14,6 +14,8 @@
 #include <sstream>
 #include <thread>
 
+#include "host/base/process.hpp"
+#include "host/base/temp_dir.hpp"
 #include "tests/integration/nfs_node.hpp"
 
 namespace gantry::tests {
@@ -85,6 +87,7 @@ class ProcessWatch {
     if (thread_.joinable()) thread_.join();
     return found_;
   }
+  bool found() const { return found_; }
   int rounds() const { return rounds_; }
 
  private:
@@ -93,6 +96,25 @@ class ProcessWatch {
   std::atomic<int> rounds_{0};
   std::thread thread_;
 };
+
+TEST(Canary, IsFoundByTheSearchesOfThisTest) {
+  const std::string canary = NewCanary();
+  const base::TempDir directory;
+  ASSERT_EQ(WriteWhole(directory.path() / "file", "before " + canary + " after"), 0);
+  EXPECT_EQ(FilesWith(directory.path(), canary).size(), 1U);
+  for (const bool in_environment : {false, true}) {
+    ProcessWatch watch(canary);
+    base::SpawnOptions sleep;
+    sleep.arguments = {"sleep", "60"};
+    if (in_environment)
+      sleep.environment = {"SECRET=" + canary};
+    else
+      sleep.arguments.at(0) = canary;
+    const auto child = base::SpawnProgram("/bin/sleep", sleep);
+    ASSERT_TRUE(child.has_value()) << child.error().message;
+    EXPECT_TRUE(Soon([&] { return watch.found(); }, kEndMax));
+  }
+}
 
 TEST(Canary, IsInNoLogErrorCommandLineOrFile) {
   const std::string canary = NewCanary();
