@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/wire/worker_limits.hpp"
 
 namespace gantry::core {
 
@@ -37,6 +38,7 @@ struct BackendConfig {
   std::string config_json;                                   // `config:` as JSON
   std::map<std::string, std::filesystem::path> credentials;  // name -> file
   Grants grants;
+  wire::WorkerLimits limits;  // of its worker, and of each data path
 };
 
 struct DriverConfig {
@@ -46,11 +48,18 @@ struct DriverConfig {
   std::string default_backend;
 };
 
+// A control group that was delegated to gantryd: it makes one beneath for each worker.
+struct CgroupConfig {
+  std::filesystem::path root;  // where the cgroup filesystem is mounted, v1 or v2
+  std::filesystem::path path;  // of the delegated group beneath it; empty: none was delegated
+};
+
 struct Config {
   std::filesystem::path state_directory;
   std::filesystem::path plugin_directory;
   std::filesystem::path kubelet_directory;
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
+  CgroupConfig cgroup;
   std::string node_id;
   std::map<std::string, std::string> topology;  // of this node
   uint32_t max_volumes_per_node = 0;            // 0: no limit

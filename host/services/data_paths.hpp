@@ -26,6 +26,7 @@ struct DataPathSpec {
   std::map<std::string, std::string> parameters;  // of the USERSPACE source
   uint32_t uid = 0;
   uint32_t gid = 0;
+  wire::WorkerLimits limits;
   std::vector<std::string> capabilities;
   bool readonly = false;
   std::string mount_group;
