@@ -29,7 +29,7 @@ base::Status Supervisor::Start() {
   auto generation = BringUp();
   if (!generation) return tl::unexpected(base::Wrap(generation.error(), "backend " + name()));
   Publish(std::move(*generation));
-  keeper_ = std::thread([this] { Keep(); });
+  keeper_ = base::Thread([this] { Keep(); });
   return {};
 }
 
@@ -49,7 +49,7 @@ base::Status Supervisor::Step(Generation& generation, channel::Operation operati
   core::BackendCall call;
   call.cancellation = cancellation;
   call.message.set_operation(operation);
-  call.deadline = std::chrono::steady_clock::now() + timeout;
+  call.deadline = base::Now() + timeout;
   if (operation == channel::CREATE_INSTANCE) {
     auto& instance = *call.message.mutable_instance();
     instance.set_backend(name());
@@ -119,7 +119,7 @@ void Supervisor::Keep() {
     generation = active_;
   }
   std::chrono::milliseconds backoff{0};
-  auto since = std::chrono::steady_clock::now();
+  auto since = base::Now();
   for (;;) {
     if (generation) {
       std::unique_lock lock(mutex_);
@@ -133,11 +133,11 @@ void Supervisor::Keep() {
       spdlog::error("backend {}: worker of generation {} {}", name(), generation->number(),
                     generation->end());
       generation.reset();
-      if (std::chrono::steady_clock::now() - since >= pace_.healthy) backoff = {};
+      if (base::Now() - since >= pace_.healthy) backoff = {};
     }
     if (!Pause(backoff)) break;
     backoff = std::clamp(backoff * 2, pace_.backoff_min, pace_.backoff_max);
-    since = std::chrono::steady_clock::now();
+    since = base::Now();
     auto next = BringUp();
     if (!next) {
       spdlog::error("backend {}: {}", name(), next.error().message);
@@ -155,7 +155,7 @@ void Supervisor::Keep() {
       spdlog::warn("backend {}: {}: {}", name(), channel::Operation_Name(step),
                    done.error().message);
   // The last finish is followed by the worker's own exit.
-  if (!generation->AwaitEnd(std::chrono::steady_clock::now() + kReapMsMax)) generation->End();
+  if (!generation->AwaitEnd(base::Now() + kReapMsMax)) generation->End();
 }
 
 std::shared_ptr<Generation> Supervisor::Await(const Generation* not_this, base::TimePoint deadline,
@@ -166,7 +166,7 @@ std::shared_ptr<Generation> Supervisor::Await(const Generation* not_this, base::
       const std::lock_guard lock(mutex_);
       changed_.notify_all();
     });
-  const auto latest = std::min(deadline, std::chrono::steady_clock::now() + kWaitForWorkerMsMax);
+  const auto latest = std::min(deadline, base::Now() + kWaitForWorkerMsMax);
   std::unique_lock lock(mutex_);
   changed_.wait_until(lock, latest, [&] {
     return stopping_ || (active_ && active_.get() != not_this && active_->end().empty()) ||

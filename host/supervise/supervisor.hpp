@@ -5,14 +5,13 @@
 // operations are idempotent, and the volume's lock is held all the while.
 #pragma once
 
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "host/base/clock.hpp"
+#include "host/base/sync.hpp"
 #include "host/core/backend.hpp"
 #include "host/core/cancel_flag.hpp"
 #include "host/supervise/generation.hpp"
@@ -93,14 +92,14 @@ class Supervisor final : public core::Backend {
   core::CancelFlag stop_;  // ends a bring-up under way
   core::Capabilities capabilities_;
 
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  mutable base::Mutex mutex_;
+  base::Condition changed_;
   std::shared_ptr<Generation> active_;
   State state_;
   std::string last_error_;
   bool described_ = false;
   bool stopping_ = false;
-  std::thread keeper_;
+  base::Thread keeper_;
 };
 
 }  // namespace gantry::supervise
