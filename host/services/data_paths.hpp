@@ -13,6 +13,7 @@
 #include "host/base/error.hpp"
 #include "host/base/fd.hpp"
 #include "host/core/backend.hpp"
+#include "host/wire/worker_limits.hpp"
 
 namespace gantry::services {
 

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervise/generation.hpp"
 
-#include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <future>
 
 #include "host/supervise/lease.hpp"
+#include "host/supervise/use_watch.hpp"
 #include "host/wire/socket_pair.hpp"
 
 namespace gantry::supervise {
@@ -32,9 +31,21 @@ spdlog::level::level_enum LevelOf(wire::LogLevel level) {
   }
 }
 
-std::vector<std::string> Arguments(const WorkerSpec& spec) {
-  std::vector<std::string> arguments{"gantry-worker", "--backend", spec.backend.name, "--plugin",
-                                     spec.plugin.string()};
+std::vector<std::string> Arguments(const WorkerSpec& spec, const WorkerCgroup& cgroup) {
+  const wire::WorkerLimits& limits = spec.backend.limits;
+  std::vector<std::string> arguments{"gantry-worker",
+                                     "--backend",
+                                     spec.backend.name,
+                                     "--plugin",
+                                     spec.plugin.string(),
+                                     "--memory-mib",
+                                     std::to_string(limits.memory_mib),
+                                     "--threads",
+                                     std::to_string(limits.threads),
+                                     "--open-files",
+                                     std::to_string(limits.open_files)};
+  for (const auto& path : cgroup.paths())
+    arguments.insert(arguments.end(), {"--cgroup", path.string()});
   if (!spec.drop_privileges) return arguments;
   arguments.insert(arguments.end(), {"--uid", std::to_string(spec.backend.uid), "--gid",
                                      std::to_string(spec.backend.gid)});
@@ -47,13 +58,13 @@ std::vector<std::string> Arguments(const WorkerSpec& spec) {
 
 }  // namespace
 
-Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child child,
-                       base::UniqueFd log, HostCallPool& host_calls, std::function<void()> on_end)
+Generation::Generation(uint64_t number, const WorkerSpec& spec, base::UniqueFd log,
+                       HostCallPool& host_calls, std::function<void()> on_end)
     : number_(number),
       backend_(spec.backend.name),
       ping_period_(spec.ping_period),
-      child_(std::move(child)),
-      pid_(child_.pid()),
+      limits_(spec.backend.limits),
+      cgroup_(spec.cgroups.Make(backend_, number, limits_)),
       log_(std::move(log),
            [name = backend_, number](wire::LogRecord record) {
              spdlog::log(LevelOf(record.level), "backend {} generation {}: {}", name, number,
@@ -61,31 +72,48 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child chil
            }),
       host_calls_(host_calls),
       on_end_(std::move(on_end)),
-      closed_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      not_enforced_(cgroup_.not_enforced()) {}
 
-base::Result<std::unique_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
+base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
                                                             HostCallPool& host_calls,
                                                             std::function<void()> on_end) {
   GANTRY_TRY_ASSIGN(const auto lease, TakeLease(spec.lease, kLeaseMsMax));
   GANTRY_TRY_ASSIGN(auto pair, wire::MakeChannelPair());
   GANTRY_TRY_ASSIGN(auto log, wire::MakeLogPipe());
+  std::shared_ptr<Generation> generation(
+      new Generation(number, spec, std::move(log.reader), host_calls, std::move(on_end)));
   base::SpawnOptions options;
-  options.arguments = Arguments(spec);
+  options.arguments = Arguments(spec, generation->cgroup_);
   options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"};
   options.pass_fds = {pair.theirs.get(), log.writer.get(), lease.get()};
   options.stderr_fd = log.writer.get();
   options.new_session = true;
-  GANTRY_TRY_ASSIGN(auto child, base::Spawn(*spec.worker, options));
-  GANTRY_TRY(NoteHolder(lease.get(), child.pid()));
-  std::unique_ptr<Generation> generation(new Generation(
-      number, spec, std::move(child), std::move(log.reader), host_calls, std::move(on_end)));
+  // The kernel ends a worker with the thread that spawned it (PR_SET_PDEATHSIG), so that is the one
+  // that watches it.
+  std::promise<base::Status> begun;
+  auto outcome = begun.get_future();
+  generation->watcher_ = base::Thread([&, raw = generation.get(), told = std::move(begun)]() mutable {
+    auto status = raw->Begin(*spec.worker, options, lease.get(), std::move(pair.ours));
+    const bool is_running = status.has_value();
+    told.set_value(std::move(status));
+    if (is_running) raw->Watch();
+  });
+  if (auto status = outcome.get(); !status) {
+    generation->watcher_.join();
+    return tl::unexpected(std::move(status.error()));
+  }
+  return generation;
+}
+
+base::Status Generation::Begin(const base::PinnedBinary& worker, const base::SpawnOptions& options,
+                               int lease, base::UniqueFd channel) {
+  GANTRY_TRY_ASSIGN(child_, base::Spawn(worker, options));
+  pid_ = child_.pid();
+  GANTRY_TRY(NoteHolder(lease, pid_));
   wire::ChannelOptions channel_options;
   channel_options.accept_fds = false;
-  GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(pair.ours), channel_options));
-  generation->channel_ = std::move(channel);
-  GANTRY_TRY(generation->channel_->Start(*generation));
-  generation->watcher_ = std::thread([raw = generation.get()] { raw->Watch(); });
-  return generation;
+  GANTRY_TRY_ASSIGN(channel_, wire::Channel::Create(std::move(channel), channel_options));
+  return channel_->Start(*this);
 }
 
 Generation::~Generation() {
@@ -147,9 +175,9 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   return channel_->Send(std::move(out));
 }
 
-Generation::Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt,
-                                    const std::function<bool(const channel::Emit&)>& on_emit) {
-  auto pending = std::make_shared<PendingCall>(call.hold);
+Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
+                        const OnEmit& on_emit) {
+  auto pending = std::make_shared<PendingCall>(std::move(hold));
   uint64_t id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -234,10 +262,12 @@ void Generation::OnMessage(wire::Message message) {
   if (message.kind == wire::Kind::kEmit) {
     channel::Emit emit;
     // Text that is not UTF-8, for one; leaving the item out would make a list short.
-    if (emit.ParseFromString(message.payload))
+    if (emit.ParseFromString(message.payload)) {
+      if (emit.has_description()) NoteSandbox(emit.description());
       call->Emit(std::move(emit));
-    else
+    } else {
       call->Spoil("backend " + backend_ + " emitted something unreadable");
+    }
     return;
   }
   channel::Finish finish;
@@ -248,12 +278,29 @@ void Generation::OnMessage(wire::Message message) {
   call->Finish(std::move(finish));
 }
 
+// It is the worker's own word, hence bounded, and good for people only.
+void Generation::NoteSandbox(const channel::Description& description) {
+  constexpr size_t kPartsMax = 16;
+  constexpr size_t kPartBytesMax = 256;
+  const std::lock_guard lock(mutex_);
+  not_enforced_ = cgroup_.not_enforced();
+  for (const auto& part : description.not_enforced())
+    if (not_enforced_.size() < kPartsMax) not_enforced_.push_back(part.substr(0, kPartBytesMax));
+  for (const auto& part : not_enforced_)
+    spdlog::info("backend {} generation {}: not enforced: {}", backend_, number_, part);
+}
+
+WorkerReport Generation::Report() const {
+  WorkerReport report;
+  const std::lock_guard lock(mutex_);
+  report.not_enforced = not_enforced_;
+  return report;
+}
+
 void Generation::OnClosed(const base::Error& error) {
   if (error.code == base::Code::kInternal)
     spdlog::error("backend {} generation {}: {}", backend_, number_, error.message);
-  const uint64_t one = 1;
-  // The watcher needs no more than to wake up; a full counter wakes it as well.
-  [[maybe_unused]] const ssize_t n = write(closed_.get(), &one, sizeof one);
+  closed_.Set();
 }
 
 bool Generation::Ping() {
@@ -264,19 +311,29 @@ bool Generation::Ping() {
 }
 
 void Generation::WatchUntilOver() {
-  auto next_ping = std::chrono::steady_clock::now() + ping_period_;
+  auto next_ping = base::Now() + ping_period_;
+  const UseWatch use(pid_, limits_);
+  auto next_look = base::Now() + kUseSampleMs;
   bool log_open = true;
   for (;;) {
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(next_ping - std::chrono::steady_clock::now());
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(std::min(next_ping, next_look) -
+                                                                   base::Now());
     std::array<pollfd, 3> fds{{{child_.pidfd(), POLLIN, 0},
-                               {closed_.get(), POLLIN, 0},
+                               {closed_.fd(), POLLIN, 0},
                                {log_open ? log_.fd() : -1, POLLIN, 0}}};
-    poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
+    base::Poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
     if (fds[2].revents != 0) log_open = log_.ReadAvailable().value_or(false);
     // Without its channel a worker is of no use; it ends by itself, or is helped.
     if (fds[0].revents != 0 || fds[1].revents != 0) return;
-    if (std::chrono::steady_clock::now() < next_ping) continue;
+    if (base::Now() >= next_look) {
+      next_look = base::Now() + kUseSampleMs;
+      if (const auto excess = use.Excess()) {
+        verdict_ = *excess + ": ";
+        (void)child_.Kill(SIGKILL);
+        return;
+      }
+    }
+    if (base::Now() < next_ping) continue;
     next_ping += ping_period_;
     if (Ping()) continue;
     spdlog::error("backend {} generation {}: pid {} answers no ping: ending it", backend_, number_,
@@ -292,10 +349,11 @@ std::string Generation::Reap() {
   // Wait only looks at the pidfd until the process is a zombie, so Kill from another thread is
   // safe.
   pollfd exit{child_.pidfd(), POLLIN, 0};
-  if (poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0) (void)child_.Kill(SIGKILL);
-  poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
+  if (base::Poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0)
+    (void)child_.Kill(SIGKILL);
+  base::Poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
   pollfd more{log_.fd(), POLLIN, 0};
-  while (poll(&more, 1, 0) > 0 && log_.ReadAvailable().value_or(false)) {
+  while (base::Poll(&more, 1, 0) > 0 && log_.ReadAvailable().value_or(false)) {
   }
   const std::lock_guard lock(mutex_);
   const auto status = child_.Wait(std::chrono::milliseconds(0));
@@ -306,13 +364,14 @@ std::string Generation::Reap() {
 // The dead process's last answers may still lie in the socket: the channel's end follows them.
 void Generation::AwaitLastWords() {
   constexpr std::chrono::milliseconds kLastWordsMsMax{500};
-  pollfd end{closed_.get(), POLLIN, 0};
-  poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
+  pollfd end{closed_.fd(), POLLIN, 0};
+  base::Poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
 }
 
 void Generation::Watch() {
   WatchUntilOver();
-  const std::string how = Reap();
+  std::string how = Reap();
+  how.insert(0, verdict_);
   AwaitLastWords();
   channel_->Close();
   FailAll();
@@ -322,6 +381,16 @@ void Generation::Watch() {
     ended_.notify_all();
   }
   on_end_();
+}
+
+Spawner MakeSpawner(WorkerSpec spec, HostCallPool& host_calls) {
+  return
+      [spec = std::move(spec), &host_calls](
+          uint64_t number, std::function<void()> on_end) -> base::Result<std::shared_ptr<Worker>> {
+        GANTRY_TRY_ASSIGN(auto generation,
+                          Generation::Spawn(spec, number, host_calls, std::move(on_end)));
+        return std::shared_ptr<Worker>(std::move(generation));
+      };
 }
 
 }  // namespace gantry::supervise
