@@ -112,8 +112,8 @@ base::Result<CgroupConfig> ReadCgroup(const Yaml& yaml) {
 
 base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yaml) {
   if (!IsBackendName(name)) return yaml.Complain("a backend name: 1 to 32 of a-z, 0-9 and -");
-  GANTRY_TRY(yaml.KeysAre(
-      {"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "limits"}));
+  GANTRY_TRY(
+      yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "limits"}));
   BackendConfig backend;
   backend.name = name;
   GANTRY_TRY_ASSIGN(backend.plugin, yaml["plugin"].Text());

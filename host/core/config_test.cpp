@@ -76,9 +76,10 @@ TEST_F(ConfigTest, AWorkerIsNeverRoot) {
 }
 
 TEST_F(ConfigTest, TwoBackendsNeverShareAUid) {
-  EXPECT_EQ(Error("node:\n", "  slow-nfs: {plugin: nfs, owner: cluster-a, uid: 61001}\nnode:\n"),
-            "gantry.yaml:19: backends.slow-nfs.uid: \"61001\": expected a uid of the backend's own; "
-            "fast-nfs has this one");
+  EXPECT_EQ(
+      Error("node:\n", "  slow-nfs: {plugin: nfs, owner: cluster-a, uid: 61001}\nnode:\n"),
+      "gantry.yaml:19: backends.slow-nfs.uid: \"61001\": expected a uid of the backend's own; "
+      "fast-nfs has this one");
 }
 
 TEST_F(ConfigTest, LimitsHaveDefaultsOfTheirOwn) {
@@ -109,9 +110,10 @@ TEST_F(ConfigTest, ReadsLimitsAndTheDelegatedCgroup) {
 }
 
 TEST_F(ConfigTest, LimitsThatNoWorkerCouldLiveWithAreRefused) {
-  EXPECT_EQ(Error("    config:", "    limits: {memory_mib: 1}\n    config:"),
-            "gantry.yaml:11: backends.fast-nfs.limits.memory_mib: \"1\": expected a whole number from "
-            "32 to 1048576");
+  EXPECT_EQ(
+      Error("    config:", "    limits: {memory_mib: 1}\n    config:"),
+      "gantry.yaml:11: backends.fast-nfs.limits.memory_mib: \"1\": expected a whole number from "
+      "32 to 1048576");
   EXPECT_NE(Error("    config:", "    limits: {threads: 1}\n    config:").find("from 16 to 4096"),
             std::string::npos);
   EXPECT_NE(Error("    config:", "    limits: {memory: 64}\n    config:").find("unknown key"),

@@ -92,12 +92,13 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   // that watches it.
   std::promise<base::Status> begun;
   auto outcome = begun.get_future();
-  generation->watcher_ = base::Thread([&, raw = generation.get(), told = std::move(begun)]() mutable {
-    auto status = raw->Begin(*spec.worker, options, lease.get(), std::move(pair.ours));
-    const bool is_running = status.has_value();
-    told.set_value(std::move(status));
-    if (is_running) raw->Watch();
-  });
+  generation->watcher_ =
+      base::Thread([&, raw = generation.get(), told = std::move(begun)]() mutable {
+        auto status = raw->Begin(*spec.worker, options, lease.get(), std::move(pair.ours));
+        const bool is_running = status.has_value();
+        told.set_value(std::move(status));
+        if (is_running) raw->Watch();
+      });
   if (auto status = outcome.get(); !status) {
     generation->watcher_.join();
     return tl::unexpected(std::move(status.error()));
@@ -316,8 +317,8 @@ void Generation::WatchUntilOver() {
   auto next_look = base::Now() + kUseSampleMs;
   bool log_open = true;
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(std::min(next_ping, next_look) -
-                                                                   base::Now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(std::min(next_ping, next_look) - base::Now());
     std::array<pollfd, 3> fds{{{child_.pidfd(), POLLIN, 0},
                                {closed_.fd(), POLLIN, 0},
                                {log_open ? log_.fd() : -1, POLLIN, 0}}};

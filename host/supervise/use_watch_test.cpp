@@ -32,8 +32,7 @@ TEST_F(UseWatchTest, CountsAnonymousAndSharedMemoryButNoMappedFiles) {
 }
 
 TEST_F(UseWatchTest, CountsThreads) {
-  EXPECT_EQ(Excess("RssAnon:\t   1 kB\nThreads:\t21\n"),
-            "it has 21 threads, limits.threads is 20");
+  EXPECT_EQ(Excess("RssAnon:\t   1 kB\nThreads:\t21\n"), "it has 21 threads, limits.threads is 20");
 }
 
 TEST_F(UseWatchTest, SaysNothingOfAProcessThatIsGone) {

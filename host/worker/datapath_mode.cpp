@@ -10,6 +10,8 @@
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
 #include "host/datapath/data_path.hpp"
+#include "host/datapath/nodes.hpp"
+#include "host/datapath/slots.hpp"
 #include "host/wire/data_path_description.hpp"
 #include "host/worker/load.hpp"
 #include "host/worker/sandbox.hpp"
@@ -47,6 +49,7 @@ base::Status Serve(const std::vector<std::string>& arguments) {
   sandbox.last_fd = datapath::kDescriptionFd;
   sandbox.plugin = description.plugin;
   sandbox.limits = description.limits;
+  sandbox.file_bytes = datapath::kSlotsBytes + datapath::kNodesBytesMax;
   sandbox.locked_bytes = kLockedBytesMax;
   sandbox.oom_score = kOomScore;
   GANTRY_TRY_ASSIGN(const SandboxReport report, EnterSandbox(sandbox));

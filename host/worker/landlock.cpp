@@ -16,8 +16,8 @@ namespace gantry::worker {
 namespace {
 
 // Debian 12's header ends at ABI 2; the numbers are the kernel's ABI and do not change.
-constexpr uint64_t kTruncate = 1ULL << 14;     // ABI 3, Linux 6.2
-constexpr uint64_t kIoctlDevice = 1ULL << 15;  // ABI 5, Linux 6.10
+constexpr uint64_t kTruncate = 1ULL << 14;          // ABI 3, Linux 6.2
+constexpr uint64_t kIoctlDevice = 1ULL << 15;       // ABI 5, Linux 6.10
 constexpr uint64_t kScopeAbstractUnix = 1ULL << 0;  // ABI 6, Linux 6.12
 constexpr uint64_t kScopeSignal = 1ULL << 1;
 constexpr uint64_t kFilesAbi1 = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1;
@@ -43,7 +43,8 @@ RulesetAttributes AttributesOf(int abi) {
 
 base::Status Allow(int ruleset, const std::filesystem::path& path, uint64_t access) {
   const base::UniqueFd fd(open(path.c_str(), O_PATH | O_CLOEXEC));
-  if (!fd) return errno == ENOENT ? base::Status{} : base::FailErrno(errno, "open " + path.string());
+  if (!fd)
+    return errno == ENOENT ? base::Status{} : base::FailErrno(errno, "open " + path.string());
   landlock_path_beneath_attr rule{};
   rule.allowed_access = access;
   rule.parent_fd = fd.get();

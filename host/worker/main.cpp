@@ -26,6 +26,8 @@ constexpr int kLeaseFd = 5;
 // Out of the way of plugins that close what they take for leftovers.
 constexpr int kMovedFdMin = 900;
 
+// A plugin writes no files, but can fill memfds, which nothing else counts.
+constexpr uint64_t kFileBytesMax = wire::kBytesPerMib;
 // For the secrets of the calls under way.
 constexpr uint64_t kLockedBytesMax = 16 * wire::kBytesPerMib;
 // Killed by the kernel before gantryd and before data paths: it costs no pod its volume.
@@ -58,6 +60,7 @@ base::Status Serve(const Options& options) {
   sandbox.last_fd = kLeaseFd;
   sandbox.plugin = options.plugin;
   sandbox.limits = options.limits;
+  sandbox.file_bytes = kFileBytesMax;
   sandbox.locked_bytes = kLockedBytesMax;
   sandbox.oom_score = kOomScore;
   sandbox.cgroups = options.cgroups;
@@ -80,13 +83,13 @@ base::Status Serve(const Options& options) {
   channel_options.accept_fds = false;
   GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(channel_fd), channel_options));
   // Never destroyed: the plugin's threads use it until _exit.
-  auto* worker = new Worker(options.backend, report.not_enforced, std::move(channel), std::move(log));
+  auto* worker =
+      new Worker(options.backend, report.not_enforced, std::move(channel), std::move(log));
   worker->Run(options.plugin);
 }
 
 int Main(int argc, char** argv) {
-  if (argc > 1 && std::string(argv[1]) == "--datapath")
-    RunDataPathMode({argv + 2, argv + argc});
+  if (argc > 1 && std::string(argv[1]) == "--datapath") RunDataPathMode({argv + 2, argv + argc});
   const auto options = ParseOptions({argv + 1, argv + argc});
   if (!options) {
     std::fprintf(stderr, "gantry-worker: %s\n", options.error().message.c_str());

@@ -31,8 +31,7 @@ constexpr std::array kOftenLinked{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswit
 std::string Inside(const fs::path& path) { return path.relative_path().string(); }
 
 bool IsBelow(const fs::path& path, const fs::path& folder) {
-  const auto [end, rest] =
-      std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+  const auto [end, rest] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
   return end == folder.end();
 }
 bool IsBelowAny(const fs::path& path, const std::vector<fs::path>& folders) {

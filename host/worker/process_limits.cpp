@@ -15,8 +15,6 @@
 namespace gantry::worker {
 namespace {
 
-// A plugin writes no files, but can fill memfds, which nothing else counts.
-constexpr uint64_t kFileBytesMax = wire::kBytesPerMib;
 // Counts all tasks of the uid, data paths and other generations included, hence no use as the limit
 // of one process: it only keeps a bomb from filling the machine before the watching sees it.
 constexpr uint64_t kUserTasksMax = 16'384;
@@ -68,20 +66,20 @@ base::Status RaiseOomScore(int score) {
   return Write(file, std::to_string(score));
 }
 
-base::Status LimitResources(const wire::WorkerLimits& limits, uint64_t locked_bytes,
+base::Status LimitResources(const SandboxOptions& options,
                             [[maybe_unused]] std::vector<std::string>& not_enforced) {
 #ifdef GANTRY_SANITIZED
   not_enforced.emplace_back("RLIMIT_DATA: a sanitizer needs terabytes");
 #else
   GANTRY_TRY(Limit(RLIMIT_DATA, "RLIMIT_DATA",
-                   limits.memory_mib * wire::kBytesPerMib +
-                       limits.threads * wire::kThreadStackBytes));
+                   options.limits.memory_mib * wire::kBytesPerMib +
+                       options.limits.threads * wire::kThreadStackBytes));
 #endif
   GANTRY_TRY(LimitStacks());
-  GANTRY_TRY(Limit(RLIMIT_NOFILE, "RLIMIT_NOFILE", limits.open_files));
+  GANTRY_TRY(Limit(RLIMIT_NOFILE, "RLIMIT_NOFILE", options.limits.open_files));
   GANTRY_TRY(Limit(RLIMIT_NPROC, "RLIMIT_NPROC", kUserTasksMax));
-  GANTRY_TRY(Limit(RLIMIT_FSIZE, "RLIMIT_FSIZE", kFileBytesMax));
-  GANTRY_TRY(Limit(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", locked_bytes));
+  GANTRY_TRY(Limit(RLIMIT_FSIZE, "RLIMIT_FSIZE", options.file_bytes));
+  GANTRY_TRY(Limit(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", options.locked_bytes));
   for (const auto resource : {RLIMIT_CORE, RLIMIT_MSGQUEUE, RLIMIT_RTPRIO, RLIMIT_NICE})
     GANTRY_TRY(Limit(resource, "a resource to 0", 0));
   return {};

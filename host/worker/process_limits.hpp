@@ -5,13 +5,12 @@
 // in time.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "host/base/error.hpp"
-#include "host/wire/worker_limits.hpp"
+#include "host/worker/sandbox.hpp"
 
 namespace gantry::worker {
 
@@ -22,7 +21,6 @@ void JoinCgroups(const std::vector<std::filesystem::path>& cgroups,
 // Raises the process's readiness to be killed (proc(5), oom_score_adj).
 base::Status RaiseOomScore(int score);
 // A limit that is lower already stays where it cannot be raised.
-base::Status LimitResources(const wire::WorkerLimits& limits, uint64_t locked_bytes,
-                            std::vector<std::string>& not_enforced);
+base::Status LimitResources(const SandboxOptions& options, std::vector<std::string>& not_enforced);
 
 }  // namespace gantry::worker

@@ -105,8 +105,7 @@ void IgnoreSignals() {
   // A closed socket is an error of a write, and so is a file that grows too large. The worker ends
   // when gantryd says so or is gone, not by a signal to its process group (Ctrl-C, a service
   // manager's stop).
-  for (const int number : {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM, SIGHUP})
-    std::signal(number, SIG_IGN);
+  for (const int number : {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM, SIGHUP}) std::signal(number, SIG_IGN);
 }
 
 // What this machine does not have is reported, and no reason not to serve.
@@ -157,7 +156,7 @@ base::Result<SandboxReport> EnterSandbox(const SandboxOptions& options) {
   // While it is root.
   JoinCgroups(options.cgroups, report.not_enforced);
   Attempt("oom_score_adj", RaiseOomScore(options.oom_score), report);
-  GANTRY_TRY(LimitResources(options.limits, options.locked_bytes, report.not_enforced));
+  GANTRY_TRY(LimitResources(options, report.not_enforced));
   const OwnRoot root = ReadableFolders();
   Attempt("mounts", EnterOwnRoot(root, options.plugin), report);
   GANTRY_TRY(ChangeIdsOrKeep(options, granted, report));

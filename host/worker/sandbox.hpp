@@ -28,6 +28,7 @@ struct SandboxOptions {
   int last_fd = 2;                        // fds above it are closed
   std::filesystem::path plugin;           // the one file outside the system's folders that is read
   wire::WorkerLimits limits;
+  uint64_t file_bytes = 0;                     // the largest file, memfds included
   uint64_t locked_bytes = 0;                   // that may be locked in memory
   int oom_score = 0;                           // raised to this, never lowered
   std::vector<std::filesystem::path> cgroups;  // made by gantryd; joined

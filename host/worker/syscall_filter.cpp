@@ -27,7 +27,8 @@ constexpr std::array kDenied{
     "quotactl_fd", "acct",
     // Other processes.
     "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease",
-    "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "kcmp", "move_pages", "migrate_pages", "tkill",
+    "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "kcmp", "move_pages", "migrate_pages",
+    "tkill",
     // Processes and namespaces of its own. A fork would hold the backend's lease.
     "execve", "execveat", "fork", "vfork", "unshare", "setns",
     // The kernel itself.
@@ -106,8 +107,8 @@ class Filter {
     if (context_ == nullptr) return;
     const int number = seccomp_syscall_resolve_name(name);
     if (number == __NR_SCMP_ERROR) return;  // this machine never had it
-    Note(seccomp_rule_add_array(context_.get(), action, number,
-                                static_cast<unsigned>(when.size()), when.begin()));
+    Note(seccomp_rule_add_array(context_.get(), action, number, static_cast<unsigned>(when.size()),
+                                when.begin()));
   }
 
   const std::unique_ptr<void, decltype(&seccomp_release)> context_;

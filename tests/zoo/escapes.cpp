@@ -115,9 +115,10 @@ std::string RaiseLimit(__rlimit_resource_t resource) {
 }
 
 std::string OpenUntilNoMore() {
+  constexpr size_t kDefaultLimit = 1024;  // limits.open_files, of which some are open already
   std::vector<int> fds;
   std::string told = "OK";
-  while (fds.size() < 100'000) {
+  while (fds.size() < kDefaultLimit) {
     const int fd = dup(STDERR_FILENO);
     if (fd < 0) {
       told = Told(fd);
@@ -140,8 +141,8 @@ std::string FillMemfd() {
 // More than RLIMIT_DATA, none of it used.
 std::string ReserveMemory() {
   constexpr size_t kBytes = size_t{64} << 30;
-  void* const memory =
-      mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return Told(-1);
   munmap(memory, kBytes);
   return "OK";
@@ -216,7 +217,8 @@ std::string OrdinaryWork() {
   check("/dev/null", OpenPath("/dev/null", O_RDWR) == "OK");
   cpu_set_t cpus;
   check("sched_getaffinity", sched_getaffinity(0, sizeof cpus, &cpus) == 0);
-  void* const page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const page =
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   check("mprotect", mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0);  // compilers in runtimes
   check("madvise", madvise(page, 4096, MADV_DONTNEED) == 0);
   munmap(page, 4096);
@@ -256,7 +258,8 @@ const std::map<std::string, Attempt, std::less<>>& Attempts() {
       {"umount", [](auto&) { return Do(SYS_umount2, "/etc", MNT_DETACH); }},
       {"fsopen", [](auto&) { return Do(SYS_fsopen, "tmpfs", 0); }},
       {"open_tree", [](auto&) { return Do(SYS_open_tree, AT_FDCWD, "/etc", 0); }},
-      {"move_mount", [](auto&) { return Do(SYS_move_mount, AT_FDCWD, "/etc", AT_FDCWD, "/usr", 0); }},
+      {"move_mount",
+       [](auto&) { return Do(SYS_move_mount, AT_FDCWD, "/etc", AT_FDCWD, "/usr", 0); }},
       {"pivot_root", [](auto&) { return Do(SYS_pivot_root, "/etc", "/etc"); }},
       {"chroot", [](auto&) { return Do(SYS_chroot, "/etc"); }},
       // other processes
@@ -270,8 +273,7 @@ const std::map<std::string, Attempt, std::less<>>& Attempts() {
        }},
       {"pidfd_open", [](auto& on) { return Do(SYS_pidfd_open, Pid(on), 0); }},
       {"kill", [](auto& on) { return Do(SYS_kill, Pid(on), SIGCONT); }},
-      {"kill-high-bits",
-       [](auto& on) { return Do(SYS_kill, (1L << 32) + Pid(on), SIGCONT); }},
+      {"kill-high-bits", [](auto& on) { return Do(SYS_kill, (1L << 32) + Pid(on), SIGCONT); }},
       {"tgkill", [](auto& on) { return Do(SYS_tgkill, Pid(on), Pid(on), SIGCONT); }},
       {"tkill", [](auto& on) { return Do(SYS_tkill, Pid(on), SIGCONT); }},
       {"sigqueue",
@@ -280,8 +282,7 @@ const std::map<std::string, Attempt, std::less<>>& Attempts() {
          info.si_code = SI_QUEUE;
          return Do(SYS_rt_sigqueueinfo, Pid(on), SIGCONT, &info);
        }},
-      {"own-of-fd",
-       [](auto& on) { return Do(SYS_fcntl, STDERR_FILENO, F_SETOWN, Pid(on)); }},
+      {"own-of-fd", [](auto& on) { return Do(SYS_fcntl, STDERR_FILENO, F_SETOWN, Pid(on)); }},
       {"prlimit",
        [](auto& on) {
          rlimit limit{};
@@ -319,8 +320,9 @@ const std::map<std::string, Attempt, std::less<>>& Attempts() {
        }},
       {"clone-user",
        [](auto&) {
-         return DoFork(
-             [] { return syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, nullptr, nullptr, nullptr, 0); });
+         return DoFork([] {
+           return syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, nullptr, nullptr, nullptr, 0);
+         });
        }},
       {"clone-thread-user",
        [](auto&) {
@@ -328,7 +330,9 @@ const std::map<std::string, Attempt, std::less<>>& Attempts() {
          return Do(SYS_clone, CLONE_NEWUSER | CLONE_THREAD, nullptr, nullptr, nullptr, 0);
        }},
       {"fork",
-       [](auto&) { return DoFork([] { return syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, 0); }); }},
+       [](auto&) {
+         return DoFork([] { return syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, 0); });
+       }},
       {"execve",
        [](auto& on) {
          char* const nothing[] = {nullptr};
