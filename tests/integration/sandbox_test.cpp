@@ -338,6 +338,15 @@ TEST_F(Sandbox, TheKernelKillsAWorkerBeforeItsHost) {
   EXPECT_GE(score(Neighbour()), score(std::to_string(host_->pid())) + 300);
 }
 
+TEST_F(Sandbox, AWorkerDiesWithItsHostEvenWhenItCannotRun) {
+  const auto workers = host_->WorkerPids("hostile");
+  ASSERT_EQ(workers.size(), 1U);
+  ASSERT_EQ(kill(workers[0], SIGSTOP), 0);
+  ASSERT_TRUE(host_->Kill(SIGKILL));
+  EXPECT_TRUE(Eventually([&] { return host_->WorkerPids("hostile").empty(); }));
+  ASSERT_TRUE(host_->Restart()) << host_->Log();
+}
+
 TEST_F(Sandbox, SaysWhatThisMachineDoesNotEnforce) {
   EXPECT_THAT(host_->Log(), HasSubstr("not enforced: cgroup: none is delegated"));
   for (const char* part : {"mounts: ", "landlock", "seccomp: ", "oom_score_adj: "})
