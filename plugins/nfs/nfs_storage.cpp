@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -313,6 +315,15 @@ StoreResult<int64_t> NfsStorage::Touch(const NodeId& file) {
   if (reply.wcc.after) return NsOf(reply.wcc.after->mtime);
   GANTRY_PLUGIN_TRY_ASSIGN(const AttributesReply got, Do(GetAttr{HandleOf(file)}, "a lease"));
   return NsOf(got.attributes.mtime);
+}
+
+void NfsStorage::GiveWay(int times) {
+  int ms_max = plugin::kGiveWayMsMin;
+  for (int i = 1; i < times && ms_max < plugin::kGiveWayMsMax; ++i) ms_max *= 2;
+  ms_max = std::min(ms_max, plugin::kGiveWayMsMax);
+  const auto ms = std::random_device{}() % static_cast<unsigned>(ms_max);
+  std::this_thread::sleep_until(
+      std::min(deadline_, std::chrono::steady_clock::now() + std::chrono::milliseconds(ms)));
 }
 
 }  // namespace gantry::nfs
