@@ -137,8 +137,7 @@ tl::unexpected<StoreError> NfsStorage::Failed(const NfsError& error, std::string
   return tl::make_unexpected(std::move(failed));
 }
 
-// Servers drop a request now and then (NFS-Ganesha does when a directory vanishes beside it) and
-// expect it again. The record protocol stands every call made twice, and the first one arriving
+// A server may drop a request and expect it again. The record protocol stands every call made twice, and the first one arriving
 // last, with one exception: an attempt may make its RENAME only once.
 template <class Call>
 StoreResult<typename Call::Reply> NfsStorage::Do(const Call& call, std::string_view what) {
