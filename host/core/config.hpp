@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/trust/policy.hpp"
 
 namespace gantry::core {
 
@@ -37,6 +38,7 @@ struct BackendConfig {
   std::string config_json;                                   // `config:` as JSON
   std::map<std::string, std::filesystem::path> credentials;  // name -> file
   Grants grants;
+  trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
 };
 
 struct DriverConfig {
@@ -50,6 +52,7 @@ struct Config {
   std::filesystem::path state_directory;
   std::filesystem::path plugin_directory;
   std::filesystem::path kubelet_directory;
+  trust::Policy trust;                  // of plugins, where a backend says nothing else
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
   std::string node_id;
   std::map<std::string, std::string> topology;  // of this node

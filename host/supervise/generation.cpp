@@ -62,6 +62,7 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child chil
 base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
                                                             HostCallPool& host_calls,
                                                             std::function<void()> on_end) {
+  if (spec.verify_plugin) GANTRY_TRY(spec.verify_plugin(spec.plugin));
   GANTRY_TRY_ASSIGN(const auto lease, TakeLease(spec.lease, kLeaseMsMax));
   GANTRY_TRY_ASSIGN(auto pair, wire::MakeChannelPair());
   GANTRY_TRY_ASSIGN(auto log, wire::MakeLogPipe());
