@@ -66,7 +66,7 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:11: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
-            "owner, uid, gid, config, credentials, grants");
+            "owner, uid, gid, config, credentials, grants, stuck");
 }
 
 TEST_F(ConfigTest, AWorkerIsNeverRoot) {
@@ -108,6 +108,22 @@ TEST_F(ConfigTest, LongNodeNamesAreHashed) {
   std::string text = kGood;
   text.replace(text.find("node-1"), 6, std::string(200, 'n'));
   EXPECT_EQ(Load(text)->node_id.size(), 64U);
+}
+
+TEST_F(ConfigTest, ReadsWhenStuckCallsCostAWorkerItsLife) {
+  std::string text = kGood;
+  text.insert(text.find("    grants:"), "    stuck: {grace_ms: 500, calls_max: 3}\n");
+  const auto config = Load(text);
+  ASSERT_TRUE(config) << config.error().message;
+  const auto& stuck = config->backends.at("fast-nfs").stuck;
+  EXPECT_EQ(stuck.grace, std::chrono::milliseconds(500));
+  EXPECT_EQ(stuck.age_max, kStuckAgeMsMaxDefault);
+  EXPECT_EQ(stuck.calls_max, 3U);
+  EXPECT_NE(Error("    grants:", "    stuck: {calls_max: 0}\n    grants:")
+                .find("stuck.calls_max: \"0\": expected a whole number from 1 to 256"),
+            std::string::npos);
+  EXPECT_NE(Error("    grants:", "    stuck: {age_ms_max: 10}\n    grants:").find("grace_ms"),
+            std::string::npos);
 }
 
 }  // namespace
