@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervise/generation.hpp"
 
-#include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -70,7 +67,6 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child chil
       host_calls_(host_calls),
       caller_(std::make_shared<HostCaller>(backend_)),
       on_end_(std::move(on_end)),
-      closed_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       look_period_(std::min(ping_period_, spec.backend.stuck.grace / 4 + kLookMsMin)),
       stuck_(spec.backend.stuck) {}
 
@@ -96,7 +92,7 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   generation->channel_ = std::move(channel);
   generation->caller_->channel = generation->channel_;
   GANTRY_TRY(generation->channel_->Start(*generation));
-  generation->watcher_ = std::thread([raw = generation.get()] { raw->Watch(); });
+  generation->watcher_ = base::Thread([raw = generation.get()] { raw->Watch(); });
   return generation;
 }
 
@@ -169,7 +165,7 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     id = next_id_++;
     calls_.emplace(id, pending);
     stuck_.Begun();
-    history_.Begun(id, call.message, attempt, std::chrono::steady_clock::now());
+    history_.Begun(id, call.message, attempt, base::Now());
   }
   if (const auto sent = SendCall(id, call, attempt); !sent) {
     Forget(id, sent.error().code);
@@ -226,14 +222,14 @@ std::shared_ptr<PendingCall> Generation::Forget(uint64_t id, base::Code code) {
   auto node = calls_.extract(id);
   if (node.empty()) return nullptr;
   stuck_.Ended(id, is_in_vain);
-  history_.Ended(id, static_cast<int32_t>(code), std::chrono::steady_clock::now());
+  history_.Ended(id, static_cast<int32_t>(code), base::Now());
   return std::move(node.mapped());
 }
 
 void Generation::NoteAbandoned(uint64_t id) {
   const std::lock_guard lock(mutex_);
   if (!calls_.contains(id)) return;
-  stuck_.Abandoned(id, std::chrono::steady_clock::now());
+  stuck_.Abandoned(id, base::Now());
   history_.Abandoned(id);
 }
 
@@ -279,9 +275,7 @@ void Generation::OnMessage(wire::Message message) {
 void Generation::OnClosed(const base::Error& error) {
   if (error.code == base::Code::kInternal)
     spdlog::error("backend {} generation {}: {}", backend_, number_, error.message);
-  const uint64_t one = 1;
-  // The watcher needs no more than to wake up; a full counter wakes it as well.
-  [[maybe_unused]] const ssize_t n = write(closed_.get(), &one, sizeof one);
+  closed_.Set();
 }
 
 bool Generation::Ping() {
@@ -298,7 +292,7 @@ void Generation::NoteUse() {
 }
 
 bool Generation::LookForStuckCalls() {
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = base::Now();
   const std::lock_guard lock(mutex_);
   if (!retired_.empty()) return stuck_.awaited() > 0 && now < drained_by_;
   retired_ = stuck_.Verdict(now);
@@ -310,17 +304,15 @@ bool Generation::LookForStuckCalls() {
 }
 
 void Generation::WatchUntilOver() {
-  auto next_ping = std::chrono::steady_clock::now() + ping_period_;
+  auto next_ping = base::Now() + ping_period_;
   bool log_open = true;
   for (;;) {
-    const auto next =
-        std::min(next_ping, std::chrono::steady_clock::now() + base::Duration(look_period_));
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(next - std::chrono::steady_clock::now());
+    const auto next = std::min(next_ping, base::Now() + base::Duration(look_period_));
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - base::Now());
     std::array<pollfd, 3> fds{{{child_.pidfd(), POLLIN, 0},
-                               {closed_.get(), POLLIN, 0},
+                               {closed_.fd(), POLLIN, 0},
                                {log_open ? log_.fd() : -1, POLLIN, 0}}};
-    poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
+    base::Poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
     if (fds[2].revents != 0) log_open = ReadLog();
     // Without its channel a worker is of no use; it ends by itself, or is helped.
     if (fds[0].revents != 0 || fds[1].revents != 0) return;
@@ -328,7 +320,7 @@ void Generation::WatchUntilOver() {
       (void)child_.Kill(SIGKILL);
       return;
     }
-    if (std::chrono::steady_clock::now() < next_ping) continue;
+    if (base::Now() < next_ping) continue;
     next_ping += ping_period_;
     NoteUse();
     if (Ping()) continue;
@@ -355,7 +347,7 @@ WorkerReport Generation::Report() const {
     // Not reaped without this lock, so the number is its own.
     if (child_) report.use = ReadProcessUse(pid_);
     if (report.use.resident_bytes == 0) report.use = use_;
-    report.last_calls = history_.Describe(std::chrono::steady_clock::now());
+    report.last_calls = history_.Describe(base::Now());
   }
   const std::lock_guard lock(log_mutex_);
   report.stderr_tail = log_.Tail();
@@ -368,10 +360,11 @@ std::string Generation::Reap() {
   // Wait only looks at the pidfd until the process is a zombie, so Kill from another thread is
   // safe.
   pollfd exit{child_.pidfd(), POLLIN, 0};
-  if (poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0) (void)child_.Kill(SIGKILL);
-  poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
+  if (base::Poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0)
+    (void)child_.Kill(SIGKILL);
+  base::Poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
   pollfd more{log_.fd(), POLLIN, 0};
-  while (poll(&more, 1, 0) > 0 && ReadLog()) {
+  while (base::Poll(&more, 1, 0) > 0 && ReadLog()) {
   }
   const std::lock_guard lock(mutex_);
   const auto status = child_.Wait(std::chrono::milliseconds(0));
@@ -386,8 +379,8 @@ std::string Generation::Reap() {
 // The dead process's last answers may still lie in the socket: the channel's end follows them.
 void Generation::AwaitLastWords() {
   constexpr std::chrono::milliseconds kLastWordsMsMax{500};
-  pollfd end{closed_.get(), POLLIN, 0};
-  poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
+  pollfd end{closed_.fd(), POLLIN, 0};
+  base::Poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
 }
 
 void Generation::Watch() {
@@ -396,7 +389,7 @@ void Generation::Watch() {
   AwaitLastWords();
   channel_->Close();
   // What it had asked of the host is part of it: a replay must not meet that either.
-  while (!host_calls_.EndOf(*caller_, std::chrono::steady_clock::now() + kHostCallsEndMsMax))
+  while (!host_calls_.EndOf(*caller_, base::Now() + kHostCallsEndMsMax))
     spdlog::error("backend {} generation {}: services it asked for have not ended", backend_,
                   number_);
   FailAll();

@@ -3,15 +3,14 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 
 #include "host/base/process.hpp"
+#include "host/base/sync.hpp"
 #include "host/core/backend.hpp"
 #include "host/core/config.hpp"
 #include "host/supervise/call_history.hpp"
@@ -81,16 +80,16 @@ class Generation final : public Worker, private wire::Receiver {
   const std::chrono::milliseconds ping_period_;
   base::Child child_;
   const pid_t pid_;
-  mutable std::mutex log_mutex_;
+  mutable base::Mutex log_mutex_;
   wire::LogPipeReader log_;  // read by the watching thread
   HostCallPool& host_calls_;
   const std::shared_ptr<HostCaller> caller_;
   const std::function<void()> on_end_;
   std::shared_ptr<wire::Channel> channel_;
-  base::UniqueFd closed_;                  // eventfd: the channel ended
+  base::Event closed_;                     // the channel ended
   std::chrono::milliseconds look_period_;  // the watching thread's
 
-  mutable std::mutex mutex_;
+  mutable base::Mutex mutex_;
   std::map<uint64_t, std::shared_ptr<PendingCall>> calls_;
   uint64_t next_id_ = 1;
   bool dead_ = false;
@@ -99,11 +98,11 @@ class Generation final : public Worker, private wire::Receiver {
   core::ProcessUse use_;  // as seen last
   std::string retired_;   // why it takes no more calls; empty: it does
   base::TimePoint drained_by_;
-  std::condition_variable ended_;
+  base::Condition ended_;
   std::string end_;
   std::atomic<uint64_t> pings_sent_{0};
   std::atomic<uint64_t> pongs_seen_{0};
-  std::thread watcher_;
+  base::Thread watcher_;
 };
 
 // Workers of this release as processes. The pool outlives them.
