@@ -5,13 +5,17 @@
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 
 #include "host/assembly.hpp"
+#include "host/base/children.hpp"
+#include "host/base/open_files.hpp"
 #include "host/options.hpp"
 #include "host/version.hpp"
 
@@ -41,6 +45,8 @@ void ForbidCoreDumps() {
 
 int Serve(const gantry::core::Config& config, const gantry::Options& options,
           const sigset_t& signals) {
+  std::optional<gantry::base::OrphanReaper> reaper;
+  if (getpid() == 1) reaper.emplace();
   auto assembly = gantry::Assembly::Start(config, options);
   if (!assembly) {
     spdlog::critical("cannot start: {}", assembly.error().message);
@@ -68,6 +74,9 @@ int main(int argc, char** argv) {
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   spdlog::flush_on(spdlog::level::debug);
+
+  if (const auto raised = gantry::base::RaiseOpenFiles(); !raised)
+    spdlog::warn("{}", raised.error().message);
 
   const auto config = gantry::core::LoadConfig(options.config);
   if (!config) {

@@ -13,9 +13,11 @@
 #include "host/base/sync.hpp"
 #include "host/core/backend.hpp"
 #include "host/core/config.hpp"
+#include "host/supervise/call_history.hpp"
 #include "host/supervise/cgroups.hpp"
 #include "host/supervise/host_call_pool.hpp"
 #include "host/supervise/pending_call.hpp"
+#include "host/supervise/stuck_watch.hpp"
 #include "host/supervise/worker.hpp"
 #include "host/wire/channel.hpp"
 #include "host/wire/log_pipe.hpp"
@@ -25,10 +27,14 @@ namespace gantry::supervise {
 constexpr std::chrono::milliseconds kLeaseMsMax{5000};
 constexpr std::chrono::milliseconds kReapMsMax{2000};
 constexpr std::chrono::milliseconds kPingPeriodMs{5000};
+// How long the others have that are under way at a worker which stuck calls cost its life.
+constexpr std::chrono::milliseconds kStuckDrainMsMax{5000};
 
 struct WorkerSpec {
   const base::PinnedBinary* worker = nullptr;
   std::filesystem::path plugin;  // in the store
+  // Asked before each spawn whether `plugin` still is what was trusted; empty: not asked.
+  std::function<base::Status(const std::filesystem::path&)> verify_plugin;
   std::filesystem::path lease;
   core::BackendConfig backend;
   bool drop_privileges = true;  // false where gantryd itself is not root
@@ -69,6 +75,12 @@ class Generation final : public Worker, private wire::Receiver {
   void AwaitLastWords();
   void FailAll();
   bool Ping();
+  bool ReadLog();
+  std::shared_ptr<PendingCall> Forget(uint64_t id, base::Code code);
+  void NoteAbandoned(uint64_t id);
+  // False when the worker has to go: too much of what it was asked is stuck.
+  bool LookForStuckCalls();
+  void NoteUse();
 
   const uint64_t number_;
   const std::string backend_;
@@ -77,20 +89,27 @@ class Generation final : public Worker, private wire::Receiver {
   WorkerCgroup cgroup_;  // outlives the process
   base::Child child_;
   pid_t pid_ = 0;
-  wire::LogPipeReader log_;  // the watching thread's
+  mutable base::Mutex log_mutex_;
+  wire::LogPipeReader log_;  // read by the watching thread
   HostCallPool& host_calls_;
+  const std::shared_ptr<HostCaller> caller_;
   const std::function<void()> on_end_;
   std::shared_ptr<wire::Channel> channel_;
-  base::Event closed_;  // the channel ended
+  base::Event closed_;                     // the channel ended
+  std::chrono::milliseconds look_period_;  // the watching thread's
 
   mutable base::Mutex mutex_;
   std::map<uint64_t, std::shared_ptr<PendingCall>> calls_;
   uint64_t next_id_ = 1;
   bool dead_ = false;
+  StuckWatch stuck_;
+  CallHistory history_;
+  core::ProcessUse use_;  // as seen last
+  std::string retired_;   // why it takes no more calls; empty: it does
+  base::TimePoint drained_by_;
   base::Condition ended_;
   std::string end_;
   std::vector<std::string> not_enforced_;
-  std::string verdict_;  // why the watching thread ended it
   std::atomic<uint64_t> pings_sent_{0};
   std::atomic<uint64_t> pongs_seen_{0};
   base::Thread watcher_;
