@@ -13,6 +13,7 @@
 
 #include "host/base/error.hpp"
 #include "host/trust/policy.hpp"
+#include "host/wire/worker_limits.hpp"
 
 namespace gantry::core {
 
@@ -53,6 +54,7 @@ struct BackendConfig {
   Grants grants;
   trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
   StuckLimits stuck;
+  wire::WorkerLimits limits;  // of its worker, and of each data path
 };
 
 struct DriverConfig {
@@ -62,12 +64,19 @@ struct DriverConfig {
   std::string default_backend;
 };
 
+// A control group that was delegated to gantryd: it makes one beneath for each worker.
+struct CgroupConfig {
+  std::filesystem::path root;  // where the cgroup filesystem is mounted, v1 or v2
+  std::filesystem::path path;  // of the delegated group beneath it; empty: none was delegated
+};
+
 struct Config {
   std::filesystem::path state_directory;
   std::filesystem::path plugin_directory;
   std::filesystem::path kubelet_directory;
   trust::Policy trust;                  // of plugins, where a backend says nothing else
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
+  CgroupConfig cgroup;
   std::string node_id;
   std::map<std::string, std::string> topology;  // of this node
   uint32_t max_volumes_per_node = 0;            // 0: no limit

@@ -72,13 +72,68 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
-            "owner, uid, gid, config, credentials, grants, stuck, trust");
+            "owner, uid, gid, config, credentials, grants, limits, stuck, trust");
 }
 
 TEST_F(ConfigTest, AWorkerIsNeverRoot) {
   EXPECT_EQ(Error("uid: 61001", "uid: 0"),
             "gantry.yaml:11: backends.fast-nfs.uid: \"0\": expected a whole number from 1 to "
             "4294967294");
+}
+
+TEST_F(ConfigTest, TwoBackendsNeverShareAUid) {
+  EXPECT_EQ(
+      Error("node:\n", "  slow-nfs: {plugin: nfs, owner: cluster-a, uid: 61001}\nnode:\n"),
+      "gantry.yaml:20: backends.slow-nfs.uid: \"61001\": expected a uid of the backend's own; "
+      "fast-nfs has this one");
+}
+
+TEST_F(ConfigTest, LimitsHaveDefaultsOfTheirOwn) {
+  const auto config = Load(kGood);
+  ASSERT_TRUE(config) << config.error().message;
+  const auto& limits = config->backends.at("fast-nfs").limits;
+  EXPECT_EQ(limits.memory_mib, 512U);
+  EXPECT_EQ(limits.threads, 256U);
+  EXPECT_EQ(limits.open_files, 1024U);
+  EXPECT_EQ(limits.cpu_weight, 100U);
+  EXPECT_TRUE(config->cgroup.path.empty());
+}
+
+TEST_F(ConfigTest, ReadsLimitsAndTheDelegatedCgroup) {
+  std::string text = kGood;
+  text.insert(text.find("    config:"),
+              "    limits: {memory_mib: 64, threads: 32, open_files: 128, cpu_weight: 50}\n");
+  text += "cgroup: {path: system.slice/gantryd.service}\n";
+  const auto config = Load(text);
+  ASSERT_TRUE(config) << config.error().message;
+  const auto& limits = config->backends.at("fast-nfs").limits;
+  EXPECT_EQ(limits.memory_mib, 64U);
+  EXPECT_EQ(limits.threads, 32U);
+  EXPECT_EQ(limits.open_files, 128U);
+  EXPECT_EQ(limits.cpu_weight, 50U);
+  EXPECT_EQ(config->cgroup.root, "/sys/fs/cgroup");
+  EXPECT_EQ(config->cgroup.path, "system.slice/gantryd.service");
+}
+
+TEST_F(ConfigTest, LimitsThatNoWorkerCouldLiveWithAreRefused) {
+  EXPECT_EQ(
+      Error("    config:", "    limits: {memory_mib: 1}\n    config:"),
+      "gantry.yaml:12: backends.fast-nfs.limits.memory_mib: \"1\": expected a whole number from "
+      "32 to 1048576");
+  EXPECT_NE(Error("    config:", "    limits: {threads: 1}\n    config:").find("from 16 to 4096"),
+            std::string::npos);
+  EXPECT_NE(Error("    config:", "    limits: {memory: 64}\n    config:").find("unknown key"),
+            std::string::npos);
+}
+
+TEST_F(ConfigTest, ACgroupIsNamedBelowItsRoot) {
+  for (const char* path : {"/gantry", "../gantry", "a/../../b"})
+    EXPECT_NE(Error("node:\n", "cgroup: {path: " + std::string(path) + "}\nnode:\n")
+                  .find("expected a path relative to root"),
+              std::string::npos)
+        << path;
+  EXPECT_NE(Error("node:\n", "cgroup: {root: /sys/fs/cgroup}\nnode:\n").find("cgroup.path"),
+            std::string::npos);
 }
 
 TEST_F(ConfigTest, ADriverNamesBackendsThatThereAre) {

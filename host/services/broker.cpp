@@ -203,6 +203,7 @@ base::Status MountBroker::StageUserspace(const core::StageMount& mount,
   for (const auto& [key, value] : mount.source.parameters()) spec.parameters[key] = value;
   spec.uid = backend.uid;
   spec.gid = backend.gid;
+  spec.limits = backend.limits;
   spec.capabilities = backend.grants.capabilities;
   spec.readonly = plan.readonly;
   spec.mount_group = mount.mount_group;

@@ -298,6 +298,7 @@ void ExpectUnprivileged(pid_t pid) {
   for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
     EXPECT_EQ(StatusOf(pid, set), "0000000000000000") << set;
   EXPECT_EQ(StatusOf(pid, "NoNewPrivs"), "1");
+  EXPECT_EQ(StatusOf(pid, "Seccomp"), "2");
   EXPECT_EQ(StatusOf(pid, "Groups"), "");
   std::ifstream limits("/proc/" + std::to_string(pid) + "/limits");
   const std::string text((std::istreambuf_iterator<char>(limits)), {});
