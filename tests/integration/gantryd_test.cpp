@@ -46,7 +46,7 @@ class CheckConfig : public ::testing::Test {
   std::string Text(const std::string& more_of_backend, const std::string& share_key = "port") {
     return "state_directory: " + (directory_.path() / "state").string() +
            "\nplugin_directory: " + (BuildDirectory() / "lib/gantry/plugins").string() +
-           "\nkubelet_directory: " + directory_.path().string() +
+           "\nkubelet_directory: " + directory_.path().string() + "\ntrust: any" +
            "\nnode: {id: node-1}\ndrivers:\n  - name: test.gantry.example\n    endpoint: unix://" +
            (directory_.path() / "csi.sock").string() +
            "\n    backends: [nfs]\nbackends:\n  nfs:\n    plugin: nfs\n    owner: test\n" +
@@ -129,9 +129,12 @@ TEST_F(GantrydLife, FinishesCallsUnderWayWhenToldToEnd) {
   ASSERT_TRUE(node_.server().Freeze().has_value());
   auto staged = std::async(std::launch::async, [&] {
     grpc::Status status;
-    do {
-      status = node_.Stage(volume);
-    } while (status.error_code() == StatusCode::ABORTED);
+    (void)Soon(
+        [&] {
+          status = node_.Stage(volume);
+          return status.error_code() != StatusCode::ABORTED;
+        },
+        kSoonMax);
     return status;
   });
   // Refused only while the stage is under way.
