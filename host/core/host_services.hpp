@@ -14,8 +14,8 @@ namespace gantry::core {
 class HostServices {
  public:
   virtual ~HostServices() = default;
-  // Blocks at most until `deadline`; any thread. The reply of a kSecretGet holds a credential: the
-  // caller wipes it after sending.
+  // Blocks at most until `deadline`; any thread. The reply of a kSecretGet holds a credential in its
+  // value: the caller sends it as a kSecretReply and wipes it.
   virtual channel::HostReply Serve(const std::string& backend, const channel::HostCall& request,
                                    base::TimePoint deadline) = 0;
 };
