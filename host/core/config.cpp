@@ -23,6 +23,7 @@ constexpr size_t kReportedNodeIdBytesMax = 128;
 constexpr size_t kSocketPathBytesMax = 100;  // sun_path, less what the temporary name adds
 constexpr size_t kDriverNameBytesMax = 63;   // CSI spec, GetPluginInfoResponse.name
 constexpr size_t kOwnerBytesMax = 64;
+constexpr uint64_t kStuckCallsMax = 256;  // no worker has more at once (plugin.h, calls_max)
 
 base::Result<std::filesystem::path> AbsolutePath(const Yaml& yaml) {
   GANTRY_TRY_ASSIGN(const auto text, yaml.Text());
@@ -131,11 +132,31 @@ base::Result<trust::Policy> ReadTrust(const Yaml& yaml) {
   return policy;
 }
 
+base::Result<StuckLimits> ReadStuckLimits(const Yaml& yaml) {
+  constexpr uint64_t kMsMax = 24ULL * 3600 * 1000;
+  GANTRY_TRY(yaml.KeysAre({"grace_ms", "age_ms_max", "calls_max"}));
+  StuckLimits limits;
+  const auto milliseconds = [&](const char* key, std::chrono::milliseconds& value) -> base::Status {
+    if (!yaml[key].IsPresent()) return {};
+    GANTRY_TRY_ASSIGN(const uint64_t number, yaml[key].Number(1, kMsMax));
+    value = std::chrono::milliseconds(number);
+    return {};
+  };
+  GANTRY_TRY(milliseconds("grace_ms", limits.grace));
+  GANTRY_TRY(milliseconds("age_ms_max", limits.age_max));
+  if (limits.age_max < limits.grace) return yaml["age_ms_max"].Complain("at least grace_ms");
+  if (yaml["calls_max"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t calls, yaml["calls_max"].Number(1, kStuckCallsMax));
+    limits.calls_max = static_cast<uint32_t>(calls);
+  }
+  return limits;
+}
+
 base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yaml,
                                         const trust::Policy& trust) {
   if (!IsBackendName(name)) return yaml.Complain("a backend name: 1 to 32 of a-z, 0-9 and -");
-  GANTRY_TRY(
-      yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "trust"}));
+  GANTRY_TRY(yaml.KeysAre(
+      {"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "stuck", "trust"}));
   BackendConfig backend;
   backend.name = name;
   GANTRY_TRY_ASSIGN(backend.plugin, yaml["plugin"].Text());
@@ -161,6 +182,7 @@ base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yam
   if (yaml["trust"].IsPresent()) {
     GANTRY_TRY_ASSIGN(backend.trust, ReadTrust(yaml["trust"]));
   }
+  GANTRY_TRY_ASSIGN(backend.stuck, ReadStuckLimits(yaml["stuck"]));
   return backend;
 }
 

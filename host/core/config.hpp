@@ -4,6 +4,7 @@
 // misspelt grant that is silently ignored would be found in production.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -32,6 +33,18 @@ struct Grants {
   std::map<std::string, Helper> helpers;  // gantry.exec/1, by the name the plugin uses
 };
 
+// When calls that the plugin does not finish cost its worker its life: the rule stands in
+// supervise/stuck_watch.hpp.
+constexpr std::chrono::milliseconds kStuckGraceMsDefault{30'000};
+constexpr std::chrono::milliseconds kStuckAgeMsMaxDefault{300'000};
+constexpr uint32_t kStuckCallsMaxDefault = 8;
+
+struct StuckLimits {
+  std::chrono::milliseconds grace = kStuckGraceMsDefault;  // to finish, once cancelled
+  std::chrono::milliseconds age_max = kStuckAgeMsMaxDefault;
+  uint32_t calls_max = kStuckCallsMaxDefault;
+};
+
 struct BackendConfig {
   std::string name;
   std::string plugin;  // file <plugin>.so in the plugin directory
@@ -42,6 +55,7 @@ struct BackendConfig {
   std::map<std::string, std::filesystem::path> credentials;  // name -> file
   Grants grants;
   trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
+  StuckLimits stuck;
 };
 
 struct DriverConfig {

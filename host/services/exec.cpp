@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -150,16 +151,17 @@ int MillisecondsUntil(base::TimePoint deadline) {
   return static_cast<int>(std::clamp<int64_t>(left.count(), 0, kPollMsMax));
 }
 
-// Until the child has ended or the deadline is over; true when it has ended.
+// Until the child has ended, the deadline is over or `stop` can be read; true when it has ended.
 bool CollectUntilEnd(const base::Child& child, UniqueFd* out, std::string* output, UniqueFd* err,
-                     std::string* error_output, base::TimePoint deadline) {
+                     std::string* error_output, base::TimePoint deadline, int stop) {
   for (;;) {
-    std::array<pollfd, 3> wait{pollfd{child.pidfd(), POLLIN, 0}, pollfd{out->get(), POLLIN, 0},
-                               pollfd{err->get(), POLLIN, 0}};
+    std::array<pollfd, 4> wait{pollfd{child.pidfd(), POLLIN, 0}, pollfd{out->get(), POLLIN, 0},
+                               pollfd{err->get(), POLLIN, 0}, pollfd{stop, POLLIN, 0}};
     (void)poll(wait.data(), wait.size(), MillisecondsUntil(deadline));
     if (*out) Drain(out, output);
     if (*err) Drain(err, error_output);
     if ((wait[0].revents & POLLIN) != 0) return true;
+    if ((wait[3].revents & POLLIN) != 0) return false;
     if (std::chrono::steady_clock::now() >= deadline) return false;
   }
 }
@@ -203,7 +205,7 @@ base::Result<const core::Grants::Helper*> JudgeExec(const core::BackendConfig& b
 base::Result<ExecResult> RunExec(const core::BackendConfig& backend,
                                  const base::PinnedBinary& helper,
                                  const std::vector<std::string>& argv, std::string_view input,
-                                 base::TimePoint deadline) {
+                                 base::TimePoint deadline, core::Cancellation* cancellation) {
   GANTRY_TRY_ASSIGN(const auto* granted, JudgeExec(backend, argv));
   if (input.size() > kExecInputBytesMax)
     return Fail(Code::kInvalidArgument, "exec: input of " + std::to_string(input.size()) +
@@ -215,6 +217,12 @@ base::Result<ExecResult> RunExec(const core::BackendConfig& backend,
   GANTRY_TRY_ASSIGN(Pipe fault, MakePipe());
   // Where gantryd itself is nobody, it can make nobody else of its children, as of its workers.
   const bool is_root = geteuid() == 0;
+  // Shared, since a cancel may be on its way while this returns.
+  const auto stop = std::make_shared<UniqueFd>(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!*stop) return base::FailErrno(errno, "eventfd");
+  std::shared_ptr<void> registration;
+  if (cancellation != nullptr)
+    registration = cancellation->OnCancel([stop] { (void)eventfd_write(stop->get(), 1); });
   base::SpawnOptions options;
   options.arguments = {"gantry-helper",
                        std::string(kProgramWord),
@@ -235,8 +243,8 @@ base::Result<ExecResult> RunExec(const core::BackendConfig& backend,
   fault.write.Reset();
 
   ExecResult result;
-  const bool ended =
-      CollectUntilEnd(child, &out.read, &result.output, &err.read, &result.error_output, deadline);
+  const bool ended = CollectUntilEnd(child, &out.read, &result.output, &err.read,
+                                     &result.error_output, deadline, stop->get());
   // The helper kills what it started and ends last; where it does not, the session goes whole. Not
   // reaped yet, so the number is still its own, and its group's.
   if (!ended) {
@@ -248,6 +256,8 @@ base::Result<ExecResult> RunExec(const core::BackendConfig& backend,
   if (out.read) Drain(&out.read, &result.output);
   if (err.read) Drain(&err.read, &result.error_output);
   GANTRY_TRY_ASSIGN(const auto status, child.Wait(kExecReapMsMax));
+  if (!ended && cancellation != nullptr && cancellation->cancelled())
+    return Fail(Code::kCancelled, "exec: " + argv[0] + " was killed: its worker is dead");
   if (!ended)
     return Fail(Code::kDeadlineExceeded,
                 "exec: " + argv[0] + " did not end before the deadline and was killed");

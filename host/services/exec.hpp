@@ -12,6 +12,7 @@
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
 #include "host/base/process.hpp"
+#include "host/core/backend.hpp"
 #include "host/core/config.hpp"
 
 namespace gantry::services {
@@ -33,11 +34,12 @@ base::Result<const core::Grants::Helper*> JudgeExec(const core::BackendConfig& b
                                                     const std::vector<std::string>& argv);
 
 // Runs it and blocks until it and whatever it started is gone. `helper` is gantry-helper.
-// DEADLINE_EXCEEDED: it was killed. FAILED_PRECONDITION: it is granted but cannot be run, which is
-// the operator's to mend.
+// DEADLINE_EXCEEDED and CANCELLED: it was killed, and is reaped. FAILED_PRECONDITION: it is granted
+// but cannot be run, which is the operator's to mend.
 base::Result<ExecResult> RunExec(const core::BackendConfig& backend,
                                  const base::PinnedBinary& helper,
                                  const std::vector<std::string>& argv, std::string_view input,
-                                 base::TimePoint deadline);
+                                 base::TimePoint deadline,
+                                 core::Cancellation* cancellation = nullptr);
 
 }  // namespace gantry::services

@@ -4,14 +4,17 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <stdexcept>
+#include <thread>
 
 #include "host/base/fd.hpp"
 #include "host/base/temp_dir.hpp"
@@ -35,6 +38,22 @@ base::PinnedBinary BuiltHelper() {
   if (!binary) throw std::runtime_error(binary.error().message);
   return std::move(*binary);
 }
+class Gone final : public core::Cancellation {
+ public:
+  bool cancelled() const override { return cancelled_; }
+  std::shared_ptr<void> OnCancel(std::function<void()> fn) override {
+    fn_ = std::move(fn);
+    return nullptr;
+  }
+  void Cancel() {
+    cancelled_ = true;
+    fn_();
+  }
+
+ private:
+  std::atomic<bool> cancelled_ = false;
+  std::function<void()> fn_;
+};
 
 class ExecTest : public ::testing::Test {
  protected:
@@ -228,6 +247,27 @@ TEST_F(ExecTest, AScriptMayBeAHelper) {
   const auto result = Run({"script", "x"});
   ASSERT_TRUE(result) << result.error().message;
   EXPECT_EQ(result->output, "script x\n");
+}
+
+TEST_F(ExecTest, IsKilledAndReapedWithAllItStartedWhenWhoeverAskedIsDead) {
+  const base::TempDir temp;
+  ASSERT_EQ(chmod(temp.path().c_str(), 0777), 0);
+  const std::string lock = (temp.path() / "lock").string();
+  const std::string ready = (temp.path() / "ready").string();
+  const std::string text = "setsid flock " + lock + " sleep 600 & until ! flock -n " + lock +
+                           " true; do :; done; echo >" + ready + "; sleep 600";
+  backend_.grants.helpers["sh"] = {"/bin/sh", {{"-c", text}}};
+  Gone gone;
+  base::Result<ExecResult> result;
+  std::thread caller([&] {
+    result = RunExec(backend_, helper_, {"sh", "-c", text}, "", In(kLong), &gone);
+  });
+  while (!std::filesystem::exists(ready)) poll(nullptr, 0, 2);
+  gone.Cancel();
+  caller.join();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, base::Code::kCancelled);
+  ExpectGone(lock);
 }
 
 }  // namespace
