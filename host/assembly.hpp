@@ -60,6 +60,7 @@ class Assembly {
   std::map<std::string, std::filesystem::path> plugins_;  // backend -> file in the store
   std::unique_ptr<services::FileKv> kv_;
   services::Counters counters_;
+  std::unique_ptr<base::PinnedBinary> helper_;
   std::unique_ptr<services::HostServiceDesk> desk_;
   std::unique_ptr<services::FileNodeState> node_state_;
   std::unique_ptr<services::KubeletDirectory> kubelet_;

@@ -7,8 +7,11 @@
 #include <array>
 
 #include "host/base/file.hpp"
+#include "host/core/argument_pattern.hpp"
 #include "host/core/ids.hpp"
 #include "host/core/limits.hpp"
+#include "host/core/option_pattern.hpp"
+#include "host/core/server_pattern.hpp"
 #include "host/core/yaml.hpp"
 
 namespace gantry::core {
@@ -50,15 +53,36 @@ bool IsDriverName(const std::string& name) {
 bool IsPluginName(const std::string& name) { return IsBackendName(name); }
 
 base::Result<Grants::Helper> ReadHelper(const Yaml& yaml) {
-  GANTRY_TRY(yaml.KeysAre({"program", "arguments"}));
+  GANTRY_TRY(yaml.KeysAre({"program", "arguments", "uid", "gid"}));
   Grants::Helper helper;
   GANTRY_TRY_ASSIGN(helper.program, AbsolutePath(yaml["program"]));
   GANTRY_TRY_ASSIGN(const auto lines, yaml["arguments"].Items());
   for (const auto& line : lines) {
     GANTRY_TRY_ASSIGN(auto words, line.Texts());
+    for (const auto& word : words)
+      if (const auto pattern = ArgumentPattern::Parse(word); !pattern)
+        return tl::unexpected(base::Wrap(pattern.error(), line.Where()));
     helper.arguments.push_back(std::move(words));
   }
+  // Root only where it is asked for by its number.
+  if (yaml["uid"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t uid, yaml["uid"].Number(0, kIdMax));
+    helper.uid = helper.gid = static_cast<uint32_t>(uid);
+  }
+  if (yaml["gid"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t gid, yaml["gid"].Number(0, kIdMax));
+    helper.gid = static_cast<uint32_t>(gid);
+  }
   return helper;
+}
+
+base::Result<std::vector<std::string>> Checked(const Yaml& yaml,
+                                               base::Status (*check)(std::string_view)) {
+  GANTRY_TRY_ASSIGN(auto texts, yaml.Texts());
+  for (const auto& text : texts)
+    if (const auto status = check(text); !status)
+      return tl::unexpected(base::Wrap(status.error(), yaml.Where()));
+  return texts;
 }
 
 base::Result<Grants> ReadGrants(const Yaml& yaml) {
@@ -69,9 +93,9 @@ base::Result<Grants> ReadGrants(const Yaml& yaml) {
   for (const auto& capability : grants.capabilities)
     if (capability != "NET_BIND_SERVICE")
       return yaml["capabilities"].Complain("NET_BIND_SERVICE, the only one a worker may have");
-  GANTRY_TRY_ASSIGN(grants.servers, yaml["servers"].Texts());
+  GANTRY_TRY_ASSIGN(grants.servers, Checked(yaml["servers"], CheckServerPattern));
   GANTRY_TRY_ASSIGN(grants.fs_types, yaml["fs_types"].Texts());
-  GANTRY_TRY_ASSIGN(grants.mount_options, yaml["mount_options"].Texts());
+  GANTRY_TRY_ASSIGN(grants.mount_options, Checked(yaml["mount_options"], CheckOptionPattern));
   GANTRY_TRY_ASSIGN(grants.userspace, yaml["userspace"].BoolOr(false));
   GANTRY_TRY_ASSIGN(const auto helpers, yaml["helpers"].Entries());
   for (const auto& [name, helper] : helpers) {
