@@ -59,7 +59,7 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child chil
       host_calls_(host_calls),
       on_end_(std::move(on_end)) {}
 
-base::Result<std::unique_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
+base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
                                                             HostCallPool& host_calls,
                                                             std::function<void()> on_end) {
   GANTRY_TRY_ASSIGN(const auto lease, TakeLease(spec.lease, kLeaseMsMax));
@@ -73,7 +73,7 @@ base::Result<std::unique_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   options.new_session = true;
   GANTRY_TRY_ASSIGN(auto child, base::Spawn(*spec.worker, options));
   GANTRY_TRY(NoteHolder(lease.get(), child.pid()));
-  std::unique_ptr<Generation> generation(new Generation(
+  std::shared_ptr<Generation> generation(new Generation(
       number, spec, std::move(child), std::move(log.reader), host_calls, std::move(on_end)));
   wire::ChannelOptions channel_options;
   channel_options.accept_fds = false;
@@ -143,9 +143,9 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   return channel_->Send(std::move(out));
 }
 
-Generation::Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt,
-                                    const std::function<bool(const channel::Emit&)>& on_emit) {
-  auto pending = std::make_shared<PendingCall>(call.hold);
+Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
+                        const OnEmit& on_emit) {
+  auto pending = std::make_shared<PendingCall>(std::move(hold));
   uint64_t id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -316,6 +316,16 @@ void Generation::Watch() {
     ended_.notify_all();
   }
   on_end_();
+}
+
+Spawner MakeSpawner(WorkerSpec spec, HostCallPool& host_calls) {
+  return
+      [spec = std::move(spec), &host_calls](
+          uint64_t number, std::function<void()> on_end) -> base::Result<std::shared_ptr<Worker>> {
+        GANTRY_TRY_ASSIGN(auto generation,
+                          Generation::Spawn(spec, number, host_calls, std::move(on_end)));
+        return std::shared_ptr<Worker>(std::move(generation));
+      };
 }
 
 }  // namespace gantry::supervise

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One worker process with its channel: spawned, spoken to, watched, and dead for good at the end; a
-// new worker is a new generation. Calls to it end with its answer or with "died", and "died" is
-// only said once the process has been reaped and its lease is free, so that a replay never meets
-// its predecessor (DESIGN law 3).
+// A worker that is a process: spawned, spoken to by its channel, watched, reaped.
 #pragma once
 
 #include <atomic>
@@ -18,6 +15,7 @@
 #include "host/core/config.hpp"
 #include "host/supervise/host_call_pool.hpp"
 #include "host/supervise/pending_call.hpp"
+#include "host/supervise/worker.hpp"
 #include "host/wire/channel.hpp"
 #include "host/wire/log_pipe.hpp"
 
@@ -36,34 +34,22 @@ struct WorkerSpec {
   std::chrono::milliseconds ping_period = kPingPeriodMs;
 };
 
-class Generation final : public wire::Receiver {
+class Generation final : public Worker, private wire::Receiver {
  public:
-  // Spawns the process and watches it. `number` is for logs and status. `on_end` is called once,
-  // from the watching thread, when the process is dead and reaped.
-  static base::Result<std::unique_ptr<Generation>> Spawn(const WorkerSpec& spec, uint64_t number,
+  // Spawns the process and watches it. on_end is called from the watching thread.
+  static base::Result<std::shared_ptr<Generation>> Spawn(const WorkerSpec& spec, uint64_t number,
                                                          HostCallPool& host_calls,
                                                          std::function<void()> on_end);
   ~Generation() override;
 
-  struct Outcome {
-    PendingCall::Event event = PendingCall::Event::kDied;  // kEmits never
-    channel::Finish finish;
-    bool sent = false;       // false: the worker was gone already and has not seen the call
-    bool delivered = false;  // an emit has been given to on_emit
-  };
-  // Runs one call; on_emit returns false when no more is wanted. Any thread.
-  Outcome Run(const core::BackendCall& call, uint32_t attempt,
-              const std::function<bool(const channel::Emit&)>& on_emit);
-
-  // Kills, and waits until the process is reaped. Calls under way end with kDied.
-  void End();
-  // Waits for the process to end by itself; false when it still runs at the deadline.
-  bool AwaitEnd(base::TimePoint deadline);
-  // How it ended, for people; empty while it runs.
-  std::string end() const;
-
-  uint64_t number() const { return number_; }
-  pid_t pid() const { return pid_; }
+  Outcome Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
+              const OnEmit& on_emit) override;
+  void End() override;
+  bool AwaitEnd(base::TimePoint deadline) override;
+  std::string end() const override;
+  uint64_t number() const override { return number_; }
+  pid_t pid() const override { return pid_; }
+  WorkerReport Report() const override { return {}; }
 
  private:
   Generation(uint64_t number, const WorkerSpec& spec, base::Child child, base::UniqueFd log,
@@ -100,5 +86,8 @@ class Generation final : public wire::Receiver {
   std::atomic<uint64_t> pongs_seen_{0};
   base::Thread watcher_;
 };
+
+// Workers of this release as processes. The pool outlives them.
+Spawner MakeSpawner(WorkerSpec spec, HostCallPool& host_calls);
 
 }  // namespace gantry::supervise

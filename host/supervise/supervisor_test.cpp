@@ -249,12 +249,12 @@ TEST_F(SupervisorTest, AnAttemptIsOneThatTheWorkerHasSeen) {
   const auto generation = Generation::Spawn(spec, 1, host_calls, [] {});
   ASSERT_TRUE(generation);
   const auto ignore = [](const channel::Emit&) { return true; };
-  const auto seen = (*generation)->Run(MakeCall("abort-once"), 1, ignore);
+  const auto seen = (*generation)->Run(MakeCall("abort-once"), 1, nullptr, ignore);
   EXPECT_EQ(seen.event, PendingCall::Event::kDied);
   EXPECT_TRUE(seen.sent);
   EXPECT_TRUE((*generation)->AwaitEnd(std::chrono::steady_clock::now() + 20s));
   EXPECT_NE((*generation)->end().find("SIGABRT"), std::string::npos);
-  const auto missed = (*generation)->Run(MakeCall("echo"), 1, ignore);
+  const auto missed = (*generation)->Run(MakeCall("echo"), 1, nullptr, ignore);
   EXPECT_EQ(missed.event, PendingCall::Event::kDied);
   EXPECT_FALSE(missed.sent);
 }
