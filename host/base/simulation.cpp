@@ -19,6 +19,7 @@ namespace gantry::base {
 struct Simulation::Fiber {
   uint64_t id = 0;
   std::string name;
+  void* owner = nullptr;
   std::function<void()> body;
   boost::context::fiber context;
   Queue* waits_in = nullptr;
@@ -174,6 +175,7 @@ void Simulation::Start(std::function<void()> body, std::string name) {
   Fiber& fiber = *made;
   fiber.id = next_id_++;
   fiber.name = std::move(name) + "#" + std::to_string(fiber.id);
+  fiber.owner = owner();
   fiber.body = std::move(body);
   auto stack = Stacks::allocate();
   fiber.stack = static_cast<char*>(stack.sp) - stack.size;
@@ -192,6 +194,12 @@ void Simulation::Start(std::function<void()> body, std::string name) {
       });
   fibers_.emplace(fiber.id, std::move(made));
   runnable_.push_back(&fiber);
+}
+
+void* Simulation::owner() const { return running_ != nullptr ? running_->owner : nullptr; }
+
+void Simulation::set_owner(void* owner) {
+  if (running_ != nullptr) running_->owner = owner;
 }
 
 void Simulation::Rename(std::string name) {

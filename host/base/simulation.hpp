@@ -77,6 +77,9 @@ class Simulation {
   void Start(std::function<void()> body, std::string name);
   // The calling thread's name in traces.
   void Rename(std::string name);
+  // Whose thread this is: what a thread starts belongs to the same. For a world with processes.
+  void* owner() const;
+  void set_owner(void* owner);
   bool in_thread() const { return running_ != nullptr; }
   // Somebody else may run here.
   void Point();

@@ -27,7 +27,7 @@ void TaskRunner::Stop() {
 void TaskRunner::Add(Backend& backend) {
   if (!backend.capabilities().Offers(channel::LIST_TASKS)) return;
   const std::lock_guard lock(mutex_);
-  next_list_[&backend] = clock_.Now();
+  listings_[backend.name()] = {&backend, clock_.Now()};
   changed_.notify_one();
 }
 
@@ -60,15 +60,16 @@ void TaskRunner::Work() {
   while (!stopping_) {
     const auto now = clock_.Now();
     auto wake = now + kTaskListPeriodMs;
-    Backend* to_list = nullptr;
-    for (auto& [backend, due] : next_list_) {
-      if (due <= now) to_list = backend;
-      wake = std::min(wake, due);
+    Listing* to_list = nullptr;
+    for (auto& [name, listing] : listings_) {
+      if (listing.due <= now) to_list = &listing;
+      wake = std::min(wake, listing.due);
     }
     if (to_list != nullptr) {
-      next_list_[to_list] = now + kTaskListPeriodMs;
+      to_list->due = now + kTaskListPeriodMs;
+      Backend& backend = *to_list->backend;
       lock.unlock();
-      ListTasks(*to_list);
+      ListTasks(backend);
       lock.lock();
       continue;
     }

@@ -84,7 +84,11 @@ class TaskRunner {
   mutable base::Mutex mutex_;
   base::Condition changed_;
   std::map<Key, Entry> entries_;
-  std::map<Backend*, base::TimePoint> next_list_;
+  struct Listing {
+    Backend* backend = nullptr;
+    base::TimePoint due;
+  };
+  std::map<std::string, Listing> listings_;  // by backend
   std::vector<base::Thread> threads_;
   bool stopping_ = false;
 };
