@@ -97,8 +97,6 @@ void Cluster::KillWorker(size_t node, const std::string& backend) {
     world_.Kill(*worker);
 }
 
-void Cluster::KillWorkers(const std::string& backend) { world_.KillAll(backend); }
-
 void Cluster::Finish() {
   for (size_t i = 0; i < nodes_.size(); ++i) RestartGantryd(i);
   finishing_ = true;

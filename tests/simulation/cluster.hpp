@@ -26,8 +26,6 @@ class Cluster {
   void RestartGantryd(size_t node);
   // Of the gantryd that serves there, if any.
   void KillWorker(size_t node, const std::string& backend);
-  // Every worker of the backend, wherever it hangs.
-  void KillWorkers(const std::string& backend);
   // Stops all in order and waits until every gantryd, dead ones too, has run down. Fails the run
   // when a lock is left.
   void Finish();

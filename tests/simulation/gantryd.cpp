@@ -22,6 +22,8 @@ bool Gantryd::Start() {
     spec.lease = process_.node + "/leases/" + name + ".lock";
     spec.backend.name = name;
     spec.backend.owner = "owner";
+    spec.backend.stuck.grace = std::chrono::seconds(2 + world_.simulation.Below(30));
+    spec.backend.stuck.age_max = std::chrono::seconds(40 + world_.simulation.Below(300));
     backends_[name] = std::make_unique<supervise::Supervisor>(spec, instance, *host_calls_);
   }
   std::vector<base::Thread> starting;

@@ -26,7 +26,8 @@ class Clock final : public base::Clock {
 
 class NoServices final : public core::HostServices {
  public:
-  channel::HostReply Serve(const std::string&, const channel::HostCall&, base::TimePoint) override {
+  channel::HostReply Serve(const std::string&, const channel::HostCall&, base::TimePoint,
+                           core::Cancellation*) override {
     return {};
   }
 };

@@ -119,7 +119,7 @@ class Worker {
     if (task.step++ == task.faulty_step) {
       if (task.hangs) {
         simulation_.Trace("hangs in " + Name(task));
-        // Somebody must end it some day: a watchdog, or an operator.
+        // The host's watchdog must end it some day; an operator may be faster.
         if (simulation_.OneIn(2)) {
           simulation_.Sleep(world_.Between(5s, 90s));
           world_.Kill(process_);

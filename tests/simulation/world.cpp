@@ -93,11 +93,6 @@ void World::Kill(Process& process) {
       "death");
 }
 
-void World::KillAll(const std::string& backend) {
-  for (const auto& [pid, process] : processes_)
-    if (process->backend == backend) Kill(*process);
-}
-
 void World::Die(Process& process, int signal) {
   if (process.dead) return;
   process.dead = true;

@@ -91,8 +91,6 @@ class World {
   Process* Find(int pid);
   // SIGKILL. The death follows, as a rule soon.
   void Kill(Process& process);
-  // All workers of a backend that live.
-  void KillAll(const std::string& backend);
   // It is over: no effect from now on, leases freed, pidfd readable.
   void Die(Process& process, int signal);
   // Deaths of a backend's workers on a node since a time.
