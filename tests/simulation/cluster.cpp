@@ -98,13 +98,22 @@ void Cluster::KillWorker(size_t node, const std::string& backend) {
 }
 
 void Cluster::Finish() {
-  for (size_t i = 0; i < nodes_.size(); ++i) RestartGantryd(i);
   finishing_ = true;
-  while (running_ != 0) (void)world_.simulation.Block(done_, {}, "all gantryds to run down");
+  // Again for those that were just starting.
+  for (bool any = true; any;) {
+    any = false;
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      any |= At(i) != nullptr;
+      RestartGantryd(i);
+    }
+    while (running_ != 0) (void)world_.simulation.Block(done_, {}, "all gantryds to run down");
+    for (size_t i = 0; i < nodes_.size(); ++i) any |= At(i) != nullptr;
+  }
   for (const auto& gantryd : all_)
     if (const size_t held = gantryd->locks_held(); held != 0)
       world_.simulation.Fail(gantryd->process().name + " has left " + std::to_string(held) +
                              " locks");
+  world_.EndOrphans();
   all_.clear();
 }
 

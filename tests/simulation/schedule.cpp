@@ -14,6 +14,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kTasksDoneMax = 15min;
+// Found by the next list at the latest, and then a few slices with another volume's calls between.
+constexpr auto kCalmTaskMax = 90s;
 
 // Every seed has troubles of its own, so that each kind is seen alone and together with others.
 Faults DrawFaults(Simulation& simulation) {
@@ -47,6 +49,12 @@ class Schedule {
   void Run() {
     world_.worker_program = [this](Process& process) { RunWorker(world_, process); };
     world_.faults["wild"] = DrawFaults(simulation_);
+    world_.TaskDone = [this](const Process& process, const StoredTask& task) {
+      if (process.backend == "calm" && cluster_->restarts() == 0 &&
+          simulation_.now() - task.since > kCalmTaskMax)
+        simulation_.Fail("task " + task.kind + " " + task.key +
+                         " waited too long at a backend that nobody disturbed");
+    };
     cluster_ = std::make_unique<Cluster>(world_, 1 + simulation_.Below(2),
                                          std::vector<std::string>{"calm", "wild"});
     const size_t clients = 1 + simulation_.Below(4);

@@ -119,6 +119,7 @@ class Worker {
     if (task.step++ == task.faulty_step) {
       if (task.hangs) {
         simulation_.Trace("hangs in " + Name(task));
+        if (task.call.operation() < channel::CREATE_VOLUME) world_.NoteTrouble(process_);
         // The host's watchdog must end it some day; an operator may be faster.
         if (simulation_.OneIn(2)) {
           simulation_.Sleep(world_.Between(5s, 90s));
@@ -371,6 +372,7 @@ class Worker {
         return End(change, task, Code::kAborted);
       }
     }
+    if (const auto* stored = find(); stored != nullptr) world_.TaskDone(process_, *stored);
     world_.storage.DoneTask(process_.backend, kind, key);
     locked.End();
     End(change, task, Code::kOk);

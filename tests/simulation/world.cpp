@@ -112,6 +112,18 @@ void World::Die(Process& process, int signal) {
   simulation.WakeAll(process.ending);
 }
 
+void World::NoteTrouble(const Process& process) {
+  deaths_.push_back({process.node, process.backend, simulation.now()});
+}
+
+void World::EndOrphans() {
+  for (const auto& [pid, process] : processes_) {
+    if (process->host == nullptr || process->dead || process->killed) continue;
+    if (process->host->signal == 0) simulation.Fail(process->name + " has outlived its gantryd");
+    Kill(*process);
+  }
+}
+
 size_t World::DeathsSince(const std::string& node, const std::string& backend,
                           base::TimePoint since) {
   return static_cast<size_t>(std::count_if(deaths_.begin(), deaths_.end(), [&](const auto& death) {

@@ -81,6 +81,8 @@ class World {
   Simulation& simulation;
   Storage storage;
   std::map<std::string, Faults> faults;  // by backend
+  // Looks at a task that is about to be done.
+  std::function<void(const Process&, const StoredTask&)> TaskDone;
   // What a worker does; runs on a thread of the new process.
   std::function<void(Process&)> worker_program;
 
@@ -93,8 +95,13 @@ class World {
   void Kill(Process& process);
   // It is over: no effect from now on, leases freed, pidfd readable.
   void Die(Process& process, int signal);
-  // Deaths of a backend's workers on a node since a time.
+  // A worker that hangs while it is brought up costs calls as much time as a death.
+  void NoteTrouble(const Process& process);
+  // Deaths and troubles of a backend's workers on a node since a time.
   size_t DeathsSince(const std::string& node, const std::string& backend, base::TimePoint since);
+
+  // What init does with orphans. Fails the run when a gantryd that stopped in order has left one.
+  void EndOrphans();
 
   // Both numbers name the same link.
   std::pair<int, int> NewLink();
