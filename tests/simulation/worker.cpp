@@ -273,8 +273,10 @@ class Worker {
     if (IsCancelled(task)) return End(change, task, Code::kCancelled);
     if (IsLate(task)) return End(change, task, Code::kDeadlineExceeded);
     if (!Volume(task).exists) return End(change, task, Code::kNotFound);
-    auto& capacity = Volume(task).capacity;
-    capacity = std::max(capacity, static_cast<uint64_t>(request.capacity_range().required_bytes()));
+    // Its own answer, whatever another controller makes of the name meanwhile.
+    const uint64_t capacity = std::max(
+        Volume(task).capacity, static_cast<uint64_t>(request.capacity_range().required_bytes()));
+    Volume(task).capacity = capacity;
     StoredTask reconcile;
     reconcile.kind = "reconcile";
     reconcile.key = task.call.handle();
