@@ -135,7 +135,8 @@ base::Status Assembly::StartBackends() {
 }
 
 base::Status Assembly::StartDrivers() {
-  tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_);
+  cursors_ = std::make_unique<services::FileTaskCursors>(config_.state_directory / "tasks");
+  tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_, cursors_.get());
   if (options_.roles.controller)
     for (const auto& [name, backend] : backends_) tasks_->Add(*backend);
   for (const auto& driver_config : config_.drivers) {

@@ -133,7 +133,9 @@ base::Status Generation::Begin(const base::PinnedBinary& worker, const base::Spa
 
 Generation::~Generation() {
   End();
-  if (watcher_.joinable()) watcher_.join();
+  // Whoever drops the last reference may hold a lock that on_end_ wants, so the watcher is not
+  // waited for once it has nothing but that left to do; only one that still works here is.
+  if (watcher_.joinable()) end().empty() ? watcher_.join() : watcher_.detach();
   if (channel_) channel_->Close();
 }
 
@@ -454,12 +456,14 @@ void Generation::Watch() {
     spdlog::error("backend {} generation {}: services it asked for have not ended", backend_,
                   number_);
   FailAll();
+  const auto on_end = on_end_;
   {
     const std::lock_guard lock(mutex_);
     end_ = how;
     ended_.notify_all();
   }
-  on_end_();
+  // The generation may be gone from here on.
+  on_end();
 }
 
 Spawner MakeSpawner(WorkerSpec spec, HostCallPool& host_calls) {
