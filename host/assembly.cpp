@@ -89,7 +89,9 @@ base::Status Assembly::OpenState() {
   }
   GANTRY_TRY(base::MakeDirectories(state / "kv", 0700));
   kv_ = std::make_unique<services::FileKv>(state / "kv");
-  desk_ = std::make_unique<services::HostServiceDesk>(config_, *kv_, counters_);
+  GANTRY_TRY_ASSIGN(auto helper, base::PinnedBinary::Open(options_.libexec / "gantry-helper"));
+  helper_ = std::make_unique<base::PinnedBinary>(std::move(helper));
+  desk_ = std::make_unique<services::HostServiceDesk>(config_, *kv_, counters_, *helper_);
   host_calls_ = std::make_unique<supervise::HostCallPool>(*desk_, clock_);
   return {};
 }
@@ -133,7 +135,8 @@ base::Status Assembly::StartBackends() {
 }
 
 base::Status Assembly::StartDrivers() {
-  tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_);
+  cursors_ = std::make_unique<services::FileTaskCursors>(config_.state_directory / "tasks");
+  tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_, cursors_.get());
   if (options_.roles.controller)
     for (const auto& [name, backend] : backends_) tasks_->Add(*backend);
   for (const auto& driver_config : config_.drivers) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,16 +18,18 @@
 
 namespace gantry::core {
 
-// What a backend may make the host do. Everything not granted is refused. Patterns are fnmatch(3).
+// What a backend may make the host do. Everything not granted is refused.
 struct Grants {
   std::vector<std::string> capabilities;   // for its worker, "NET_BIND_SERVICE"
-  std::vector<std::string> servers;        // sources may name these; empty: none for kernel mounts
-  std::vector<std::string> fs_types;       // FILESYSTEM sources: "tmpfs", "nfs4"
-  std::vector<std::string> mount_options;  // beyond the harmless ones
+  std::vector<std::string> servers;        // kernel mounts may name these; server_pattern.hpp
+  std::vector<std::string> fs_types;       // FILESYSTEM sources: "tmpfs", "nfs*"
+  std::vector<std::string> mount_options;  // beyond the harmless; option_pattern.hpp
   bool userspace = false;                  // USERSPACE sources: a data path of its own
   struct Helper {
     std::filesystem::path program;
-    std::vector<std::vector<std::string>> arguments;  // allowed argv tails, each word a pattern
+    std::vector<std::vector<std::string>> arguments;  // allowed argv tails; argument_pattern.hpp
+    std::optional<uint32_t> uid = std::nullopt;       // whom it runs as; default: the backend's
+    std::optional<uint32_t> gid = std::nullopt;
   };
   std::map<std::string, Helper> helpers;  // gantry.exec/1, by the name the plugin uses
 };

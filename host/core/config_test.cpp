@@ -30,7 +30,7 @@ backends:
     grants:
       userspace: true
       helpers:
-        mkfs: {program: /sbin/mkfs.ext4, arguments: [["-F", "/dev/*"]]}
+        mkfs: {program: /sbin/mkfs.ext4, arguments: [["-F", "{path:/dev/mapper}"]], uid: 0}
 node:
   id: node-1
 )";
@@ -66,7 +66,8 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
   EXPECT_EQ(backend.config_json,
             R"({"mode":"0770","reserved":true,"shares":[{"port":2049,"server":"10.0.0.1",)"
             R"("share":"/vol"}]})");
-  EXPECT_EQ(backend.grants.helpers.at("mkfs").arguments.at(0).at(1), "/dev/*");
+  EXPECT_EQ(backend.grants.helpers.at("mkfs").arguments.at(0).at(1), "{path:/dev/mapper}");
+  EXPECT_EQ(backend.grants.helpers.at("mkfs").gid, 0U);
 }
 
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
@@ -169,6 +170,18 @@ TEST_F(ConfigTest, LongNodeNamesAreHashed) {
   std::string text = kGood;
   text.replace(text.find("node-1"), 6, std::string(200, 'n'));
   EXPECT_EQ(Load(text)->node_id.size(), 64U);
+}
+
+TEST_F(ConfigTest, GrantsThatCannotBeJudgedAreRefusedWhereTheyStand) {
+  for (const auto& [grant, text] :
+       {std::pair("servers: [\"nas.*\"]", "gantry.yaml:17: backends.fast-nfs.grants.servers: "),
+        std::pair("mount_options: [\"*\"]", "grants.mount_options: mount option \"*\""),
+        std::pair("helpers: {x: {program: /bin/x, arguments: [[\"*\"]]}}",
+                  "helpers.x.arguments.[0]: \"*\": expected fixed text")})
+    EXPECT_THAT(Error("userspace: true\n      helpers:\n        mkfs: {program: /sbin/mkfs.ext4, "
+                      "arguments: [[\"-F\", \"{path:/dev/mapper}\"]], uid: 0}",
+                      grant),
+                HasSubstr(text));
 }
 
 TEST_F(ConfigTest, TrustMustBeSaidAndTheRefusalSaysHow) {

@@ -81,7 +81,8 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::UniqueFd l
       host_calls_(host_calls),
       caller_(std::make_shared<HostCaller>(backend_)),
       on_end_(std::move(on_end)),
-      look_period_(std::min(ping_period_, spec.backend.stuck.grace / 4 + kLookMsMin)),
+      look_period_(
+          std::min({ping_period_, kUseSampleMs, spec.backend.stuck.grace / 4 + kLookMsMin})),
       stuck_(spec.backend.stuck),
       not_enforced_(cgroup_.not_enforced()) {}
 
@@ -132,7 +133,9 @@ base::Status Generation::Begin(const base::PinnedBinary& worker, const base::Spa
 
 Generation::~Generation() {
   End();
-  if (watcher_.joinable()) watcher_.join();
+  // Whoever drops the last reference may hold a lock that on_end_ wants, so the watcher is not
+  // waited for once it has nothing but that left to do; only one that still works here is.
+  if (watcher_.joinable()) end().empty() ? watcher_.join() : watcher_.detach();
   if (channel_) channel_->Close();
 }
 
@@ -357,7 +360,7 @@ void Generation::WatchUntilOver() {
   auto next_look = base::Now() + kUseSampleMs;
   bool log_open = true;
   for (;;) {
-    const auto next = std::min({next_ping, next_look, base::Now() + base::Duration(look_period_)});
+    const auto next = std::min(next_ping, base::Now() + base::Duration(look_period_));
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - base::Now());
     std::array<pollfd, 3> fds{{{child_.pidfd(), POLLIN, 0},
                                {closed_.fd(), POLLIN, 0},
@@ -366,6 +369,10 @@ void Generation::WatchUntilOver() {
     if (fds[2].revents != 0) log_open = ReadLog();
     // Without its channel a worker is of no use; it ends by itself, or is helped.
     if (fds[0].revents != 0 || fds[1].revents != 0) return;
+    if (!LookForStuckCalls()) {
+      (void)child_.Kill(SIGKILL);
+      return;
+    }
     if (base::Now() >= next_look) {
       next_look = base::Now() + kUseSampleMs;
       if (auto excess = use.Excess()) {
@@ -374,10 +381,6 @@ void Generation::WatchUntilOver() {
         retired_ = std::move(*excess);
         return;
       }
-    }
-    if (!LookForStuckCalls()) {
-      (void)child_.Kill(SIGKILL);
-      return;
     }
     if (base::Now() < next_ping) continue;
     next_ping += ping_period_;
@@ -453,12 +456,14 @@ void Generation::Watch() {
     spdlog::error("backend {} generation {}: services it asked for have not ended", backend_,
                   number_);
   FailAll();
+  const auto on_end = on_end_;
   {
     const std::lock_guard lock(mutex_);
     end_ = how;
     ended_.notify_all();
   }
-  on_end_();
+  // The generation may be gone from here on.
+  on_end();
 }
 
 Spawner MakeSpawner(WorkerSpec spec, HostCallPool& host_calls) {

@@ -208,7 +208,10 @@ void Worker::OnMessage(wire::Message message) {
       return;
     }
     case wire::Kind::kHostReply:
-      services_.OnReply(id, std::move(message.payload));
+      services_.OnReply(id, message.payload);
+      return;
+    case wire::Kind::kSecretReply:
+      services_.OnSecret(id, std::move(message.secret));
       return;
     case wire::Kind::kSecrets:
       return OnSecrets(std::move(message));
