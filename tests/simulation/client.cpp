@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "tests/simulation/worker.hpp"
+
 namespace gantry::simulation {
 namespace {
 
@@ -57,10 +59,9 @@ void Client::CheckFailure(const std::string& backend, const std::string& what,
     default:
       unexpected("a CO would take it as final");
   }
-  if (error.message.find("no worker that answers") == std::string::npos) {
-    if (backend == kCalmBackend) unexpected("nothing disturbed that backend");
-    return;
-  }
+  if (error.message.find(kRefusal) != std::string::npos) return;
+  if (error.message.find("no worker that answers") == std::string::npos)
+    unexpected("neither the plugin nor the lack of a worker is the reason");
   // It waited for a worker as long as it could.
   if (was_cancelled || simulation.now() >= deadline) return;
   const auto settled = std::max(since - kSettled, gantryd.serving_since());
@@ -231,7 +232,7 @@ void Client::List() {
         });
     for (const auto& entry : page->entries()) {
       const std::string& id = entry.volume().volume_id();
-      found.insert(id);
+      if (!found.insert(id).second) world_.simulation.Fail(name_ + ": " + id + " is listed twice");
       if (!Storage::ExistedWithin(world_.storage.volume(id.substr(0, id.find(':')), HandleOf(id)),
                                   since, world_.simulation.now()))
         world_.simulation.Fail(name_ + ": " + id + " was listed and did not exist");

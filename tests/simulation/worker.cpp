@@ -155,7 +155,8 @@ class Worker {
     if (simulation_.tracing()) simulation_.Trace("begins " + Name(task));
     if (task.call.operation() >= channel::CREATE_VOLUME &&
         task.call.operation() != channel::LIST_TASKS && world_.Happens(faults.refuse_one_in)) {
-      if (Work(task)) Finish(task, simulation_.OneIn(2) ? Code::kUnavailable : Code::kAborted);
+      if (Work(task))
+        Finish(task, simulation_.OneIn(2) ? Code::kUnavailable : Code::kAborted, kRefusal);
       return;
     }
     switch (task.call.operation()) {
@@ -314,7 +315,7 @@ class Worker {
       found.emplace_back(handle, volume.capacity);
     }
     for (const auto& [handle, capacity] : found) {
-      if (simulation_.OneIn(8) && !Work(task)) return;
+      if (simulation_.OneIn(2) && !Work(task)) return;
       EmitVolume(task, handle, capacity, {});
     }
     Finish(task, Code::kOk);

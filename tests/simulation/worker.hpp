@@ -7,6 +7,9 @@
 
 namespace gantry::simulation {
 
+// What a plugin says that refuses for no reason.
+constexpr const char* kRefusal = "refused as the schedule says";
+
 // Runs until the process is dead.
 void RunWorker(World& world, Process& process);
 
