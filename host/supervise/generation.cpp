@@ -103,16 +103,14 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   options.new_session = true;
   // The kernel ends a worker with the thread that spawned it (PR_SET_PDEATHSIG), so that is the one
   // that watches it.
-  std::promise<base::Status> begun;
-  auto outcome = begun.get_future();
-  generation->watcher_ =
-      base::Thread([&, raw = generation.get(), told = std::move(begun)]() mutable {
-        auto status = raw->Begin(*spec.worker, options, lease.get(), std::move(pair.ours));
-        const bool is_running = status.has_value();
-        told.set_value(std::move(status));
-        if (is_running) raw->Watch();
-      });
-  if (auto status = outcome.get(); !status) {
+  const auto begun = std::make_shared<std::promise<base::Status>>();
+  generation->watcher_ = base::Thread([&, raw = generation.get(), begun] {
+    auto status = raw->Begin(*spec.worker, options, lease.get(), std::move(pair.ours));
+    const bool is_running = status.has_value();
+    begun->set_value(std::move(status));
+    if (is_running) raw->Watch();
+  });
+  if (auto status = begun->get_future().get(); !status) {
     generation->watcher_.join();
     return tl::unexpected(std::move(status.error()));
   }

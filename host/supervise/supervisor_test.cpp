@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <sstream>
@@ -44,6 +45,11 @@ class SupervisorTest : public ::testing::Test {
     spec.drop_privileges = false;
     spec.ping_period = ping_period;
     spec.backend.stuck = stuck;
+    spec.verify_plugin = [this](const std::filesystem::path& plugin) -> base::Status {
+      verified.push_back(plugin);
+      if (tampered) return base::Fail(Code::kDataLoss, plugin.string() + " was tampered with");
+      return {};
+    };
     supervisor = std::make_unique<Supervisor>(spec, InstanceSpec{}, host_calls, pace);
   }
   void Start(const std::string& words = {}, RestartPace pace = {1ms, 20ms, 60s}) {
@@ -106,6 +112,8 @@ class SupervisorTest : public ::testing::Test {
   HostCallPool host_calls{services, clock};
   std::chrono::milliseconds ping_period = kPingPeriodMs;
   core::StuckLimits stuck;
+  std::vector<std::filesystem::path> verified;  // the supervisor's thread's, or ours before Start
+  std::atomic<bool> tampered = false;
   std::unique_ptr<Supervisor> supervisor;
 };
 
@@ -123,6 +131,24 @@ TEST_F(SupervisorTest, ReturnsThePluginsOwnErrorFromStart) {
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().code, Code::kInvalidArgument);
   EXPECT_NE(started.error().message.find("config.server"), std::string::npos);
+}
+
+TEST_F(SupervisorTest, APluginThatIsNotWhatWasTrustedIsNeverStarted) {
+  tampered = true;
+  Make();
+  const auto started = supervisor->Start();
+  ASSERT_FALSE(started);
+  EXPECT_NE(started.error().message.find("was tampered with"), std::string::npos);
+  EXPECT_EQ(verified, std::vector{File("plugin")});
+  EXPECT_EQ(Log(), "");
+  tampered = false;
+  ASSERT_TRUE(supervisor->Start());
+  // Nor again after a death.
+  tampered = true;
+  const size_t before = Logged("alone");
+  KillWorker();
+  EXPECT_EQ(Answer("echo", 300ms), "UNAVAILABLE");
+  EXPECT_EQ(Logged("alone"), before);
 }
 
 TEST_F(SupervisorTest, StartFailsWhenTheWorkerDiesInIt) {
