@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervise/generation.hpp"
 
-#include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -60,8 +57,7 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child chil
                          record.text);
            }),
       host_calls_(host_calls),
-      on_end_(std::move(on_end)),
-      closed_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      on_end_(std::move(on_end)) {}
 
 base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
                                                             HostCallPool& host_calls,
@@ -84,7 +80,7 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(pair.ours), channel_options));
   generation->channel_ = std::move(channel);
   GANTRY_TRY(generation->channel_->Start(*generation));
-  generation->watcher_ = std::thread([raw = generation.get()] { raw->Watch(); });
+  generation->watcher_ = base::Thread([raw = generation.get()] { raw->Watch(); });
   return generation;
 }
 
@@ -251,9 +247,7 @@ void Generation::OnMessage(wire::Message message) {
 void Generation::OnClosed(const base::Error& error) {
   if (error.code == base::Code::kInternal)
     spdlog::error("backend {} generation {}: {}", backend_, number_, error.message);
-  const uint64_t one = 1;
-  // The watcher needs no more than to wake up; a full counter wakes it as well.
-  [[maybe_unused]] const ssize_t n = write(closed_.get(), &one, sizeof one);
+  closed_.Set();
 }
 
 bool Generation::Ping() {
@@ -264,19 +258,18 @@ bool Generation::Ping() {
 }
 
 void Generation::WatchUntilOver() {
-  auto next_ping = std::chrono::steady_clock::now() + ping_period_;
+  auto next_ping = base::Now() + ping_period_;
   bool log_open = true;
   for (;;) {
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(next_ping - std::chrono::steady_clock::now());
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_ping - base::Now());
     std::array<pollfd, 3> fds{{{child_.pidfd(), POLLIN, 0},
-                               {closed_.get(), POLLIN, 0},
+                               {closed_.fd(), POLLIN, 0},
                                {log_open ? log_.fd() : -1, POLLIN, 0}}};
-    poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
+    base::Poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
     if (fds[2].revents != 0) log_open = log_.ReadAvailable().value_or(false);
     // Without its channel a worker is of no use; it ends by itself, or is helped.
     if (fds[0].revents != 0 || fds[1].revents != 0) return;
-    if (std::chrono::steady_clock::now() < next_ping) continue;
+    if (base::Now() < next_ping) continue;
     next_ping += ping_period_;
     if (Ping()) continue;
     spdlog::error("backend {} generation {}: pid {} answers no ping: ending it", backend_, number_,
@@ -292,10 +285,11 @@ std::string Generation::Reap() {
   // Wait only looks at the pidfd until the process is a zombie, so Kill from another thread is
   // safe.
   pollfd exit{child_.pidfd(), POLLIN, 0};
-  if (poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0) (void)child_.Kill(SIGKILL);
-  poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
+  if (base::Poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0)
+    (void)child_.Kill(SIGKILL);
+  base::Poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
   pollfd more{log_.fd(), POLLIN, 0};
-  while (poll(&more, 1, 0) > 0 && log_.ReadAvailable().value_or(false)) {
+  while (base::Poll(&more, 1, 0) > 0 && log_.ReadAvailable().value_or(false)) {
   }
   const std::lock_guard lock(mutex_);
   const auto status = child_.Wait(std::chrono::milliseconds(0));
@@ -306,8 +300,8 @@ std::string Generation::Reap() {
 // The dead process's last answers may still lie in the socket: the channel's end follows them.
 void Generation::AwaitLastWords() {
   constexpr std::chrono::milliseconds kLastWordsMsMax{500};
-  pollfd end{closed_.get(), POLLIN, 0};
-  poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
+  pollfd end{closed_.fd(), POLLIN, 0};
+  base::Poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
 }
 
 void Generation::Watch() {

@@ -3,15 +3,14 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 
 #include "host/base/process.hpp"
+#include "host/base/sync.hpp"
 #include "host/core/backend.hpp"
 #include "host/core/config.hpp"
 #include "host/supervise/host_call_pool.hpp"
@@ -75,17 +74,17 @@ class Generation final : public Worker, private wire::Receiver {
   HostCallPool& host_calls_;
   const std::function<void()> on_end_;
   std::shared_ptr<wire::Channel> channel_;
-  base::UniqueFd closed_;  // eventfd: the channel ended
+  base::Event closed_;  // the channel ended
 
-  mutable std::mutex mutex_;
+  mutable base::Mutex mutex_;
   std::map<uint64_t, std::shared_ptr<PendingCall>> calls_;
   uint64_t next_id_ = 1;
   bool dead_ = false;
-  std::condition_variable ended_;
+  base::Condition ended_;
   std::string end_;
   std::atomic<uint64_t> pings_sent_{0};
   std::atomic<uint64_t> pongs_seen_{0};
-  std::thread watcher_;
+  base::Thread watcher_;
 };
 
 // Workers of this release as processes. The pool outlives them.

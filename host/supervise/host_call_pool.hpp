@@ -4,16 +4,15 @@
 // whose helpers hang leaves the others theirs.
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "host/base/sync.hpp"
 #include "host/core/host_services.hpp"
 #include "host/wire/channel.hpp"
 
@@ -49,11 +48,11 @@ class HostCallPool {
 
   core::HostServices& services_;
   const base::Clock& clock_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  base::Mutex mutex_;
+  base::Condition changed_;
   std::deque<Job> queue_;
   std::map<std::string, size_t> running_;  // by backend
-  std::vector<std::thread> threads_;
+  std::vector<base::Thread> threads_;
   size_t idle_ = 0;
   bool stopping_ = false;
 };

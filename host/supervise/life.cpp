@@ -4,6 +4,8 @@
 #include <gantry/plugin.h>
 #include <spdlog/spdlog.h>
 
+#include "host/base/sync.hpp"
+
 namespace gantry::supervise {
 namespace {
 
@@ -12,7 +14,7 @@ constexpr std::chrono::milliseconds kOwnEndMsMax{2000};
 
 base::Status RunStep(Worker& worker, core::BackendCall& call, std::chrono::milliseconds timeout,
                      const OnEmit& on_emit) {
-  call.deadline = std::chrono::steady_clock::now() + timeout;
+  call.deadline = base::Now() + timeout;
   const auto outcome = worker.Run(call, 1, nullptr, on_emit);
   const std::string step = channel::Operation_Name(call.message.operation());
   switch (outcome.event) {
@@ -71,7 +73,7 @@ void WindDown(Worker& worker, const std::string& name, bool is_active) {
     if (const auto done = Step(worker, step, kWindDownMsMax, nullptr); !done)
       spdlog::warn("backend {}: {}: {}", name, channel::Operation_Name(step), done.error().message);
   }
-  if (!worker.AwaitEnd(std::chrono::steady_clock::now() + kOwnEndMsMax)) worker.End();
+  if (!worker.AwaitEnd(base::Now() + kOwnEndMsMax)) worker.End();
 }
 
 }  // namespace gantry::supervise

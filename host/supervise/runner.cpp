@@ -30,7 +30,7 @@ void Runner::Notify() {
 base::Status Runner::Start() {
   GANTRY_TRY_ASSIGN(auto worker, BringUp());
   GANTRY_TRY(Publish(worker));
-  keeper_ = std::thread([this] { Keep(); });
+  keeper_ = base::Thread([this] { Keep(); });
   return {};
 }
 
@@ -96,7 +96,7 @@ void Runner::Keep() {
   std::shared_ptr<Worker> worker = current();
   const std::string& name = spec_.backend.name;
   std::chrono::milliseconds backoff{0};
-  auto since = std::chrono::steady_clock::now();
+  auto since = base::Now();
   for (;;) {
     if (worker) {
       std::unique_lock lock(mutex_);
@@ -111,11 +111,11 @@ void Runner::Keep() {
                     worker->end());
       worker.reset();
       if (spec_.on_change) spec_.on_change();
-      if (std::chrono::steady_clock::now() - since >= spec_.pace.healthy) backoff = {};
+      if (base::Now() - since >= spec_.pace.healthy) backoff = {};
     }
     if (!Pause(backoff)) break;
     backoff = std::clamp(backoff * 2, spec_.pace.backoff_min, spec_.pace.backoff_max);
-    since = std::chrono::steady_clock::now();
+    since = base::Now();
     auto next = BringUp();
     base::Status published;
     if (next) published = Publish(*next);

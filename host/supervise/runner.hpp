@@ -5,13 +5,12 @@
 // go to is not decided here.
 #pragma once
 
-#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 
+#include "host/base/sync.hpp"
 #include "host/core/cancel_flag.hpp"
 #include "host/supervise/life.hpp"
 #include "host/supervise/worker.hpp"
@@ -84,19 +83,19 @@ class Runner {
 
   // What a worker rings when it ends. A caller may keep the worker longer than its runner lives.
   struct Bell {
-    std::mutex mutex;
+    base::Mutex mutex;
     std::function<void()> ring;
   };
   const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
 
-  std::mutex activation_;  // one change at a time; taken before mutex_
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  base::Mutex activation_;  // one change at a time; taken before mutex_
+  mutable base::Mutex mutex_;
+  base::Condition changed_;
   std::shared_ptr<Worker> current_;
   State state_;
   bool wants_active_ = false;
   bool stopping_ = false;
-  std::thread keeper_;
+  base::Thread keeper_;
 };
 
 }  // namespace gantry::supervise

@@ -40,7 +40,7 @@ std::shared_ptr<Worker> Supervisor::Await(const Worker* not_this, base::TimePoin
                                           core::Cancellation* cancellation) {
   std::shared_ptr<void> registration;
   if (cancellation != nullptr) registration = cancellation->OnCancel([this] { Wake(); });
-  const auto latest = std::min(deadline, std::chrono::steady_clock::now() + kWaitForWorkerMsMax);
+  const auto latest = std::min(deadline, base::Now() + kWaitForWorkerMsMax);
   std::unique_lock lock(mutex_);
   std::shared_ptr<Worker> worker;
   changed_.wait_until(lock, latest, [&] {

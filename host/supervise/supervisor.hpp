@@ -5,12 +5,12 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
 
 #include "host/base/clock.hpp"
+#include "host/base/sync.hpp"
 #include "host/core/backend.hpp"
 #include "host/supervise/generation.hpp"
 #include "host/supervise/runner.hpp"
@@ -55,8 +55,8 @@ class Supervisor final : public core::Backend {
   const std::string name_;
   core::Capabilities capabilities_;
   std::atomic<uint64_t> last_number_{0};
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  base::Mutex mutex_;
+  base::Condition changed_;
   bool stopping_ = false;
   Runner runner_;  // last: its thread calls Wake
 };
