@@ -143,9 +143,8 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   return channel_->Send(std::move(out));
 }
 
-Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
-                        const OnEmit& on_emit) {
-  auto pending = std::make_shared<PendingCall>(std::move(hold));
+Outcome Generation::Run(const core::BackendCall& call, Attempt attempt, const OnEmit& on_emit) {
+  auto pending = std::make_shared<PendingCall>(std::move(attempt.hold));
   uint64_t id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -157,7 +156,7 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     const std::lock_guard lock(mutex_);
     calls_.erase(id);
   };
-  if (const auto sent = SendCall(id, call, attempt); !sent) {
+  if (const auto sent = SendCall(id, call, attempt.number); !sent) {
     forget();
     Outcome outcome;
     if (sent.error().code == base::Code::kUnavailable) return outcome;  // the channel is gone
@@ -170,8 +169,8 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     return outcome;
   }
   std::shared_ptr<void> registration;
-  if (call.cancellation != nullptr)
-    registration = call.cancellation->OnCancel([pending] { pending->Cancel(); });
+  if (attempt.cancellation != nullptr)
+    registration = attempt.cancellation->OnCancel([pending] { pending->Cancel(); });
 
   Outcome outcome;
   outcome.sent = true;
