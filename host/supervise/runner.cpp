@@ -13,11 +13,7 @@ Runner::Runner(RunnerSpec spec, Spawner spawner)
   bell_->ring = [this] { Notify(); };
 }
 
-Runner::~Runner() {
-  Stop();
-  const std::lock_guard lock(bell_->mutex);
-  bell_->ring = nullptr;
-}
+Runner::~Runner() { Stop(); }
 
 void Runner::Notify() {
   {
@@ -42,20 +38,23 @@ void Runner::Stop() {
   stop_.Cancel();
   Notify();
   if (keeper_.joinable()) keeper_.join();
+  const std::lock_guard lock(bell_->mutex);
+  bell_->ring = nullptr;
 }
 
 base::Result<std::shared_ptr<Worker>> Runner::BringUp() {
   const uint64_t number = spec_.next_number();
+  InstanceSpec instance;
   {
     const std::lock_guard lock(mutex_);
     state_.generation = number;
+    instance = spec_.instance;
   }
   GANTRY_TRY_ASSIGN(auto worker, spawner_(number, [bell = bell_] {
                       const std::lock_guard lock(bell->mutex);
                       if (bell->ring) bell->ring();
                     }));
-  GANTRY_TRY_ASSIGN(auto description,
-                    CreateInstance(*worker, spec_.backend, spec_.instance, &stop_));
+  GANTRY_TRY_ASSIGN(auto description, CreateInstance(*worker, spec_.backend, instance, &stop_));
   GANTRY_TRY(Step(*worker, channel::START, kBringUpMsMax, &stop_));
   // Sidecars and kubelet ask once and remember: what was said first holds as long as gantryd runs.
   if (!std::exchange(described_, true)) description_ = std::move(description);
@@ -81,6 +80,12 @@ base::Status Runner::SetActive(bool is_active) {
   const auto worker = current();
   if (!worker) return {};  // the next one will be told
   return Step(*worker, is_active ? channel::ACTIVATE : channel::DEACTIVATE, kBringUpMsMax, &stop_);
+}
+
+void Runner::SetFormats(uint32_t record_format, uint32_t context_format) {
+  const std::lock_guard lock(mutex_);
+  spec_.instance.record_format = record_format;
+  spec_.instance.context_format = context_format;
 }
 
 base::Status Runner::Activate() { return SetActive(true); }

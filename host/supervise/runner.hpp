@@ -54,7 +54,9 @@ class Runner {
   // From now on this worker and its successors run tasks, or do not.
   base::Status Activate();
   base::Status Deactivate();
-  // Ends the worker in order, and joins the thread.
+  // Workers started from now on are told to write these.
+  void SetFormats(uint32_t record_format, uint32_t context_format);
+  // Ends the worker in order and joins the thread. Nothing is called back after it.
   void Stop();
 
   // As described by the first worker.
@@ -87,7 +89,7 @@ class Runner {
   bool Pause(std::chrono::milliseconds duration);
   void Notify();
 
-  const RunnerSpec spec_;
+  RunnerSpec spec_;  // its formats are guarded by mutex_, the rest is fixed
   const Spawner spawner_;
   core::CancelFlag stop_;  // ends a bring-up under way
   channel::Description description_;

@@ -29,9 +29,8 @@ json Write(const Release& release) {
 }
 
 Release ReadRelease(const json& from) {
-  return {from.at("plugin"),         from.at("sha256"), from.at("config"),
-          from.at("record_format"),  from.at("context_format"),
-          from.at("name"),           from.at("version")};
+  return {from.at("plugin"),         from.at("sha256"), from.at("config"), from.at("record_format"),
+          from.at("context_format"), from.at("name"),   from.at("version")};
 }
 
 json Write(const core::ReleaseStatus& release) {
@@ -49,8 +48,11 @@ json Write(const core::SwapStatus& swap) {
   json steps = json::array();
   for (const auto& step : swap.steps)
     steps.push_back({{"name", step.name}, {"when_ms", ToMs(step.when)}, {"detail", step.detail}});
-  json to{{"id", swap.id},     {"from", Write(swap.from)}, {"to", Write(swap.to)},
-          {"steps", steps}, {"is_over", swap.is_over}};
+  json to{{"id", swap.id},
+          {"from", Write(swap.from)},
+          {"to", Write(swap.to)},
+          {"steps", steps},
+          {"is_over", swap.is_over}};
   if (swap.error)
     to["error"] = {{"code", static_cast<int>(swap.error->code)}, {"message", swap.error->message}};
   return to;
@@ -80,9 +82,9 @@ base::Result<std::optional<JournalEntry>> Journal::Load() const {
   try {
     const json from = json::parse(text);
     if (from.at("journal") != kVersion)
-      return base::Fail(base::Code::kDataLoss, file_.string() + ": journal: " +
-                                                   from.at("journal").dump() + ": expected " +
-                                                   std::to_string(kVersion));
+      return base::Fail(base::Code::kDataLoss, file_.string() +
+                                                   ": journal: " + from.at("journal").dump() +
+                                                   ": expected " + std::to_string(kVersion));
     JournalEntry entry;
     entry.active = ReadRelease(from.at("active"));
     if (from.contains("standby")) entry.standby = ReadRelease(from.at("standby"));

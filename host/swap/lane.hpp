@@ -33,7 +33,16 @@ struct Lane {
   Lane(Release of, uint32_t in_slot, supervise::RunnerSpec spec, supervise::Spawner spawner)
       : release(std::move(of)), slot(in_slot), runner(std::move(spec), std::move(spawner)) {}
 
-  const Release release;
+  // What its plugin says of itself; once its runner has started.
+  void Describe() {
+    const auto& description = runner.description();
+    release.plugin_name = description.name();
+    release.plugin_version = description.version();
+    if (release.record_format == 0) release.record_format = description.record_format_max();
+    if (release.context_format == 0) release.context_format = description.context_format_max();
+  }
+
+  Release release;      // fixed but for its formats, which the swapper's mutex guards
   const uint32_t slot;  // whose lease its workers hold
   supervise::Runner runner;
 

@@ -270,7 +270,7 @@ std::optional<Router::Seat> Router::Take(Flight& flight) {
   if (auto* cancellation = flight.call().cancellation) {
     lock.unlock();
     registration = cancellation->OnCancel([shared = shared_] {
-      const std::lock_guard lock(shared->mutex);
+      const std::lock_guard inner(shared->mutex);
       shared->changed.notify_all();
     });
     lock.lock();
