@@ -32,10 +32,12 @@ base::Result<base::UniqueFd> LockDirectory(const std::filesystem::path& director
 supervise::WorkerSpec MakeWorkerSpec(const core::BackendConfig& backend,
                                      const base::PinnedBinary& worker,
                                      const std::filesystem::path& plugin,
+                                     const supervise::PluginStore& store,
                                      const std::filesystem::path& state_directory) {
   supervise::WorkerSpec spec;
   spec.worker = &worker;
   spec.plugin = plugin;
+  spec.verify_plugin = [&store](const std::filesystem::path& file) { return store.Verify(file); };
   spec.lease = state_directory / "leases" / (backend.name + ".lock");
   spec.backend = backend;
   spec.drop_privileges = geteuid() == 0;
@@ -77,8 +79,10 @@ base::Status Assembly::OpenState() {
   GANTRY_TRY_ASSIGN(auto store, supervise::PluginStore::Open(state / "store"));
   store_ = std::make_unique<supervise::PluginStore>(std::move(store));
   for (const auto& [name, backend] : config_.backends) {
-    GANTRY_TRY_ASSIGN(auto stored,
-                      store_->Add(config_.plugin_directory / (backend.plugin + ".so")));
+    GANTRY_TRY_ASSIGN(auto stored, store_->Add(config_.plugin_directory / (backend.plugin + ".so"),
+                                               backend.trust));
+    spdlog::info("backend {}: plugin {} sha256 {}: {}", name, backend.plugin, stored.digest,
+                 stored.trusted);
     plugins_[name] = std::move(stored.path);
   }
   GANTRY_TRY(base::MakeDirectories(state / "kv", 0700));
@@ -106,7 +110,9 @@ base::Status Assembly::OpenNode() {
   broker_ = std::make_unique<services::MountBroker>(services::MountBroker::Parts{
       config_, *kubelet_, *helpers_, *keeper_,
       [this](const std::string& backend) -> base::Result<std::filesystem::path> {
-        return plugins_.at(backend);
+        const auto& plugin = plugins_.at(backend);
+        GANTRY_TRY(store_->Verify(plugin));
+        return plugin;
       }});
   return {};
 }
@@ -118,8 +124,8 @@ base::Status Assembly::StartBackends() {
   instance.node = options_.roles.node;
   for (const auto& [name, backend] : config_.backends)
     backends_[name] = std::make_unique<supervise::Supervisor>(
-        MakeWorkerSpec(backend, *worker_, plugins_.at(name), config_.state_directory), instance,
-        *host_calls_);
+        MakeWorkerSpec(backend, *worker_, plugins_.at(name), *store_, config_.state_directory),
+        instance, *host_calls_);
   return StartAll(backends_);
 }
 

@@ -5,13 +5,16 @@
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 
 #include "host/assembly.hpp"
+#include "host/base/children.hpp"
 #include "host/options.hpp"
 #include "host/version.hpp"
 
@@ -41,6 +44,8 @@ void ForbidCoreDumps() {
 
 int Serve(const gantry::core::Config& config, const gantry::Options& options,
           const sigset_t& signals) {
+  std::optional<gantry::base::OrphanReaper> reaper;
+  if (getpid() == 1) reaper.emplace();
   auto assembly = gantry::Assembly::Start(config, options);
   if (!assembly) {
     spdlog::critical("cannot start: {}", assembly.error().message);

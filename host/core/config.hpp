@@ -4,6 +4,7 @@
 // misspelt grant that is silently ignored would be found in production.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/trust/policy.hpp"
 
 namespace gantry::core {
 
@@ -28,6 +30,18 @@ struct Grants {
   std::map<std::string, Helper> helpers;  // gantry.exec/1, by the name the plugin uses
 };
 
+// When calls that the plugin does not finish cost its worker its life: the rule stands in
+// supervise/stuck_watch.hpp.
+constexpr std::chrono::milliseconds kStuckGraceMsDefault{30'000};
+constexpr std::chrono::milliseconds kStuckAgeMsMaxDefault{300'000};
+constexpr uint32_t kStuckCallsMaxDefault = 8;
+
+struct StuckLimits {
+  std::chrono::milliseconds grace = kStuckGraceMsDefault;  // to finish, once cancelled
+  std::chrono::milliseconds age_max = kStuckAgeMsMaxDefault;
+  uint32_t calls_max = kStuckCallsMaxDefault;
+};
+
 struct BackendConfig {
   std::string name;
   std::string plugin;  // file <plugin>.so in the plugin directory
@@ -37,6 +51,8 @@ struct BackendConfig {
   std::string config_json;                                   // `config:` as JSON
   std::map<std::string, std::filesystem::path> credentials;  // name -> file
   Grants grants;
+  trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
+  StuckLimits stuck;
 };
 
 struct DriverConfig {
@@ -50,6 +66,7 @@ struct Config {
   std::filesystem::path state_directory;
   std::filesystem::path plugin_directory;
   std::filesystem::path kubelet_directory;
+  trust::Policy trust;                  // of plugins, where a backend says nothing else
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
   std::string node_id;
   std::map<std::string, std::string> topology;  // of this node

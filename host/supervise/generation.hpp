@@ -13,8 +13,10 @@
 #include "host/base/sync.hpp"
 #include "host/core/backend.hpp"
 #include "host/core/config.hpp"
+#include "host/supervise/call_history.hpp"
 #include "host/supervise/host_call_pool.hpp"
 #include "host/supervise/pending_call.hpp"
+#include "host/supervise/stuck_watch.hpp"
 #include "host/supervise/worker.hpp"
 #include "host/wire/channel.hpp"
 #include "host/wire/log_pipe.hpp"
@@ -24,10 +26,14 @@ namespace gantry::supervise {
 constexpr std::chrono::milliseconds kLeaseMsMax{5000};
 constexpr std::chrono::milliseconds kReapMsMax{2000};
 constexpr std::chrono::milliseconds kPingPeriodMs{5000};
+// How long the others have that are under way at a worker which stuck calls cost its life.
+constexpr std::chrono::milliseconds kStuckDrainMsMax{5000};
 
 struct WorkerSpec {
   const base::PinnedBinary* worker = nullptr;
   std::filesystem::path plugin;  // in the store
+  // Asked before each spawn whether `plugin` still is what was trusted; empty: not asked.
+  std::function<base::Status(const std::filesystem::path&)> verify_plugin;
   std::filesystem::path lease;
   core::BackendConfig backend;
   bool drop_privileges = true;  // false where gantryd itself is not root
@@ -48,7 +54,7 @@ class Generation final : public Worker, private wire::Receiver {
   std::string end() const override;
   uint64_t number() const override { return number_; }
   pid_t pid() const override { return pid_; }
-  WorkerReport Report() const override { return {}; }
+  WorkerReport Report() const override;
 
  private:
   Generation(uint64_t number, const WorkerSpec& spec, base::Child child, base::UniqueFd log,
@@ -63,22 +69,36 @@ class Generation final : public Worker, private wire::Receiver {
   void AwaitLastWords();
   void FailAll();
   bool Ping();
+  bool ReadLog();
+  std::shared_ptr<PendingCall> Forget(uint64_t id, base::Code code);
+  void NoteAbandoned(uint64_t id);
+  // False when the worker has to go: too much of what it was asked is stuck.
+  bool LookForStuckCalls();
+  void NoteUse();
 
   const uint64_t number_;
   const std::string backend_;
   const std::chrono::milliseconds ping_period_;
   base::Child child_;
   const pid_t pid_;
-  wire::LogPipeReader log_;  // the watching thread's
+  mutable base::Mutex log_mutex_;
+  wire::LogPipeReader log_;  // read by the watching thread
   HostCallPool& host_calls_;
+  const std::shared_ptr<HostCaller> caller_;
   const std::function<void()> on_end_;
   std::shared_ptr<wire::Channel> channel_;
-  base::Event closed_;  // the channel ended
+  base::Event closed_;                     // the channel ended
+  std::chrono::milliseconds look_period_;  // the watching thread's
 
   mutable base::Mutex mutex_;
   std::map<uint64_t, std::shared_ptr<PendingCall>> calls_;
   uint64_t next_id_ = 1;
   bool dead_ = false;
+  StuckWatch stuck_;
+  CallHistory history_;
+  core::ProcessUse use_;  // as seen last
+  std::string retired_;   // why it takes no more calls; empty: it does
+  base::TimePoint drained_by_;
   base::Condition ended_;
   std::string end_;
   std::atomic<uint64_t> pings_sent_{0};

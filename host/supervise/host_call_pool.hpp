@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "host/base/sync.hpp"
+#include "host/core/cancel_flag.hpp"
 #include "host/core/host_services.hpp"
 #include "host/wire/channel.hpp"
 
@@ -22,6 +23,20 @@ constexpr size_t kHostCallThreadsMax = 16;
 constexpr size_t kHostCallsRunningMax = 4;  // of one backend
 constexpr size_t kHostCallsQueuedMax = 64;  // of one backend
 constexpr std::chrono::milliseconds kHostCallMsMax{120'000};
+constexpr std::chrono::milliseconds kHostCallsEndMsMax{10'000};
+
+// One worker, as somebody who asks.
+struct HostCaller {
+  explicit HostCaller(std::string name) : backend(std::move(name)) {}
+  const std::string backend;
+  std::weak_ptr<wire::Channel> channel;  // set before the first Submit
+  core::CancelFlag gone;
+
+ private:
+  friend class HostCallPool;
+  size_t running = 0;
+  bool ended = false;
+};
 
 class HostCallPool {
  public:
@@ -31,15 +46,16 @@ class HostCallPool {
 
   // Never blocks; answers RESOURCE_EXHAUSTED at once when the queue is full. The reply is dropped
   // when the channel is gone by then.
-  void Submit(const std::string& backend, wire::Message message,
-              std::weak_ptr<wire::Channel> reply_to);
+  void Submit(const std::shared_ptr<HostCaller>& caller, wire::Message message);
+  // The caller is dead: what it asked for is cancelled and, where a helper runs for it, ended and
+  // reaped. True when nothing of it is left, false at the deadline.
+  bool EndOf(HostCaller& caller, base::TimePoint deadline);
   void Stop();
 
  private:
   struct Job {
-    std::string backend;
+    std::shared_ptr<HostCaller> caller;
     wire::Message message;
-    std::weak_ptr<wire::Channel> reply_to;
   };
   void Work();
   // The oldest whose backend has not got its share; end() when there is none.
@@ -50,6 +66,7 @@ class HostCallPool {
   const base::Clock& clock_;
   base::Mutex mutex_;
   base::Condition changed_;
+  base::Condition done_;  // a call of a dead caller's
   std::deque<Job> queue_;
   std::map<std::string, size_t> running_;  // by backend
   std::vector<base::Thread> threads_;

@@ -42,7 +42,7 @@ struct Outcome {
 
 // What is known about a worker beside its answers; for people.
 struct WorkerReport {
-  core::ProcessUse use;                   // as seen last
+  core::ProcessUse use;                   // of a dead one as seen last; memory at its peak
   std::vector<std::string> not_enforced;  // parts of the sandbox that this machine does not have
   std::vector<std::string> last_calls;    // newest first; methods and keys, never secrets
   std::string stderr_tail;
