@@ -26,8 +26,10 @@ struct Grants {
   struct Helper {
     std::filesystem::path program;
     std::vector<std::vector<std::string>> arguments;  // allowed argv tails, each word a pattern
+    bool operator==(const Helper&) const = default;
   };
   std::map<std::string, Helper> helpers;  // gantry.exec/1, by the name the plugin uses
+  bool operator==(const Grants&) const = default;
 };
 
 // When calls that the plugin does not finish cost its worker its life: the rule stands in
@@ -40,6 +42,7 @@ struct StuckLimits {
   std::chrono::milliseconds grace = kStuckGraceMsDefault;  // to finish, once cancelled
   std::chrono::milliseconds age_max = kStuckAgeMsMaxDefault;
   uint32_t calls_max = kStuckCallsMaxDefault;
+  bool operator==(const StuckLimits&) const = default;
 };
 
 struct BackendConfig {
@@ -53,6 +56,8 @@ struct BackendConfig {
   Grants grants;
   trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
   StuckLimits stuck;
+  bool watch = false;  // its plugin's file being renamed into plugin_directory begins a swap
+  bool operator==(const BackendConfig&) const = default;
 };
 
 struct DriverConfig {
@@ -60,6 +65,14 @@ struct DriverConfig {
   std::string endpoint;  // unix:///path
   std::vector<std::string> backends;
   std::string default_backend;
+  bool operator==(const DriverConfig&) const = default;
+};
+
+// How long a swap's steps take (swap/swapper.hpp).
+struct SwapPace {
+  std::chrono::milliseconds standby{60'000};  // the old release stays warm after a cut-over
+  std::chrono::milliseconds drain{30'000};    // its calls have to end, before they are cancelled
+  bool operator==(const SwapPace&) const = default;
 };
 
 struct Config {
@@ -73,6 +86,8 @@ struct Config {
   uint32_t max_volumes_per_node = 0;            // 0: no limit
   std::vector<DriverConfig> drivers;
   std::map<std::string, BackendConfig> backends;
+  SwapPace swap;
+  bool operator==(const Config&) const = default;
 };
 
 // INVALID_ARGUMENT "gantry.yaml:12: backends.fast-nfs.uid: 0: expected ..."

@@ -8,19 +8,25 @@ namespace gantry::swap {
 
 class Swapper::Busy {
  public:
-  enum How { kTry, kWait };
-  // kWait also ends, without the right, when the swapper stops.
-  Busy(Swapper& swapper, How how) : swapper_(swapper) {
+  // An operator is told ABORTED while another one's swap is under way; what a predecessor does is
+  // short and is waited for.
+  enum Who { kOperator, kPredecessor };
+  // UNAVAILABLE when the swapper stops.
+  Busy(Swapper& swapper, Who who) : swapper_(swapper) {
     std::unique_lock lock(swapper.mutex_);
-    if (how == kWait)
-      swapper.changed_.wait(lock, [&] { return !swapper.busy_ || swapper.stopping_; });
+    swapper.changed_.wait(lock, [&] {
+      const bool gives_up = who == kOperator && swapper.busy_ && swapper.is_operators_;
+      return !swapper.busy_ || swapper.stopping_ || gives_up;
+    });
     if (swapper.stopping_ || swapper.stopped_) {
-      status_ = base::Fail(base::Code::kUnavailable, "gantryd is stopping");
+      status_ = base::Fail(base::Code::kUnavailable,
+                           "backend " + swapper.router_.name() + " does not run");
     } else if (swapper.busy_) {
       status_ = base::Fail(base::Code::kAborted, "backend " + swapper.router_.name() +
                                                      ": another swap has not cut over yet");
     } else {
       swapper.busy_ = true;
+      swapper.is_operators_ = who == kOperator;
     }
   }
   ~Busy() {

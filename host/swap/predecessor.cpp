@@ -22,14 +22,17 @@ constexpr std::chrono::milliseconds kKilledMsMax{5'000};
 
 void Swapper::AddPredecessor(std::shared_ptr<Lane> lane, std::shared_ptr<Lane> successor,
                              bool is_started) {
-  const std::lock_guard lock(mutex_);
-  for (auto& older : predecessors_) older->order = Order::kRetire;
-  active_ = successor;
-  auto& predecessor = predecessors_.emplace_back(std::make_shared<Predecessor>());
-  predecessor->lane = std::move(lane);
-  predecessor->successor = std::move(successor);
-  predecessor->is_started = is_started;
-  predecessor->thread = base::Thread([this, raw = predecessor.get()] { Follow(*raw); });
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& older : predecessors_) older->order = Order::kRetire;
+    active_ = successor;
+    auto& predecessor = predecessors_.emplace_back(std::make_shared<Predecessor>());
+    predecessor->lane = std::move(lane);
+    predecessor->successor = std::move(successor);
+    predecessor->is_started = is_started;
+    predecessor->thread = base::Thread([this, raw = predecessor.get()] { Follow(*raw); });
+  }
+  router_.Wake();
 }
 
 void Swapper::Sweep() {
@@ -72,7 +75,6 @@ void Swapper::Follow(Predecessor& p) {
     p.is_over = true;
     changed_.notify_all();
   };
-  router_.SetPhase(*p.lane, core::GenerationPhase::kDraining);
   if (!p.is_started) {
     // A new gantryd: the old release is made warm again, so that one can go back to it.
     if (const auto started = p.lane->runner.Start(); !started) {
@@ -92,8 +94,9 @@ void Swapper::Follow(Predecessor& p) {
     const auto doubt = router_.AwaitDoubt(*p.successor, until, interrupted);
     if (stopping_ || p.order == Order::kRetire) break;
     if (p.order == Order::kRollback || !doubt.empty()) {
-      if (RollBack(p, doubt)) return say_over();
-      continue;  // there is a newer one
+      if (!RollBack(p, doubt)) continue;  // there is a newer one
+      SeeOff(p, false);
+      return say_over();
     }
     if (is_drained) break;  // it has stood by long enough
     if (!router_.AwaitIdle(*p.lane, base::Now(), interrupted) && base::Now() >= until)
@@ -116,7 +119,7 @@ void Swapper::SeeOff(Predecessor& p, bool is_last) {
   Discard(p.lane);
   // Whoever is to be gone back to after a restart is still in the journal.
   if (!is_last || stopping_) return;
-  const Busy busy(*this, Busy::kWait);
+  const Busy busy(*this, Busy::kPredecessor);
   if (!busy.status() || p.order != Order::kNone) return;
   if (const auto noted = Note("retire", ""); !noted)
     spdlog::error("backend {}: swap: {}", router_.name(), noted.error().message);
@@ -172,7 +175,7 @@ void Swapper::Finalize(Lane& lane) {
 }
 
 bool Swapper::RollBack(Predecessor& p, const std::string& why) {
-  const Busy busy(*this, Busy::kWait);
+  const Busy busy(*this, Busy::kPredecessor);
   if (!busy.status() || p.order == Order::kRetire) return false;
   const auto old = p.lane;
   const auto young = p.successor;
@@ -204,8 +207,6 @@ bool Swapper::RollBack(Predecessor& p, const std::string& why) {
     p.successor = old;
     changed_.notify_all();
   }
-  router_.SetPhase(*young, core::GenerationPhase::kDraining);
-  SeeOff(p, false);
   return true;
 }
 
@@ -214,10 +215,11 @@ base::Result<core::SwapStatus> Swapper::Rollback(const OnStep& on_step) {
   const auto standby =
       std::find_if(predecessors_.rbegin(), predecessors_.rend(),
                    [](const auto& p) { return !p->is_over && p->order == Order::kNone; });
-  if (standby == predecessors_.rend() || busy_)
-    return Fail(busy_ ? Code::kAborted : Code::kFailedPrecondition,
-                "backend " + router_.name() +
-                    (busy_ ? ": a swap has not cut over yet" : " has no standby to go back to"));
+  if (busy_ && is_operators_)
+    return Fail(Code::kAborted, "backend " + router_.name() + ": a swap has not cut over yet");
+  if (standby == predecessors_.rend())
+    return Fail(Code::kFailedPrecondition,
+                "backend " + router_.name() + " has no standby to go back to");
   const auto predecessor = *standby;
   const auto target = predecessor->lane;
   const size_t known = journaled_.swap.steps.size();
@@ -228,7 +230,8 @@ base::Result<core::SwapStatus> Swapper::Rollback(const OnStep& on_step) {
   const auto latest =
       base::Now() + parts_.pace.tasks_end + parts_.pace.recall + 4 * supervise::kBringUpMsMax;
   changed_.wait_until(lock, latest, [&] {
-    return active_ == target || predecessor->order == Order::kRetire || stopping_;
+    const bool has_ended = active_ == target || predecessor->order == Order::kRetire;
+    return (has_ended && !busy_) || stopping_;
   });
   if (active_ != target)
     return Fail(Code::kUnavailable, "backend " + router_.name() + " could not be rolled back");

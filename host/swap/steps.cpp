@@ -69,7 +69,7 @@ tl::unexpected<base::Error> Unfit(const std::string& step, const base::Error& er
 base::Result<core::SwapStatus> Swapper::Swap(const core::SwapRequest& request,
                                              const OnStep& on_step,
                                              core::Cancellation* cancellation) {
-  const Busy busy(*this, Busy::kTry);
+  const Busy busy(*this, Busy::kOperator);
   GANTRY_TRY(busy.status());
   std::shared_ptr<void> registration;
   if (cancellation != nullptr) registration = cancellation->OnCancel([this] { router_.Wake(); });
@@ -298,6 +298,7 @@ base::Status Swapper::TakeOver(const std::shared_ptr<Lane>& from, const std::sha
     return commit();
   }();
   if (status) {
+    router_.SetPhase(*from, core::GenerationPhase::kDraining);
     router_.SetPhase(*to, core::GenerationPhase::kActive);
     router_.Point(to, std::move(fallback));
   } else {

@@ -32,9 +32,10 @@ base::Result<Release> Swapper::Decide(std::optional<JournalEntry>& entry) {
     entry.reset();
     return file;
   };
-  if (file && file->sha256 != entry->file_sha256)
+  if (file && file->sha256 != entry->file_sha256 && file->sha256 != entry->active.sha256)
     return forget("the plugin directory's file is another one now");
-  if (core::Sha256Hex(parts_.backend.config_json) != entry->config_sha256)
+  if (parts_.backend.config_json != entry->active.config_json &&
+      core::Sha256Hex(parts_.backend.config_json) != entry->config_sha256)
     return forget("the configuration of the backend is another one now");
   if (const auto there = parts_.verify(entry->active); !there) return forget(there.error().message);
   return entry->active;
@@ -156,7 +157,7 @@ core::BackendConfig Swapper::config() const {
 }
 
 base::Status Swapper::Drain(std::chrono::milliseconds deadline) {
-  const Busy busy(*this, Busy::kTry);
+  const Busy busy(*this, Busy::kOperator);
   GANTRY_TRY(busy.status());
   const auto latest = base::Now() + deadline;
   std::shared_ptr<Lane> lane;
@@ -175,7 +176,7 @@ base::Status Swapper::Drain(std::chrono::milliseconds deadline) {
 }
 
 base::Status Swapper::Resume() {
-  const Busy busy(*this, Busy::kTry);
+  const Busy busy(*this, Busy::kOperator);
   GANTRY_TRY(busy.status());
   Release release;
   {

@@ -163,7 +163,8 @@ class Swapper {
 
   mutable base::Mutex mutex_;
   base::Condition changed_;
-  bool busy_ = false;  // somebody changes which lane serves
+  bool busy_ = false;  // somebody changes which lane serves (busy.hpp)
+  bool is_operators_ = false;
   bool drained_ = false;
   bool stopped_ = true;
   std::shared_ptr<Lane> active_;
