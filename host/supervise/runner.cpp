@@ -33,7 +33,7 @@ base::Status Runner::Start() {
 void Runner::Stop() {
   {
     const std::lock_guard lock(mutex_);
-    stopping_ = true;
+    if (std::exchange(stopping_, true)) return;
   }
   stop_.Cancel();
   Notify();

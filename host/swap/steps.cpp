@@ -73,11 +73,12 @@ base::Result<core::SwapStatus> Swapper::Swap(const core::SwapRequest& request,
   GANTRY_TRY(busy.status());
   std::shared_ptr<void> registration;
   if (cancellation != nullptr) registration = cancellation->OnCancel([this] { router_.Wake(); });
-  auto swapped = SwapNow({request, on_step, cancellation});
+  bool has_begun = false;
+  auto swapped = SwapNow({request, on_step, cancellation}, has_begun);
   if (swapped || request.dry_run) return swapped;
   {
     const std::lock_guard lock(mutex_);
-    if (journaled_.swap.is_over) return swapped;  // it had not begun
+    if (!has_begun) return swapped;
     journaled_.swap.is_over = true;
     journaled_.swap.error = swapped.error();
   }
@@ -108,7 +109,7 @@ base::Result<Release> Swapper::Stage(const core::SwapRequest& request, JournalEn
   return staged;
 }
 
-base::Result<core::SwapStatus> Swapper::SwapNow(const Attempt& attempt) {
+base::Result<core::SwapStatus> Swapper::SwapNow(const Attempt& attempt, bool& has_begun) {
   const auto& request = attempt.request;
   JournalEntry entry;
   {
@@ -140,6 +141,7 @@ base::Result<core::SwapStatus> Swapper::SwapNow(const Attempt& attempt) {
     const std::lock_guard lock(mutex_);
     journaled_ = entry;
   }
+  has_begun = true;
   GANTRY_TRY(Note("stage", Shown(release), &attempt.on_step));
   GANTRY_TRY(Preflight(release));
   {

@@ -125,7 +125,8 @@ class Swapper {
   void Discard(const std::shared_ptr<Lane>& lane);
 
   // The steps up to the cut-over, on the caller's thread.
-  base::Result<core::SwapStatus> SwapNow(const Attempt& attempt);
+  // has_begun: it is in the journal, whose business its failure is then.
+  base::Result<core::SwapStatus> SwapNow(const Attempt& attempt, bool& has_begun);
   base::Result<Release> Stage(const core::SwapRequest& request, JournalEntry& entry);
   base::Status Preflight(Release& release);
   base::Status Canary(const Attempt& attempt, Lane& next);
