@@ -43,7 +43,9 @@ base::Status Assembly::OpenState() {
   store_ = std::make_unique<supervise::PluginStore>(std::move(store));
   GANTRY_TRY(base::MakeDirectories(state / "kv", 0700));
   kv_ = std::make_unique<services::FileKv>(state / "kv");
-  desk_ = std::make_unique<services::HostServiceDesk>(config_, *kv_, counters_);
+  GANTRY_TRY_ASSIGN(auto helper, base::PinnedBinary::Open(options_.libexec / "gantry-helper"));
+  helper_ = std::make_unique<base::PinnedBinary>(std::move(helper));
+  desk_ = std::make_unique<services::HostServiceDesk>(config_, *kv_, counters_, *helper_);
   host_calls_ = std::make_unique<supervise::HostCallPool>(*desk_, clock_);
   return {};
 }
@@ -116,6 +118,7 @@ swap::SwapperParts Assembly::PartsOf(const core::BackendConfig& backend) {
     spec.lease = supervise::LeaseFile(config_.state_directory / "leases", backend.name, slot);
     spec.backend = backend;
     spec.drop_privileges = geteuid() == 0;
+    spec.cgroups = cgroups_;
     return supervise::MakeSpawner(std::move(spec), *host_calls_);
   };
   return parts;
@@ -144,7 +147,6 @@ base::Status Assembly::StartDrivers() {
   tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_);
   if (options_.roles.controller)
     for (const auto& [name, backend] : config_.backends) tasks_->Add(fleet_->backend(name));
-  calls_ = std::make_unique<front::CallPool>();
   for (const auto& driver_config : config_.drivers) {
     core::DriverParts parts;
     parts.config = driver_config;
@@ -163,7 +165,7 @@ base::Status Assembly::StartDrivers() {
     parts.tasks = tasks_.get();
     parts.boot_id = boot_id_;
     drivers_.push_back(std::make_unique<core::Driver>(std::move(parts)));
-    GANTRY_TRY_ASSIGN(auto server, front::Server::Start(*drivers_.back(), *calls_));
+    GANTRY_TRY_ASSIGN(auto server, front::Server::Start(*drivers_.back()));
     servers_.push_back(std::move(server));
     spdlog::info("driver {} at {}", driver_config.name, driver_config.endpoint);
   }
@@ -173,6 +175,7 @@ base::Status Assembly::StartDrivers() {
 base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& config,
                                                         const Options& options) {
   std::unique_ptr<Assembly> assembly(new Assembly(config, options));
+  GANTRY_TRY_ASSIGN(assembly->cgroups_, supervise::Cgroups::Open(config.cgroup));
   GANTRY_TRY(assembly->OpenState());
   GANTRY_TRY(assembly->OpenNode());
   GANTRY_TRY(assembly->StartBackends());

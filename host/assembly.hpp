@@ -11,7 +11,6 @@
 #include "host/base/process.hpp"
 #include "host/core/config.hpp"
 #include "host/core/driver.hpp"
-#include "host/front/call_pool.hpp"
 #include "host/front/server.hpp"
 #include "host/options.hpp"
 #include "host/services/broker.hpp"
@@ -22,6 +21,7 @@
 #include "host/services/kubelet_directory.hpp"
 #include "host/services/kv.hpp"
 #include "host/services/node_state.hpp"
+#include "host/supervise/cgroups.hpp"
 #include "host/supervise/host_call_pool.hpp"
 #include "host/supervise/plugin_store.hpp"
 #include "host/swap/fleet.hpp"
@@ -61,10 +61,12 @@ class Assembly {
   core::Config reloaded_;  // as the file was read last
   base::SystemClock clock_;
   base::UniqueFd state_lock_;  // one gantryd a state directory
+  supervise::Cgroups cgroups_;
   std::unique_ptr<base::PinnedBinary> worker_;
   std::unique_ptr<supervise::PluginStore> store_;
   std::unique_ptr<services::FileKv> kv_;
   services::Counters counters_;
+  std::unique_ptr<base::PinnedBinary> helper_;
   std::unique_ptr<services::HostServiceDesk> desk_;
   std::unique_ptr<services::FileNodeState> node_state_;
   std::unique_ptr<services::KubeletDirectory> kubelet_;
@@ -77,7 +79,6 @@ class Assembly {
   core::KeyLocks locks_;
   std::unique_ptr<core::TaskRunner> tasks_;
   std::vector<std::unique_ptr<core::Driver>> drivers_;
-  std::unique_ptr<front::CallPool> calls_;
   std::vector<std::unique_ptr<front::Server>> servers_;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A gantryd that is nothing but one runner, to be killed by a test: argv is the worker's program,
 // the file that tells the worker what to do, and the lease. It prints the worker's pid.
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -22,6 +23,7 @@ class NoServices final : public gantry::core::HostServices {
 
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
+  spdlog::set_level(spdlog::level::off);  // standard output is for the pid alone
   const auto program = gantry::base::PinnedBinary::Open(argv[1]);
   if (!program) return 2;
   gantry::supervise::WorkerSpec worker;

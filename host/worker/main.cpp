@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/base/fd.hpp"
+#include "host/base/open_files.hpp"
 #include "host/wire/channel.hpp"
 #include "host/wire/log_pipe.hpp"
 #include "host/worker/datapath_mode.hpp"
@@ -25,6 +26,13 @@ constexpr int kLogFd = 4;
 constexpr int kLeaseFd = 5;
 // Out of the way of plugins that close what they take for leftovers.
 constexpr int kMovedFdMin = 900;
+
+// A plugin writes no files, but can fill memfds, which nothing else counts.
+constexpr uint64_t kFileBytesMax = wire::kBytesPerMib;
+// For the secrets of the calls under way.
+constexpr uint64_t kLockedBytesMax = 16 * wire::kBytesPerMib;
+// Killed by the kernel before gantryd and before data paths: it costs no pod its volume.
+constexpr int kOomScore = 600;
 
 base::Result<base::UniqueFd> MoveUp(int fd) {
   base::UniqueFd old(fd);
@@ -43,6 +51,7 @@ base::Status Serve(const Options& options) {
       return base::Fail(base::Code::kFailedPrecondition,
                         "fd " + std::to_string(fd) +
                             " is not open: the worker is started by gantryd, see --help");
+  (void)base::LimitOpenFiles();  // plugins may use select
   if (dup2(kLogFd, STDERR_FILENO) < 0) return base::FailErrno(errno, "make the log stderr");
 
   SandboxOptions sandbox;
@@ -51,6 +60,13 @@ base::Status Serve(const Options& options) {
   sandbox.gid = options.gid;
   sandbox.capabilities = options.capabilities;
   sandbox.last_fd = kLeaseFd;
+  sandbox.plugin = options.plugin;
+  sandbox.limits = options.limits;
+  sandbox.file_bytes = kFileBytesMax;
+  sandbox.locked_bytes = kLockedBytesMax;
+  sandbox.oom_score = kOomScore;
+  sandbox.cgroups = options.cgroups;
+  sandbox.ends_with_parent = true;
   GANTRY_TRY_ASSIGN(const SandboxReport report, EnterSandbox(sandbox));
 
   GANTRY_TRY_ASSIGN(base::UniqueFd channel_fd, MoveUp(kChannelFd));
@@ -69,13 +85,13 @@ base::Status Serve(const Options& options) {
   channel_options.accept_fds = false;
   GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(channel_fd), channel_options));
   // Never destroyed: the plugin's threads use it until _exit.
-  auto* worker = new Worker(options.backend, std::move(channel), std::move(log));
+  auto* worker =
+      new Worker(options.backend, report.not_enforced, std::move(channel), std::move(log));
   worker->Run(options.plugin);
 }
 
 int Main(int argc, char** argv) {
-  if (argc > 1 && std::string(argv[1]) == "--datapath")
-    return RunDataPathMode({argv + 2, argv + argc});
+  if (argc > 1 && std::string(argv[1]) == "--datapath") RunDataPathMode({argv + 2, argv + argc});
   const auto options = ParseOptions({argv + 1, argv + argc});
   if (!options) {
     std::fprintf(stderr, "gantry-worker: %s\n", options.error().message.c_str());
@@ -87,7 +103,8 @@ int Main(int argc, char** argv) {
   }
   const auto served = Serve(*options);  // returns only when it could not start
   std::fprintf(stderr, "gantry-worker: %s\n", served.error().message.c_str());
-  return kExitFailed;
+  // No destructors and no leak check: in the sandbox it could not look (seccomp).
+  _exit(kExitFailed);
 }
 
 }  // namespace
