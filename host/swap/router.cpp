@@ -48,6 +48,8 @@ class Router::Pin {
     --lane_->pins;
     if (is_task_) --lane_->task_pins;
     shared_->changed.notify_all();
+    if (lane_->pins == 0 && lane_->phase == core::GenerationPhase::kDraining)
+      shared_->watched.notify_all();
   }
   Pin(const Pin&) = delete;
   Pin& operator=(const Pin&) = delete;
@@ -64,6 +66,7 @@ class Router::Pin {
 void Router::Wake() {
   const std::lock_guard lock(shared_->mutex);
   shared_->changed.notify_all();
+  shared_->watched.notify_all();
 }
 
 void Router::Open(std::shared_ptr<Lane> lane) {
@@ -166,7 +169,7 @@ std::string Router::AwaitDoubt(const Lane& lane, base::TimePoint deadline,
                                const std::function<bool()>& interrupted) {
   std::unique_lock lock(shared_->mutex);
   std::string doubt;
-  shared_->changed.wait_until(lock, deadline, [&] {
+  shared_->watched.wait_until(lock, deadline, [&] {
     doubt = Doubt(lane);
     return !doubt.empty() || interrupted();
   });
@@ -360,7 +363,10 @@ Router::Next Router::OnFinished(Flight& flight, const Seat& seat, const Outcome&
     if (!IsBad(code)) {
       ++seat.lane->good_answers;
       if (!suspects_.empty()) suspects_.Acquit(flight.key());
-      if (flight.doubted && seat.lane != flight.doubted) ++flight.doubted->regressions;
+      if (flight.doubted && seat.lane != flight.doubted) {
+        ++flight.doubted->regressions;
+        shared_->watched.notify_all();
+      }
     } else if (const auto older = PredecessorOf(*seat.lane); older && !flight.is_task() &&
                                                              !flight.doubted &&
                                                              (!outcome.delivered || may_replay())) {

@@ -89,6 +89,9 @@ class Router final : public core::Backend {
   struct Shared {
     base::Mutex mutex;
     base::Condition changed;
+    // For those who watch a lane, so that calls do not wake them: a worker came or went, a regression,
+    // a lane that drains has become idle, an order.
+    base::Condition watched;
   };
   class Pin;
   struct Seat {

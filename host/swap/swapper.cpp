@@ -169,6 +169,7 @@ base::Status Swapper::Drain(std::chrono::milliseconds deadline) {
     for (auto& predecessor : predecessors_) predecessor->order = Order::kRetire;
   }
   router_.Close("it is drained until it is told to resume");
+  router_.Wake();
   router_.SetPhase(*lane, core::GenerationPhase::kDraining);
   if (!router_.AwaitIdle(*lane, latest, [this] { return stopping_.load(); })) ForceOut(*lane);
   Discard(lane);
