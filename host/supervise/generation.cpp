@@ -190,9 +190,8 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   return channel_->Send(std::move(out));
 }
 
-Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
-                        const OnEmit& on_emit) {
-  auto pending = std::make_shared<PendingCall>(std::move(hold));
+Outcome Generation::Run(const core::BackendCall& call, Attempt attempt, const OnEmit& on_emit) {
+  auto pending = std::make_shared<PendingCall>(std::move(attempt.hold));
   uint64_t id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -200,9 +199,9 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     id = next_id_++;
     calls_.emplace(id, pending);
     stuck_.Begun();
-    history_.Begun(id, call.message, attempt, base::Now());
+    history_.Begun(id, call.message, attempt.number, base::Now());
   }
-  if (const auto sent = SendCall(id, call, attempt); !sent) {
+  if (const auto sent = SendCall(id, call, attempt.number); !sent) {
     Forget(id, sent.error().code);
     Outcome outcome;
     if (sent.error().code == base::Code::kUnavailable) return outcome;  // the channel is gone
@@ -215,8 +214,8 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     return outcome;
   }
   std::shared_ptr<void> registration;
-  if (call.cancellation != nullptr)
-    registration = call.cancellation->OnCancel([pending] { pending->Cancel(); });
+  if (attempt.cancellation != nullptr)
+    registration = attempt.cancellation->OnCancel([pending] { pending->Cancel(); });
 
   Outcome outcome;
   outcome.sent = true;

@@ -50,8 +50,7 @@ class Generation final : public Worker, private wire::Receiver {
                                                          std::function<void()> on_end);
   ~Generation() override;
 
-  Outcome Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
-              const OnEmit& on_emit) override;
+  Outcome Run(const core::BackendCall& call, Attempt attempt, const OnEmit& on_emit) override;
   void End() override;
   bool AwaitEnd(base::TimePoint deadline) override;
   std::string end() const override;

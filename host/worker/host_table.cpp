@@ -257,7 +257,8 @@ HostTable::HostTable(CallTable& calls, HostCalls& services, Misbehaviour& misbeh
                &F::Emit<gantry_block_range>,
                &F::Emit<gantry_source>,
                &F::Emit<gantry_task>,
-               &F::Emit<gantry_task_progress>};
+               &F::Emit<gantry_task_progress>,
+               &F::Emit<gantry_state>};
   kv_api_ = {sizeof(kv_api_), 0, this, &F::KvGet, &F::KvPut, &F::KvRemove, &F::KvScan};
   exec_api_ = {sizeof(exec_api_), 0, this, &F::ExecRun};
   secret_api_ = {sizeof(secret_api_), 0, this, &F::SecretGet};

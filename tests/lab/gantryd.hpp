@@ -24,6 +24,7 @@ struct GantrydOptions {
   std::filesystem::path plugin_directory;  // default: the build's
   std::string log_level = "debug";
   std::string trust = "any";  // YAML after `trust:`
+  std::string top;            // more YAML of the top level, each line ended
 };
 
 // Not thread-safe, but for the stubs' channels.
