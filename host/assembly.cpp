@@ -32,18 +32,23 @@ base::Result<base::UniqueFd> LockDirectory(const std::filesystem::path& director
 supervise::WorkerSpec MakeWorkerSpec(const core::BackendConfig& backend,
                                      const base::PinnedBinary& worker,
                                      const std::filesystem::path& plugin,
+                                     const supervise::PluginStore& store,
                                      const std::filesystem::path& state_directory) {
   supervise::WorkerSpec spec;
   spec.worker = &worker;
   spec.plugin = plugin;
+  spec.verify_plugin = [&store](const std::filesystem::path& file) { return store.Verify(file); };
   spec.lease = state_directory / "leases" / (backend.name + ".lock");
   spec.backend = backend;
   spec.drop_privileges = geteuid() == 0;
   return spec;
 }
 
-// Runs all of them, some at once, and returns the first error.
-base::Status StartAll(const std::map<std::string, std::unique_ptr<supervise::Supervisor>>& all) {
+// Starts all of them, some at once, and returns the first error. A plugin that does not come up for
+// another reason than its configuration costs the other backends nothing where `must_all` is not
+// set: it is tried again and again, and its calls are UNAVAILABLE meanwhile.
+base::Status StartAll(const std::map<std::string, std::unique_ptr<supervise::Supervisor>>& all,
+                      bool must_all) {
   std::vector<supervise::Supervisor*> waiting;
   for (const auto& [name, supervisor] : all) waiting.push_back(supervisor.get());
   std::mutex mutex;
@@ -57,6 +62,11 @@ base::Status StartAll(const std::map<std::string, std::unique_ptr<supervise::Sup
         waiting.pop_back();
         lock.unlock();
         auto started = supervisor->Start();
+        if (!started && !must_all && started.error().code != base::Code::kInvalidArgument) {
+          spdlog::critical("{}: going on without it", started.error().message);
+          supervisor->KeepTrying();
+          started = {};
+        }
         lock.lock();
         if (!started && status) status = std::move(started);
       }
@@ -77,8 +87,10 @@ base::Status Assembly::OpenState() {
   GANTRY_TRY_ASSIGN(auto store, supervise::PluginStore::Open(state / "store"));
   store_ = std::make_unique<supervise::PluginStore>(std::move(store));
   for (const auto& [name, backend] : config_.backends) {
-    GANTRY_TRY_ASSIGN(auto stored,
-                      store_->Add(config_.plugin_directory / (backend.plugin + ".so")));
+    GANTRY_TRY_ASSIGN(auto stored, store_->Add(config_.plugin_directory / (backend.plugin + ".so"),
+                                               backend.trust));
+    spdlog::info("backend {}: plugin {} sha256 {}: {}", name, backend.plugin, stored.digest,
+                 stored.trusted);
     plugins_[name] = std::move(stored.path);
   }
   GANTRY_TRY(base::MakeDirectories(state / "kv", 0700));
@@ -106,21 +118,23 @@ base::Status Assembly::OpenNode() {
   broker_ = std::make_unique<services::MountBroker>(services::MountBroker::Parts{
       config_, *kubelet_, *helpers_, *keeper_,
       [this](const std::string& backend) -> base::Result<std::filesystem::path> {
-        return plugins_.at(backend);
+        const auto& plugin = plugins_.at(backend);
+        GANTRY_TRY(store_->Verify(plugin));
+        return plugin;
       }});
   return {};
 }
 
-base::Status Assembly::StartBackends() {
+base::Status Assembly::StartBackends(bool must_all) {
   supervise::InstanceSpec instance;
   instance.node_id = config_.node_id;
   instance.controller = options_.roles.controller;
   instance.node = options_.roles.node;
   for (const auto& [name, backend] : config_.backends)
     backends_[name] = std::make_unique<supervise::Supervisor>(
-        MakeWorkerSpec(backend, *worker_, plugins_.at(name), config_.state_directory), instance,
-        *host_calls_);
-  return StartAll(backends_);
+        MakeWorkerSpec(backend, *worker_, plugins_.at(name), *store_, config_.state_directory),
+        instance, *host_calls_);
+  return StartAll(backends_, must_all);
 }
 
 base::Status Assembly::StartDrivers() {
@@ -158,7 +172,7 @@ base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& conf
   std::unique_ptr<Assembly> assembly(new Assembly(config, options));
   GANTRY_TRY(assembly->OpenState());
   GANTRY_TRY(assembly->OpenNode());
-  GANTRY_TRY(assembly->StartBackends());
+  GANTRY_TRY(assembly->StartBackends(/*must_all=*/false));
   GANTRY_TRY(assembly->StartDrivers());
   return assembly;
 }
@@ -202,7 +216,7 @@ base::Status CheckBackends(const core::Config& config, const Options& options) {
 base::Status Assembly::LoadOnly(const core::Config& config, const Options& options) {
   Assembly assembly(config, options);
   GANTRY_TRY(assembly.OpenState());
-  return assembly.StartBackends();
+  return assembly.StartBackends(/*must_all=*/true);
 }
 
 }  // namespace gantry

@@ -47,7 +47,7 @@ class Assembly {
 
   base::Status OpenState();
   base::Status OpenNode();
-  base::Status StartBackends();
+  base::Status StartBackends(bool must_all);
   base::Status StartDrivers();
 
   const core::Config config_;

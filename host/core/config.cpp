@@ -100,10 +100,40 @@ base::Result<StuckLimits> ReadStuckLimits(const Yaml& yaml) {
   return limits;
 }
 
-base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yaml) {
+// `trust: any`, or {sha256: [...], keys: [...]} with at least one of either.
+base::Result<trust::Policy> ReadTrust(const Yaml& yaml) {
+  const std::string expected =
+      "which plugins may be loaded: {sha256: [digests]}, {keys: [PEM files with ed25519 public "
+      "keys]} or both; \"any\" loads whatever lies in plugin_directory";
+  trust::Policy policy;
+  if (const auto word = yaml.Text(); word && *word == "any") {
+    policy.any = true;
+    return policy;
+  }
+  if (!yaml.IsPresent() || !yaml.Entries()) return yaml.Complain(expected);
+  GANTRY_TRY(yaml.KeysAre({"sha256", "keys"}));
+  GANTRY_TRY_ASSIGN(const auto digests, yaml["sha256"].Items());
+  for (const auto& item : digests) {
+    GANTRY_TRY_ASSIGN(const auto text, item.Text());
+    const auto digest = trust::ParseHex(text);
+    if (!digest) return item.Complain("64 hexadecimal digits in quotes, as sha256sum prints them");
+    policy.digests.push_back(*digest);
+  }
+  GANTRY_TRY_ASSIGN(const auto keys, yaml["keys"].Items());
+  for (const auto& item : keys) {
+    GANTRY_TRY_ASSIGN(auto file, AbsolutePath(item));
+    policy.keys.push_back(std::move(file));
+  }
+  if (policy.digests.empty() && policy.keys.empty()) return yaml.Complain(expected);
+  return policy;
+}
+
+base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yaml,
+                                        const trust::Policy& trust) {
   if (!IsBackendName(name)) return yaml.Complain("a backend name: 1 to 32 of a-z, 0-9 and -");
   GANTRY_TRY(
-      yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "stuck"}));
+      yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "trust",
+                         "stuck"}));
   BackendConfig backend;
   backend.name = name;
   GANTRY_TRY_ASSIGN(backend.plugin, yaml["plugin"].Text());
@@ -126,6 +156,10 @@ base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yam
   }
   GANTRY_TRY_ASSIGN(backend.grants, ReadGrants(yaml["grants"]));
   GANTRY_TRY_ASSIGN(backend.stuck, ReadStuckLimits(yaml["stuck"]));
+  backend.trust = trust;
+  if (yaml["trust"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(backend.trust, ReadTrust(yaml["trust"]));
+  }
   return backend;
 }
 
@@ -201,7 +235,7 @@ base::Status CheckTogether(const Yaml& yaml, const Config& config) {
 base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file, kConfigBytesMax));
   GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file.filename().string()));
-  GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory",
+  GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory", "trust",
                            "keeper_socket", "node", "drivers", "backends"}));
   Config config;
   GANTRY_TRY_ASSIGN(config.state_directory,
@@ -210,12 +244,13 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
                     AbsolutePathOr(yaml["plugin_directory"], "/usr/lib/gantry/plugins"));
   GANTRY_TRY_ASSIGN(config.kubelet_directory,
                     AbsolutePathOr(yaml["kubelet_directory"], "/var/lib/kubelet"));
+  GANTRY_TRY_ASSIGN(config.trust, ReadTrust(yaml["trust"]));
   GANTRY_TRY_ASSIGN(config.keeper_socket,
                     AbsolutePathOr(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
   GANTRY_TRY(ReadNode(yaml["node"], config));
   GANTRY_TRY_ASSIGN(const auto backends, yaml["backends"].Entries());
   for (const auto& [name, backend] : backends) {
-    GANTRY_TRY_ASSIGN(config.backends[name], ReadBackend(name, backend));
+    GANTRY_TRY_ASSIGN(config.backends[name], ReadBackend(name, backend, config.trust));
   }
   GANTRY_TRY_ASSIGN(const auto drivers, yaml["drivers"].Items());
   if (drivers.empty()) return yaml["drivers"].Complain("at least one driver");

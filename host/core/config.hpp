@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/trust/policy.hpp"
 
 namespace gantry::core {
 
@@ -51,6 +52,7 @@ struct BackendConfig {
   std::map<std::string, std::filesystem::path> credentials;  // name -> file
   Grants grants;
   StuckLimits stuck;
+  trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
 };
 
 struct DriverConfig {
@@ -64,6 +66,7 @@ struct Config {
   std::filesystem::path state_directory;
   std::filesystem::path plugin_directory;
   std::filesystem::path kubelet_directory;
+  trust::Policy trust;                  // of plugins, where a backend says nothing else
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
   std::string node_id;
   std::map<std::string, std::string> topology;  // of this node

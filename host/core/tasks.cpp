@@ -25,7 +25,7 @@ void TaskRunner::Stop() {
 }
 
 void TaskRunner::Add(Backend& backend) {
-  if (!backend.capabilities().Offers(channel::LIST_TASKS)) return;
+  if (backend.Known() && !backend.capabilities().Offers(channel::LIST_TASKS)) return;
   const std::lock_guard lock(mutex_);
   next_list_[&backend] = clock_.Now();
   changed_.notify_one();

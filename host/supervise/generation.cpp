@@ -73,6 +73,7 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child chil
 base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
                                                             HostCallPool& host_calls,
                                                             std::function<void()> on_end) {
+  if (spec.verify_plugin) GANTRY_TRY(spec.verify_plugin(spec.plugin));
   GANTRY_TRY_ASSIGN(const auto lease, TakeLease(spec.lease, kLeaseMsMax));
   GANTRY_TRY_ASSIGN(auto pair, wire::MakeChannelPair());
   GANTRY_TRY_ASSIGN(auto log, wire::MakeLogPipe());
@@ -91,6 +92,7 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(pair.ours), channel_options));
   generation->channel_ = std::move(channel);
   generation->caller_->channel = generation->channel_;
+  generation->caller_->job = {spec.worker, options.arguments, spec.backend.name};
   GANTRY_TRY(generation->channel_->Start(*generation));
   generation->watcher_ = base::Thread([raw = generation.get()] { raw->Watch(); });
   return generation;

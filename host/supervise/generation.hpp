@@ -32,6 +32,8 @@ constexpr std::chrono::milliseconds kStuckDrainMsMax{5000};
 struct WorkerSpec {
   const base::PinnedBinary* worker = nullptr;
   std::filesystem::path plugin;  // in the store
+  // Asked before each spawn whether `plugin` still is what was trusted; empty: not asked.
+  std::function<base::Status(const std::filesystem::path&)> verify_plugin;
   std::filesystem::path lease;
   core::BackendConfig backend;
   bool drop_privileges = true;  // false where gantryd itself is not root

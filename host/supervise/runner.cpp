@@ -34,6 +34,10 @@ base::Status Runner::Start() {
   return {};
 }
 
+void Runner::KeepTrying() {
+  keeper_ = base::Thread([this] { Keep(); });
+}
+
 void Runner::Stop() {
   {
     const std::lock_guard lock(mutex_);

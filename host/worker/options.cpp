@@ -50,6 +50,7 @@ It is started by gantryd and of no use on its own: file descriptor 3 is its chan
 log, 5 the lease of its backend, which the kernel lets go when the process ends.
 
   gantry-worker --backend NAME --plugin PATH --uid N --gid N [--capabilities NAME,...]
+                [--job NAME --job-deadline-ns N]
 
   --backend NAME        the backend's name in the configuration; ps shows "gw:NAME"
   --plugin PATH         the plugin, a shared object that exports gantry_plugin_entry_v0
@@ -57,6 +58,9 @@ log, 5 the lease of its backend, which the kernel lets go when the process ends.
                         worker keeps the ids that it was started with, and logs that.
   --capabilities NAMES  Linux capabilities to keep, e.g. net_bind_service; all others are dropped.
                         Those that are as good as root are refused.
+  --job NAME            runs this one job of the plugin and ends: descriptor 3 brings its input and
+                        takes its output (gantry/job.h)
+  --job-deadline-ns N   when it will be killed, on the monotonic clock
   --help                this text
 
 It gives up its privileges first and loads the plugin after. A plugin that cannot be loaded is the
@@ -76,7 +80,7 @@ base::Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       return options;
     }
     if (name != "--backend" && name != "--plugin" && name != "--uid" && name != "--gid" &&
-        name != "--capabilities")
+        name != "--capabilities" && name != "--job" && name != "--job-deadline-ns")
       return base::Fail(base::Code::kInvalidArgument, name + ": unknown option, see --help");
     if (++i == arguments.size())
       return base::Fail(base::Code::kInvalidArgument, name + ": expected a value");
@@ -91,6 +95,12 @@ base::Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       GANTRY_TRY_ASSIGN(options.uid, ParseId(name, value));
     } else if (name == "--gid") {
       GANTRY_TRY_ASSIGN(options.gid, ParseId(name, value));
+    } else if (name == "--job") {
+      options.job = value;
+    } else if (name == "--job-deadline-ns") {
+      const char* const end = value.data() + value.size();
+      const auto [stop, error] = std::from_chars(value.data(), end, options.job_deadline_ns);
+      if (error != std::errc() || stop != end) return Bad(name, value, "a number");
     } else {
       options.capabilities = Split(value);
     }

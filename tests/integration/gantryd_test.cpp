@@ -43,7 +43,7 @@ class CheckConfig : public ::testing::Test {
   std::string Text(const std::string& more_of_backend, const std::string& share_key = "port") {
     return "state_directory: " + (directory_.path() / "state").string() +
            "\nplugin_directory: " + (BuildDirectory() / "lib/gantry/plugins").string() +
-           "\nkubelet_directory: " + directory_.path().string() +
+           "\nkubelet_directory: " + directory_.path().string() + "\ntrust: any" +
            "\nnode: {id: node-1}\ndrivers:\n  - name: test.gantry.example\n    endpoint: unix://" +
            (directory_.path() / "csi.sock").string() +
            "\n    backends: [nfs]\nbackends:\n  nfs:\n    plugin: nfs\n    owner: test\n" +
