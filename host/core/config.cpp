@@ -80,26 +80,6 @@ base::Result<Grants> ReadGrants(const Yaml& yaml) {
   return grants;
 }
 
-base::Result<StuckLimits> ReadStuckLimits(const Yaml& yaml) {
-  constexpr uint64_t kMsMax = 24ULL * 3600 * 1000;
-  GANTRY_TRY(yaml.KeysAre({"grace_ms", "age_ms_max", "calls_max"}));
-  StuckLimits limits;
-  const auto milliseconds = [&](const char* key, std::chrono::milliseconds& value) -> base::Status {
-    if (!yaml[key].IsPresent()) return {};
-    GANTRY_TRY_ASSIGN(const uint64_t number, yaml[key].Number(1, kMsMax));
-    value = std::chrono::milliseconds(number);
-    return {};
-  };
-  GANTRY_TRY(milliseconds("grace_ms", limits.grace));
-  GANTRY_TRY(milliseconds("age_ms_max", limits.age_max));
-  if (limits.age_max < limits.grace) return yaml["age_ms_max"].Complain("at least grace_ms");
-  if (yaml["calls_max"].IsPresent()) {
-    GANTRY_TRY_ASSIGN(const uint64_t calls, yaml["calls_max"].Number(1, kStuckCallsMax));
-    limits.calls_max = static_cast<uint32_t>(calls);
-  }
-  return limits;
-}
-
 // `trust: any`, or {sha256: [...], keys: [...]} with at least one of either.
 base::Result<trust::Policy> ReadTrust(const Yaml& yaml) {
   const std::string expected =
@@ -128,12 +108,31 @@ base::Result<trust::Policy> ReadTrust(const Yaml& yaml) {
   return policy;
 }
 
+base::Result<StuckLimits> ReadStuckLimits(const Yaml& yaml) {
+  constexpr uint64_t kMsMax = 24ULL * 3600 * 1000;
+  GANTRY_TRY(yaml.KeysAre({"grace_ms", "age_ms_max", "calls_max"}));
+  StuckLimits limits;
+  const auto milliseconds = [&](const char* key, std::chrono::milliseconds& value) -> base::Status {
+    if (!yaml[key].IsPresent()) return {};
+    GANTRY_TRY_ASSIGN(const uint64_t number, yaml[key].Number(1, kMsMax));
+    value = std::chrono::milliseconds(number);
+    return {};
+  };
+  GANTRY_TRY(milliseconds("grace_ms", limits.grace));
+  GANTRY_TRY(milliseconds("age_ms_max", limits.age_max));
+  if (limits.age_max < limits.grace) return yaml["age_ms_max"].Complain("at least grace_ms");
+  if (yaml["calls_max"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t calls, yaml["calls_max"].Number(1, kStuckCallsMax));
+    limits.calls_max = static_cast<uint32_t>(calls);
+  }
+  return limits;
+}
+
 base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yaml,
                                         const trust::Policy& trust) {
   if (!IsBackendName(name)) return yaml.Complain("a backend name: 1 to 32 of a-z, 0-9 and -");
-  GANTRY_TRY(
-      yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "trust",
-                         "stuck"}));
+  GANTRY_TRY(yaml.KeysAre(
+      {"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "stuck", "trust"}));
   BackendConfig backend;
   backend.name = name;
   GANTRY_TRY_ASSIGN(backend.plugin, yaml["plugin"].Text());
@@ -155,11 +154,11 @@ base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yam
     GANTRY_TRY_ASSIGN(backend.credentials[key], AbsolutePath(file));
   }
   GANTRY_TRY_ASSIGN(backend.grants, ReadGrants(yaml["grants"]));
-  GANTRY_TRY_ASSIGN(backend.stuck, ReadStuckLimits(yaml["stuck"]));
   backend.trust = trust;
   if (yaml["trust"].IsPresent()) {
     GANTRY_TRY_ASSIGN(backend.trust, ReadTrust(yaml["trust"]));
   }
+  GANTRY_TRY_ASSIGN(backend.stuck, ReadStuckLimits(yaml["stuck"]));
   return backend;
 }
 

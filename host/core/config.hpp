@@ -51,8 +51,8 @@ struct BackendConfig {
   std::string config_json;                                   // `config:` as JSON
   std::map<std::string, std::filesystem::path> credentials;  // name -> file
   Grants grants;
-  StuckLimits stuck;
   trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
+  StuckLimits stuck;
 };
 
 struct DriverConfig {

@@ -72,7 +72,7 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
-            "owner, uid, gid, config, credentials, grants, trust, stuck");
+            "owner, uid, gid, config, credentials, grants, stuck, trust");
 }
 
 TEST_F(ConfigTest, AWorkerIsNeverRoot) {
@@ -116,22 +116,6 @@ TEST_F(ConfigTest, LongNodeNamesAreHashed) {
   EXPECT_EQ(Load(text)->node_id.size(), 64U);
 }
 
-TEST_F(ConfigTest, ReadsWhenStuckCallsCostAWorkerItsLife) {
-  std::string text = kGood;
-  text.insert(text.find("    grants:"), "    stuck: {grace_ms: 500, calls_max: 3}\n");
-  const auto config = Load(text);
-  ASSERT_TRUE(config) << config.error().message;
-  const auto& stuck = config->backends.at("fast-nfs").stuck;
-  EXPECT_EQ(stuck.grace, std::chrono::milliseconds(500));
-  EXPECT_EQ(stuck.age_max, kStuckAgeMsMaxDefault);
-  EXPECT_EQ(stuck.calls_max, 3U);
-  EXPECT_NE(Error("    grants:", "    stuck: {calls_max: 0}\n    grants:")
-                .find("stuck.calls_max: \"0\": expected a whole number from 1 to 256"),
-            std::string::npos);
-  EXPECT_NE(Error("    grants:", "    stuck: {age_ms_max: 10}\n    grants:").find("grace_ms"),
-            std::string::npos);
-}
-
 TEST_F(ConfigTest, TrustMustBeSaidAndTheRefusalSaysHow) {
   const std::string error = Error("trust: any\n", "");
   for (const char* text : {"trust: nothing", "sha256:", "keys:", "\"any\""})
@@ -161,6 +145,22 @@ TEST_F(ConfigTest, ABackendsOwnTrustReplacesTheCommonOne) {
   EXPECT_TRUE(config->trust.any);
   EXPECT_FALSE(config->backends.at("fast-nfs").trust.any);
   EXPECT_EQ(config->backends.at("fast-nfs").trust.keys.size(), 1U);
+}
+
+TEST_F(ConfigTest, ReadsWhenStuckCallsCostAWorkerItsLife) {
+  std::string text = kGood;
+  text.insert(text.find("    grants:"), "    stuck: {grace_ms: 500, calls_max: 3}\n");
+  const auto config = Load(text);
+  ASSERT_TRUE(config) << config.error().message;
+  const auto& stuck = config->backends.at("fast-nfs").stuck;
+  EXPECT_EQ(stuck.grace, std::chrono::milliseconds(500));
+  EXPECT_EQ(stuck.age_max, kStuckAgeMsMaxDefault);
+  EXPECT_EQ(stuck.calls_max, 3U);
+  EXPECT_NE(Error("    grants:", "    stuck: {calls_max: 0}\n    grants:")
+                .find("stuck.calls_max: \"0\": expected a whole number from 1 to 256"),
+            std::string::npos);
+  EXPECT_NE(Error("    grants:", "    stuck: {age_ms_max: 10}\n    grants:").find("grace_ms"),
+            std::string::npos);
 }
 
 }  // namespace
