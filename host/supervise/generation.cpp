@@ -365,6 +365,9 @@ std::string Generation::Reap() {
   if (base::Poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0)
     (void)child_.Kill(SIGKILL);
   base::Poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
+  // What it forked, against all rules, is in its session and would hold the channel and the lease.
+  // Not reaped yet, so the number is its own, and its group's.
+  kill(-pid_, SIGKILL);
   pollfd more{log_.fd(), POLLIN, 0};
   while (base::Poll(&more, 1, 0) > 0 && ReadLog()) {
   }

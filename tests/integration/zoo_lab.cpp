@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "host/base/file.hpp"
@@ -58,6 +60,7 @@ void ZooTest::Keep(const std::vector<std::string>& animals, const std::vector<st
   all.emplace_back("good");
   lab::GantrydOptions options;
   options.plugin_directory = plugins_.path();
+  options.is_pid_one = is_pid_one;
   uint32_t uid = kFirstUid;
   for (const auto& animal : all) {
     const auto file = BuildDirectory() / "tests/zoo" / (animal + ".so");
@@ -66,8 +69,8 @@ void ZooTest::Keep(const std::vector<std::string>& animals, const std::vector<st
     const bool is_healthy = animal == "good";
     const std::string name = is_healthy ? "healthy" : BackendName(animal);
     fs::copy_file(file, plugins_.path() / (name + ".so"));
-    options.backends += "  " + name + ":\n    plugin: " + name + "\n    owner: zoo\n    uid: " +
-                        std::to_string(uid++) + "\n";
+    options.backends += "  " + name + ":\n    plugin: " + name +
+                        "\n    owner: zoo\n    uid: " + std::to_string(uid++) + "\n";
     if (!is_healthy)
       for (const auto& line : more) options.backends += "    " + line + "\n";
     options.driver_backends += (options.driver_backends.empty() ? "[" : ", ") + name;
@@ -114,6 +117,30 @@ Answer ZooTest::Delete(const std::string& id, milliseconds within) {
   return {status.error_code(), status.error_message(), id};
 }
 
+Answer ZooTest::Stage(const std::string& id, const std::string& wish) {
+  csi::v1::NodeStageVolumeRequest request;
+  request.set_volume_id(id);
+  const auto staging = host_->kubelet() / "plugins/zoo/globalmount";
+  fs::create_directories(staging);
+  request.set_staging_target_path(staging);
+  request.mutable_volume_capability()->mutable_mount();
+  request.mutable_volume_capability()->mutable_access_mode()->set_mode(
+      csi::v1::VolumeCapability::AccessMode::SINGLE_NODE_WRITER);
+  (*request.mutable_volume_context())["wish"] = wish;
+  csi::v1::NodeStageVolumeResponse response;
+  const auto status = csi::v1::Node::NewStub(channel_)->NodeStageVolume(
+      lab::Within(kZooCallMax).get(), request, &response);
+  return {status.error_code(), status.error_message(), id};
+}
+
+std::vector<std::string> ZooTest::MountsOfHost() const {
+  std::ifstream file("/proc/self/mountinfo");
+  std::vector<std::string> mounts;
+  for (std::string line; std::getline(file, line);)
+    if (line.find(host_->kubelet().string() + "/") != std::string::npos) mounts.push_back(line);
+  return mounts;
+}
+
 double ZooTest::HealthyMs() {
   const auto begin = std::chrono::steady_clock::now();
   const auto answer = Create("healthy", "h-" + std::to_string(++healthy_calls_));
@@ -135,8 +162,9 @@ void ZooTest::Beside(const std::function<void()>& act) {
   client.join();
   const double alone_ms = Median(alone_);
   const double beside_ms = Median(beside);
-  std::printf("healthy backend: median %.2f ms alone, %.2f ms beside (%zu calls, longest %.1f ms)\n",
-              alone_ms, beside_ms, beside.size(), *std::max_element(beside.begin(), beside.end()));
+  std::printf(
+      "healthy backend: median %.2f ms alone, %.2f ms beside (%zu calls, longest %.1f ms)\n",
+      alone_ms, beside_ms, beside.size(), *std::max_element(beside.begin(), beside.end()));
   EXPECT_LE(beside_ms, alone_ms * kNoiseFactor + kNoiseMs);
 }
 
@@ -149,9 +177,9 @@ void ZooTest::ExpectCulprit(const std::string& backend, const std::string& words
         return true;
     return false;
   };
-  EXPECT_TRUE(Eventually(is_named)) << "the log does not say \"" << words << "\" of " << backend
-                                    << ":\n"
-                                    << host_->Log().substr(0, 20'000);
+  EXPECT_TRUE(Eventually(is_named))
+      << "the log does not say \"" << words << "\" of " << backend << ":\n"
+      << host_->Log().substr(0, 20'000);
 }
 
 }  // namespace gantry::tests

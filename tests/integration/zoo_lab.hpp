@@ -40,12 +40,18 @@ class ZooTest : public ::testing::Test {
 
   Answer Create(const std::string& backend, const std::string& name,
                 std::chrono::milliseconds within = kZooCallMax);
+  // Of a static volume whose attach emits what `wish` says ("type|source|option").
+  Answer Stage(const std::string& id, const std::string& wish);
+  // Lines of mountinfo below the kubelet directory.
+  std::vector<std::string> MountsOfHost() const;
   Answer Delete(const std::string& id, std::chrono::milliseconds within = kZooCallMax);
 
   // Calls to the healthy backend while `act` runs, compared with calls while nothing goes on.
   void Beside(const std::function<void()>& act);
   // The log names the backend and says this of it.
   void ExpectCulprit(const std::string& backend, const std::string& words);
+
+  bool is_pid_one = false;  // before Keep
 
   lab::Gantryd& host() { return *host_; }
   csi::v1::Controller::Stub& controller() { return *controller_; }

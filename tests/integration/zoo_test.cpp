@@ -128,8 +128,7 @@ TEST_F(ZooTest, OneStuckCallAmongAnsweredOnesIsEndedWhenItsVolumeHasWaitedLongEn
     const auto workers = host().WorkerPids("never-finishes");
     int answered = 0;
     while (std::chrono::steady_clock::now() - begin < 1500ms) {
-      EXPECT_EQ(Create("never-finishes", "good" + std::to_string(answered++)).code,
-                StatusCode::OK);
+      EXPECT_EQ(Create("never-finishes", "good" + std::to_string(answered++)).code, StatusCode::OK);
     }
     EXPECT_EQ(host().WorkerPids("never-finishes"), workers) << "it serves others well";
     EXPECT_EQ(Create("never-finishes", "lost", 100ms).code, StatusCode::ABORTED);
@@ -145,9 +144,8 @@ TEST_F(ZooTest, ALateFinishFreesTheVolumeAndNothingElse) {
   Beside([&] {
     EXPECT_EQ(Create("finishes-too-late", "a", 200ms).code, StatusCode::DEADLINE_EXCEEDED);
     EXPECT_EQ(Create("finishes-too-late", "a", 200ms).code, StatusCode::ABORTED);
-    EXPECT_TRUE(Eventually([&] {
-      return Create("finishes-too-late", "a", 200ms).code != StatusCode::ABORTED;
-    }));
+    EXPECT_TRUE(Eventually(
+        [&] { return Create("finishes-too-late", "a", 200ms).code != StatusCode::ABORTED; }));
   });
   ExpectCulprit("finishes-too-late", "finished late");
   EXPECT_EQ(host().Log().find("finishes-too-late: worker of generation"), std::string::npos);
@@ -330,6 +328,65 @@ TEST_F(ZooTest, AJobIsGoneBeforeTheCallIsReplayedAndWhenItsHostIsKilled) {
   EXPECT_TRUE(Eventually([] { return Running("--job block") == 0; }));
   caller.join();
   ASSERT_TRUE(host().Restart());
+}
+
+// --- that lie -------------------------------------------------------------------------------
+
+struct HostileSource {
+  const char* what;
+  const char* wish;  // type|source|option
+  const char* named;
+};
+
+TEST_F(ZooTest, HostileSourcesAreRefusedAndNothingIsMounted) {
+  Keep({"hostile_sources"},
+       {"grants: {servers: [10.0.0.1], fs_types: [nfs, tmpfs], mount_options: [\"size=*\"]}"});
+  const std::vector<HostileSource> wishes{
+      {"the host's disk as a filesystem", "ext4|/dev/sda|", "ext4"},
+      {"the host's disk as a granted type", "nfs|/dev/sda|", "/dev/sda"},
+      {"the host's disk as a device", "block|/dev/sda|", "hostile-sources"},
+      {"another server's export", "nfs|10.9.9.9:/secret|", "10.9.9.9"},
+      {"a server hidden behind the granted one", "nfs|10.0.0.1,10.9.9.9:/x|", ""},
+      {"an option that mount(8) would take for its own", "nfs|10.0.0.1:/x|-o remount", ""},
+      {"options in one option", "nfs|10.0.0.1:/x|size=1,suid", "suid"},
+      {"setuid programs", "nfs|10.0.0.1:/x|suid", "suid"},
+      {"devices", "nfs|10.0.0.1:/x|dev", "dev"},
+      {"a directory of the host", "none|/etc|bind", ""},
+      {"a directory of the host as a granted type", "tmpfs|/etc|bind", "bind"},
+      {"an option that is not granted", "tmpfs|x|mpol=bind", "mpol"},
+      {"a server's address in an option", "nfs|10.0.0.1:/x|addr=10.9.9.9", "addr"}};
+  Beside([&] {
+    for (const auto& wish : wishes) {
+      const auto answer = Stage("hostile-sources:v1", wish.wish);
+      EXPECT_THAT(answer.code,
+                  AnyOf(Eq(StatusCode::PERMISSION_DENIED), StatusCode::INVALID_ARGUMENT,
+                        StatusCode::FAILED_PRECONDITION, StatusCode::UNIMPLEMENTED))
+          << wish.what << ": " << answer.message;
+      EXPECT_THAT(answer.message, HasSubstr(wish.named)) << wish.what;
+      EXPECT_THAT(MountsOfHost(), ::testing::IsEmpty()) << wish.what;
+    }
+  });
+}
+
+TEST_F(ZooTest, WhatAPluginMayMountHoldsNeitherSetuidProgramsNorDevices) {
+  Keep({"hostile_sources"},
+       {"grants: {servers: [x], fs_types: [tmpfs], mount_options: [\"size=*\"]}"});
+  const auto answer = Stage("hostile-sources:v1", "tmpfs|x|size=1048576");
+  ASSERT_EQ(answer.code, StatusCode::OK) << answer.message;
+  const auto mounts = MountsOfHost();
+  ASSERT_EQ(mounts.size(), 1U);
+  EXPECT_THAT(mounts[0], HasSubstr("nosuid"));
+  EXPECT_THAT(mounts[0], HasSubstr("nodev"));
+}
+
+TEST_F(ZooTest, ARestartThatOffersLessGetsNoCalls) {
+  Keep({"changes_capabilities"});
+  EXPECT_EQ(Create("changes-capabilities", "x").code, StatusCode::OK);
+  for (const pid_t pid : host().WorkerPids("changes-capabilities")) kill(pid, SIGKILL);
+  ExpectCulprit("changes-capabilities", "gantry.controller/1:create_volume");
+  const auto answer = Create("changes-capabilities", "y", 2s);
+  EXPECT_THAT(answer.code, AnyOf(Eq(StatusCode::UNAVAILABLE), StatusCode::DEADLINE_EXCEEDED))
+      << answer.message;
 }
 
 // --- foreign runtimes -----------------------------------------------------------------------

@@ -14,12 +14,14 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 
 namespace zoo {
 
 [[maybe_unused]] inline std::atomic<int> g_calls{0};
+[[maybe_unused]] inline uint64_t g_lives = 0;
 
 // Fds of the process that are sockets: its channel, wherever the host has moved it.
 [[maybe_unused]] inline std::vector<int> Sockets() {
@@ -33,12 +35,15 @@ namespace zoo {
 
 // A thread of the process by its name: finds the host's own threads, which are nobody's business.
 [[maybe_unused]] inline pid_t ThreadNamed(const std::string& name) {
-  for (pid_t tid = getpid(); tid < getpid() + 64; ++tid) {
-    std::ifstream comm("/proc/self/task/" + std::to_string(tid) + "/comm");
+  pid_t found = 0;
+  DIR* tasks = opendir("/proc/self/task");
+  while (const dirent* entry = tasks == nullptr ? nullptr : readdir(tasks)) {
+    std::ifstream comm(std::string("/proc/self/task/") + entry->d_name + "/comm");
     std::string line;
-    if (std::getline(comm, line) && line == name) return tid;
+    if (std::getline(comm, line) && line == name) found = std::atoi(entry->d_name);
   }
-  return 0;
+  if (tasks != nullptr) closedir(tasks);
+  return found;
 }
 
 [[maybe_unused]] inline void StopReading() {
@@ -48,7 +53,10 @@ namespace zoo {
   };
   sigaction(SIGUSR2, &action, nullptr);
   const pid_t reader = ThreadNamed("wire-read");
-  (void)syscall(SYS_tgkill, getpid(), reader, SIGUSR2);
+  if (reader != 0) (void)syscall(SYS_tgkill, getpid(), reader, SIGUSR2);
+  // Where it cannot look: every thread but its own, the reader among them.
+  for (pid_t tid = getpid(); reader == 0 && tid < getpid() + 64; ++tid)
+    if (tid != gettid()) (void)syscall(SYS_tgkill, getpid(), tid, SIGUSR2);
 }
 
 }  // namespace zoo

@@ -39,6 +39,7 @@ class Helped {
       result.size = sizeof result;
       const auto code = exec->run(exec->ctx, call.id(), &run, nullptr, 0, nullptr, 0, &result);
       if (code != GANTRY_OK) return {code, "as the helper"};
+      told = "exit-" + std::to_string(result.exit_status);
     }
     gantry_volume volume{};
     volume.handle = gantry::ToStr(told);

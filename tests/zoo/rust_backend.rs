@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A backend with a Rust runtime inside: threads, allocation and a panic that is caught, against the
 // C ABI by hand (no crates, so that Debian's rustc alone builds it).
-use std::ffi::{c_char, c_void, CStr};
+use std::ffi::CStr;
+use std::os::raw::{c_char, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 #[repr(C)]

@@ -391,6 +391,9 @@ void Attach(gantry_instance*, gantry_call call, const gantry_attach* request) {
 }
 
 const void* Extension(gantry_instance*, const char* id) {
+#ifdef ZOO_CHANGES_CAPABILITIES
+  if (zoo::g_lives > 1) return nullptr;
+#endif
   static const gantry_controller kController = [] {
     gantry_controller table{};
     table.size = sizeof(table);
@@ -432,6 +435,15 @@ void Create(const gantry_host* host, gantry_call call, const gantry_create* requ
             [[maybe_unused]] gantry_instance** instance) {
   g_state.host = host;
   g_state.call = static_cast<const gantry_call_api*>(host->extension(host->ctx, GANTRY_EXT_CALL));
+#ifdef ZOO_CHANGES_CAPABILITIES
+  // How often it was created is kept where a worker's death does not reach.
+  const auto* kv = static_cast<const gantry_kv_api*>(host->extension(host->ctx, GANTRY_EXT_KV));
+  const int64_t deadline = g_state.call->deadline_ns(g_state.call->ctx, call);
+  size_t length = 0;
+  (void)kv->get(kv->ctx, Str("lives"), nullptr, 0, &length, &zoo::g_lives, deadline);
+  (void)kv->put(kv->ctx, Str("lives"), {"x", 1}, zoo::g_lives, deadline);
+  ++zoo::g_lives;  // the version of what is not there is 0
+#endif
 #if defined(ZOO_ABORTS_ON_CREATE)
   std::abort();
 #endif
