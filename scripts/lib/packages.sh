@@ -23,6 +23,9 @@ packages_build() {
 
 packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3; }
 
+# Plugins of the zoo with another language's runtime inside: some 650 MB installed.
+packages_zoo() { packages_install zoo rustc golang-go; }
+
 packages_tidy() { packages_install tidy git clang-format-14 clang-tidy-14; }
 
 # packages_missing NAME...: those that are not installed, one a line.
