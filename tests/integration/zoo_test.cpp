@@ -344,7 +344,7 @@ TEST_F(ZooTest, HostileSourcesAreRefusedAndNothingIsMounted) {
   const std::vector<HostileSource> wishes{
       {"the host's disk as a filesystem", "ext4|/dev/sda|", "ext4"},
       {"the host's disk as a granted type", "nfs|/dev/sda|", "/dev/sda"},
-      {"the host's disk as a device", "block|/dev/sda|", "hostile-sources"},
+      {"the host's disk as a device", "block|/dev/sda|", ""},
       {"another server's export", "nfs|10.9.9.9:/secret|", "10.9.9.9"},
       {"a server hidden behind the granted one", "nfs|10.0.0.1,10.9.9.9:/x|", ""},
       {"an option that mount(8) would take for its own", "nfs|10.0.0.1:/x|-o remount", ""},

@@ -378,8 +378,8 @@ void Attach(gantry_instance*, gantry_call call, const gantry_attach* request) {
   source.fs_type = Str(type);
   source.source = Str(from);
   source.options = {wished, option.empty() ? size_t{0} : size_t{1}};
+  const gantry_str paths[] = {Str(from)};
   if (type == "block") {
-    const gantry_str paths[] = {Str(from)};
     source.kind = GANTRY_SOURCE_BLOCK;
     source.identity = Str("naa.6001405000000000000000000000dead");
     source.size_bytes = 1 << 20;
