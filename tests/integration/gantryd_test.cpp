@@ -126,9 +126,12 @@ TEST_F(GantrydLife, FinishesCallsUnderWayWhenToldToEnd) {
   ASSERT_TRUE(node_.server().Freeze().has_value());
   auto staged = std::async(std::launch::async, [&] {
     grpc::Status status;
-    do {
-      status = node_.Stage(volume);
-    } while (status.error_code() == StatusCode::ABORTED);
+    (void)Soon(
+        [&] {
+          status = node_.Stage(volume);
+          return status.error_code() != StatusCode::ABORTED;
+        },
+        kSoonMax);
     return status;
   });
   // Refused only while the stage is under way.
