@@ -92,7 +92,11 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(pair.ours), channel_options));
   generation->channel_ = std::move(channel);
   generation->caller_->channel = generation->channel_;
-  generation->caller_->job = {spec.worker, options.arguments, spec.backend.name};
+  generation->caller_->job = {spec.worker, options.arguments, spec.backend.name, {}};
+  if (spec.verify_plugin)
+    generation->caller_->job.verify = [verify = spec.verify_plugin, plugin = spec.plugin] {
+      return verify(plugin);
+    };
   GANTRY_TRY(generation->channel_->Start(*generation));
   generation->watcher_ = base::Thread([raw = generation.get()] { raw->Watch(); });
   return generation;
@@ -388,10 +392,24 @@ void Generation::AwaitLastWords() {
   base::Poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
 }
 
+// Whichever of them it was that killed it, the log names it.
+void Generation::LogCallsUnderWay() const {
+  constexpr size_t kNamedMax = 4;
+  std::string names;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& call : history_.UnderWay(base::Now(), kNamedMax))
+      names += (names.empty() ? "" : "; ") + call;
+  }
+  if (!names.empty())
+    spdlog::warn("backend {} generation {}: under way at its end: {}", backend_, number_, names);
+}
+
 void Generation::Watch() {
   WatchUntilOver();
   const std::string how = Reap();
   AwaitLastWords();
+  LogCallsUnderWay();
   channel_->Close();
   // What it had asked of the host is part of it: a replay must not meet that either.
   while (!host_calls_.EndOf(*caller_, base::Now() + kHostCallsEndMsMax))

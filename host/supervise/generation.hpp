@@ -68,6 +68,7 @@ class Generation final : public Worker, private wire::Receiver {
   void WatchUntilOver();
   std::string Reap();
   void AwaitLastWords();
+  void LogCallsUnderWay() const;
   void FailAll();
   bool Ping();
   bool ReadLog();

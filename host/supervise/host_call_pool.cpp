@@ -105,7 +105,7 @@ void HostCallPool::Work() {
 
 channel::HostReply HostCallPool::Ask(Job& job) {
   HostCaller& caller = *job.caller;
-  const auto latest = clock_.Now() + kHostCallMsMax;
+  const auto latest = clock_.Now() + (job.IsJob() ? kJobMsMax : kHostCallMsMax);
   const auto deadline = std::min(latest, base::FromNanoseconds(job.call.deadline_ns()));
   if (!job.IsJob()) return services_.Serve(caller.backend, job.call, deadline, &caller.gone);
   channel::HostReply reply;

@@ -24,6 +24,7 @@ constexpr size_t kHostCallThreadsMax = 32;
 constexpr size_t kHostCallsRunningMax = 4;  // of one backend
 constexpr size_t kHostCallsQueuedMax = 64;  // of one backend
 constexpr std::chrono::milliseconds kHostCallMsMax{120'000};
+constexpr std::chrono::milliseconds kJobMsMax{600'000};
 constexpr std::chrono::milliseconds kHostCallsEndMsMax{10'000};
 
 // One worker, as somebody who asks.

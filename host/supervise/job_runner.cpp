@@ -44,10 +44,9 @@ class JobProcess {
     if (input_.empty()) shutdown(socket_.get(), SHUT_WR);
     for (;;) {
       const short events = static_cast<short>(POLLIN | (input_.empty() ? 0 : POLLOUT));
-      std::array<pollfd, 4> wait{pollfd{child_.pidfd(), POLLIN, 0},
-                                 pollfd{reply_open_ ? socket_.get() : -1, events, 0},
-                                 pollfd{log_open_ ? log_.fd() : -1, POLLIN, 0},
-                                 pollfd{stop, POLLIN, 0}};
+      std::array<pollfd, 4> wait{
+          pollfd{child_.pidfd(), POLLIN, 0}, pollfd{reply_open_ ? socket_.get() : -1, events, 0},
+          pollfd{log_open_ ? log_.fd() : -1, POLLIN, 0}, pollfd{stop, POLLIN, 0}};
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - base::Now());
       constexpr int64_t kPollMsMax = 60'000;
       base::Poll(wait.data(), wait.size(),
@@ -73,8 +72,8 @@ class JobProcess {
     GANTRY_TRY_ASSIGN(const auto status, child_.Wait(kJobReapMsMax));
     if (log_open_) (void)log_.ReadAvailable();
     if (status) return *status;
-    return Fail(Code::kUnavailable, "pid " + std::to_string(child_.Abandon()) +
-                                        " was killed and does not end");
+    return Fail(Code::kUnavailable,
+                "pid " + std::to_string(child_.Abandon()) + " was killed and does not end");
   }
 
   // The code and the output, once the process has ended.
@@ -93,8 +92,8 @@ class JobProcess {
  private:
   void Give() {
     while (!input_.empty()) {
-      const ssize_t n = send(socket_.get(), input_.data(), input_.size(),
-                             MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t n =
+          send(socket_.get(), input_.data(), input_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) return;
       input_.remove_prefix(n < 0 ? input_.size() : static_cast<size_t>(n));
@@ -131,10 +130,12 @@ base::Result<std::string> RunJob(const JobSpec& spec, const std::string& name,
   if (!IsJobName(name))
     return Fail(Code::kInvalidArgument, "job: the name must be 1 to 32 of [a-z0-9-]");
   if (input.size() > GANTRY_JOB_INPUT_BYTES_MAX)
-    return Fail(Code::kInvalidArgument, "job " + name + ": input of " +
-                                            std::to_string(input.size()) +
-                                            " bytes, expected at most " +
-                                            std::to_string(GANTRY_JOB_INPUT_BYTES_MAX));
+    return Fail(Code::kInvalidArgument,
+                "job " + name + ": input of " + std::to_string(input.size()) +
+                    " bytes, expected at most " + std::to_string(GANTRY_JOB_INPUT_BYTES_MAX));
+  if (base::Now() >= deadline)
+    return Fail(Code::kDeadlineExceeded, "job " + name + ": its deadline passed while it waited");
+  if (spec.verify) GANTRY_TRY(spec.verify());
   // Shared, since a cancel may be on its way while this returns.
   const auto stop = std::make_shared<base::Event>();
   std::shared_ptr<void> registration;
@@ -143,9 +144,9 @@ base::Result<std::string> RunJob(const JobSpec& spec, const std::string& name,
   GANTRY_TRY_ASSIGN(auto log, wire::MakeLogPipe());
   base::SpawnOptions options;
   options.arguments = spec.arguments;
-  options.arguments.insert(options.arguments.end(),
-                           {"--job", name, "--job-deadline-ns",
-                            std::to_string(base::ToNanoseconds(deadline))});
+  options.arguments.insert(
+      options.arguments.end(),
+      {"--job", name, "--job-deadline-ns", std::to_string(base::ToNanoseconds(deadline))});
   options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"};
   options.pass_fds = {pair.theirs.get(), log.writer.get()};
   options.stderr_fd = log.writer.get();
@@ -154,10 +155,9 @@ base::Result<std::string> RunJob(const JobSpec& spec, const std::string& name,
   pair.theirs.Reset();
   log.writer.Reset();
   const std::string what = "backend " + spec.backend + " job " + name;
-  JobProcess process(std::move(child), std::move(pair.ours), std::move(log.reader), input,
-                     [&what](const wire::LogRecord& record) {
-                       spdlog::info("{}: {}", what, record.text);
-                     });
+  JobProcess process(
+      std::move(child), std::move(pair.ours), std::move(log.reader), input,
+      [&what](const wire::LogRecord& record) { spdlog::info("{}: {}", what, record.text); });
   const bool has_ended = process.Converse(deadline, stop->fd());
   const auto status = process.End();
   if (!status) {

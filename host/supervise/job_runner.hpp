@@ -4,6 +4,7 @@
 // socket and a log, no channel and no lease: it dies before its caller is told anything else.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,7 @@ struct JobSpec {
   const base::PinnedBinary* worker = nullptr;
   std::vector<std::string> arguments;  // of the worker that asks
   std::string backend;
+  std::function<base::Status()> verify;  // of the plugin's file, before it is loaded
 };
 
 // Blocks until the process is reaped. Its output, or the job's code; DEADLINE_EXCEEDED and

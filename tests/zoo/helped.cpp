@@ -16,7 +16,7 @@ class Helped {
     return std::make_unique<Helped>();
   }
 
-  // The name says what is done: "job echo", "job block", "exec", anything else nothing.
+  // The name says what is done: "job echo", "job block", "exec", "kv...", anything else nothing.
   gantry::Status CreateVolume(gantry::Call& call, const gantry_create_volume& request) {
     const std::string_view name = gantry::View(request.name);
     const auto& api = call.host().call_api();
@@ -27,6 +27,12 @@ class Helped {
                                           std::string(100'000, 'i'), deadline_ns);
       if (outcome.code != GANTRY_OK) return {outcome.code, "as the job"};
       told = std::to_string(outcome.output.size()) + "-" + outcome.output.substr(0, 4);
+    }
+    if (name.starts_with("kv")) {
+      const auto* kv = call.host().Extension<gantry_kv_api>(GANTRY_EXT_KV);
+      const gantry_bytes value{name.data(), name.size()};
+      const auto code = kv->put(kv->ctx, gantry::ToStr(name), value, 0, deadline_ns);
+      if (code != GANTRY_OK) return {code, "as the store"};
     }
     if (call.attempt() == 1 && name == "exec") {
       const auto* exec = call.host().Extension<gantry_exec_api>(GANTRY_EXT_EXEC);

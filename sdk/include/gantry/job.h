@@ -29,9 +29,9 @@ extern "C" {
 typedef struct gantry_job_request {
   uint32_t size;
   uint32_t reserved;
-  gantry_str name;    /* the plugin's word, shown in logs; [a-z0-9-], at most 32 bytes */
-  gantry_bytes input; /* may hold a credential: it is never logged, and wiped by the host */
-  int64_t deadline_ns;
+  gantry_str name;     /* the plugin's word, shown in logs; [a-z0-9-], at most 32 bytes */
+  gantry_bytes input;  /* may hold a credential: it is never logged, and wiped by the host */
+  int64_t deadline_ns; /* at most 10 minutes from now */
 } gantry_job_request;
 
 /* The host's side. */
@@ -41,8 +41,9 @@ typedef struct gantry_job_api {
   void* ctx;
   /* Runs the job and blocks until it has ended or was killed. The output is written to `output` as
    * far as it fits and *length is its whole length. The code is the job's own, or
-   * DEADLINE_EXCEEDED: killed at the deadline; UNAVAILABLE: it died by itself, or too many wait;
-   * UNIMPLEMENTED: the plugin has no gantry_job_ops. No output but with OK.
+   * DEADLINE_EXCEEDED: killed at the deadline, or still waiting for its turn then; UNAVAILABLE: it
+   * died by itself; RESOURCE_EXHAUSTED: 64 wait already, or the output was too long; UNIMPLEMENTED:
+   * the plugin has no gantry_job_ops. No output but with OK.
    * [any thread but a cancel callback] */
   gantry_code (*run)(void* ctx, gantry_call call, const gantry_job_request* request, void* output,
                      size_t capacity, size_t* length);

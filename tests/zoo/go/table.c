@@ -46,9 +46,8 @@ static void DeleteVolume(gantry_instance* instance, gantry_call call,
 static void Destroy(gantry_instance* instance) { (void)instance; }
 
 static const void* Extension(gantry_instance* instance, const char* id) {
-  static gantry_controller controller = {.size = sizeof(controller),
-                                         .create_volume = &CreateVolume,
-                                         .delete_volume = &DeleteVolume};
+  static gantry_controller controller = {
+      .size = sizeof(controller), .create_volume = &CreateVolume, .delete_volume = &DeleteVolume};
   (void)instance;
   return strcmp(id, GANTRY_EXT_CONTROLLER) == 0 ? &controller : NULL;
 }
