@@ -174,7 +174,7 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     history_.Begun(id, call.message, attempt, base::Now());
   }
   if (const auto sent = SendCall(id, call, attempt); !sent) {
-    Forget(id, sent.error().code);
+    Forget(id, sent.error().code, /*is_answer=*/false);
     Outcome outcome;
     if (sent.error().code == base::Code::kUnavailable) return outcome;  // the channel is gone
     outcome.event = PendingCall::Event::kFinished;
@@ -222,8 +222,9 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
 }
 
 // Takes the call out of the table; null when its end is known already.
-std::shared_ptr<PendingCall> Generation::Forget(uint64_t id, base::Code code) {
-  const bool is_in_vain = code == base::Code::kDeadlineExceeded || code == base::Code::kCancelled;
+std::shared_ptr<PendingCall> Generation::Forget(uint64_t id, base::Code code, bool is_answer) {
+  const bool is_in_vain =
+      !is_answer || code == base::Code::kDeadlineExceeded || code == base::Code::kCancelled;
   const std::lock_guard lock(mutex_);
   auto node = calls_.extract(id);
   if (node.empty()) return nullptr;
@@ -274,7 +275,7 @@ void Generation::OnMessage(wire::Message message) {
     finish.set_code(static_cast<int32_t>(base::Code::kUnavailable));
     finish.set_message("backend " + backend_ + " gave an unreadable answer");
   }
-  if (const auto call = Forget(message.call_id, static_cast<base::Code>(finish.code())))
+  if (const auto call = Forget(message.call_id, static_cast<base::Code>(finish.code()), true))
     call->Finish(std::move(finish));
 }
 

@@ -141,8 +141,8 @@ TEST_F(SupervisorTest, KeepsTryingWhereItIsToldToAndSaysWhyMeanwhile) {
   supervisor->KeepTrying();
   EXPECT_TRUE(Eventually([&] {
     const auto known = supervisor->Known();
-    return !known && known.error().message.find("the worker died during START") !=
-                         std::string::npos;
+    return !known &&
+           known.error().message.find("the worker died during START") != std::string::npos;
   }));
   EXPECT_FALSE(supervisor->capabilities().Offers(channel::GET_VOLUME));
   SetWords("");

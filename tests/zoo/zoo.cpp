@@ -103,7 +103,8 @@ int32_t EmitVolume(gantry_call call, std::string_view handle,
 
 // ---- operations; what a kind does not say itself is a plain success
 
-[[maybe_unused]] void CreateVolume(gantry_instance*, gantry_call call, const gantry_create_volume* request) {
+[[maybe_unused]] void CreateVolume(gantry_instance*, gantry_call call,
+                                   const gantry_create_volume* request) {
 #if defined(ZOO_ABORTS_ON_OP)
   (void)call;
   (void)request;

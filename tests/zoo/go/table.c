@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tables of a backend whose operations are Go: cgo cannot write them. */
+#include <_cgo_export.h>
 #include <gantry/gantry.h>
 #include <string.h>
-
-#include "_cgo_export.h"
 
 #define STR(text) \
   { text, sizeof(text) - 1 }
