@@ -141,7 +141,6 @@ base::Status Assembly::StartDrivers() {
   tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_);
   if (options_.roles.controller)
     for (const auto& [name, backend] : backends_) tasks_->Add(*backend);
-  calls_ = std::make_unique<front::CallPool>();
   for (const auto& driver_config : config_.drivers) {
     core::DriverParts parts;
     parts.config = driver_config;
@@ -160,7 +159,7 @@ base::Status Assembly::StartDrivers() {
     parts.tasks = tasks_.get();
     parts.boot_id = boot_id_;
     drivers_.push_back(std::make_unique<core::Driver>(std::move(parts)));
-    GANTRY_TRY_ASSIGN(auto server, front::Server::Start(*drivers_.back(), *calls_));
+    GANTRY_TRY_ASSIGN(auto server, front::Server::Start(*drivers_.back()));
     servers_.push_back(std::move(server));
     spdlog::info("driver {} at {}", driver_config.name, driver_config.endpoint);
   }

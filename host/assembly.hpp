@@ -11,7 +11,6 @@
 #include "host/base/process.hpp"
 #include "host/core/config.hpp"
 #include "host/core/driver.hpp"
-#include "host/front/call_pool.hpp"
 #include "host/front/server.hpp"
 #include "host/options.hpp"
 #include "host/services/broker.hpp"
@@ -71,7 +70,6 @@ class Assembly {
   core::KeyLocks locks_;
   std::unique_ptr<core::TaskRunner> tasks_;
   std::vector<std::unique_ptr<core::Driver>> drivers_;
-  std::unique_ptr<front::CallPool> calls_;
   std::vector<std::unique_ptr<front::Server>> servers_;
 };
 

@@ -15,6 +15,7 @@
 
 #include "host/assembly.hpp"
 #include "host/base/children.hpp"
+#include "host/base/open_files.hpp"
 #include "host/options.hpp"
 #include "host/version.hpp"
 
@@ -73,6 +74,9 @@ int main(int argc, char** argv) {
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   spdlog::flush_on(spdlog::level::debug);
+
+  if (const auto raised = gantry::base::RaiseOpenFiles(); !raised)
+    spdlog::warn("{}", raised.error().message);
 
   const auto config = gantry::core::LoadConfig(options.config);
   if (!config) {

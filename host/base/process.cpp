@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "host/base/children.hpp"
+#include "host/base/open_files.hpp"
 
 namespace gantry::base {
 namespace {
@@ -122,7 +123,11 @@ Result<Child> Spawn(const PinnedBinary& binary, const SpawnOptions& options) {
 }
 
 Result<Child> SpawnProgram(const std::filesystem::path& program, const SpawnOptions& options) {
-  return SpawnPath(program.string(), program, options);
+  GANTRY_TRY_ASSIGN(Child child, SpawnPath(program.string(), program, options));
+  // A moment late: posix_spawn knows no limits. Nothing opens a thousand files in that moment, and a
+  // program that is gone already needs no limit.
+  (void)LimitOpenFiles(child.pid());
+  return child;
 }
 
 Child& Child::operator=(Child&& other) noexcept {

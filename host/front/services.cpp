@@ -7,39 +7,37 @@
 #include "host/core/metadata.hpp"
 #include "host/core/node.hpp"
 #include "host/core/snapshots.hpp"
-#include "host/front/stream.hpp"
-#include "host/front/unary.hpp"
+#include "host/front/run_call.hpp"
 
-// One method of a service: the reactor that runs the member of the same name.
-#define GANTRY_UNARY(Method, target)                                                        \
-  grpc::ServerUnaryReactor* Method(grpc::CallbackServerContext* context,                    \
-                                   const csi::v1::Method##Request* request,                 \
-                                   csi::v1::Method##Response* response) override {          \
-    return RunUnary(pool_, *context, *request, *response,                                   \
-                    [this](const csi::v1::Method##Request& r, const core::CallContext& c) { \
-                      return (target).Method(r, c);                                         \
-                    });                                                                     \
+// One method of a service: it runs the member of the same name.
+#define GANTRY_UNARY(Method, target)                                                         \
+  grpc::Status Method(grpc::ServerContext* context, const csi::v1::Method##Request* request, \
+                      csi::v1::Method##Response* response) override {                        \
+    return RunUnary(calls_, *context, *request, *response,                                   \
+                    [this](const csi::v1::Method##Request& r, const core::CallContext& c) {  \
+                      return (target).Method(r, c);                                          \
+                    });                                                                      \
   }
 
 namespace gantry::front {
 namespace {
 
-class IdentityService final : public csi::v1::Identity::CallbackService {
+class IdentityService final : public csi::v1::Identity::Service {
  public:
-  IdentityService(const core::Driver& driver, CallPool& pool) : identity_(driver), pool_(pool) {}
+  IdentityService(const core::Driver& driver, Calls& calls) : identity_(driver), calls_(calls) {}
   GANTRY_UNARY(GetPluginInfo, identity_)
   GANTRY_UNARY(GetPluginCapabilities, identity_)
   GANTRY_UNARY(Probe, identity_)
 
  private:
   core::Identity identity_;
-  CallPool& pool_;
+  Calls& calls_;
 };
 
-class ControllerService final : public csi::v1::Controller::CallbackService {
+class ControllerService final : public csi::v1::Controller::Service {
  public:
-  ControllerService(const core::Driver& driver, CallPool& pool)
-      : controller_(driver), snapshots_(driver), pool_(pool) {}
+  ControllerService(const core::Driver& driver, Calls& calls)
+      : controller_(driver), snapshots_(driver), calls_(calls) {}
   GANTRY_UNARY(CreateVolume, controller_)
   GANTRY_UNARY(DeleteVolume, controller_)
   GANTRY_UNARY(ControllerPublishVolume, controller_)
@@ -59,12 +57,12 @@ class ControllerService final : public csi::v1::Controller::CallbackService {
  private:
   core::Controller controller_;
   core::Snapshots snapshots_;
-  CallPool& pool_;
+  Calls& calls_;
 };
 
-class GroupService final : public csi::v1::GroupController::CallbackService {
+class GroupService final : public csi::v1::GroupController::Service {
  public:
-  GroupService(const core::Driver& driver, CallPool& pool) : groups_(driver), pool_(pool) {}
+  GroupService(const core::Driver& driver, Calls& calls) : groups_(driver), calls_(calls) {}
   GANTRY_UNARY(GroupControllerGetCapabilities, groups_)
   GANTRY_UNARY(CreateVolumeGroupSnapshot, groups_)
   GANTRY_UNARY(DeleteVolumeGroupSnapshot, groups_)
@@ -72,40 +70,38 @@ class GroupService final : public csi::v1::GroupController::CallbackService {
 
  private:
   core::Groups groups_;
-  CallPool& pool_;
+  Calls& calls_;
 };
 
-class MetadataService final : public csi::v1::SnapshotMetadata::CallbackService {
+class MetadataService final : public csi::v1::SnapshotMetadata::Service {
  public:
-  MetadataService(const core::Driver& driver, CallPool& pool) : metadata_(driver), pool_(pool) {}
+  MetadataService(const core::Driver& driver, Calls& calls) : metadata_(driver), calls_(calls) {}
 
-  grpc::ServerWriteReactor<csi::v1::GetMetadataAllocatedResponse>* GetMetadataAllocated(
-      grpc::CallbackServerContext* context,
-      const csi::v1::GetMetadataAllocatedRequest* request) override {
-    return RunStream<csi::v1::GetMetadataAllocatedResponse>(
-        pool_, *context, *request,
-        [this](const auto& r, const core::CallContext& c, const auto& send) {
-          return metadata_.GetMetadataAllocated(r, c, send);
-        });
+  grpc::Status GetMetadataAllocated(
+      grpc::ServerContext* context, const csi::v1::GetMetadataAllocatedRequest* request,
+      grpc::ServerWriter<csi::v1::GetMetadataAllocatedResponse>* writer) override {
+    return RunStream(calls_, *context, *request, *writer,
+                     [this](const auto& r, const core::CallContext& c, const auto& send) {
+                       return metadata_.GetMetadataAllocated(r, c, send);
+                     });
   }
-  grpc::ServerWriteReactor<csi::v1::GetMetadataDeltaResponse>* GetMetadataDelta(
-      grpc::CallbackServerContext* context,
-      const csi::v1::GetMetadataDeltaRequest* request) override {
-    return RunStream<csi::v1::GetMetadataDeltaResponse>(
-        pool_, *context, *request,
-        [this](const auto& r, const core::CallContext& c, const auto& send) {
-          return metadata_.GetMetadataDelta(r, c, send);
-        });
+  grpc::Status GetMetadataDelta(
+      grpc::ServerContext* context, const csi::v1::GetMetadataDeltaRequest* request,
+      grpc::ServerWriter<csi::v1::GetMetadataDeltaResponse>* writer) override {
+    return RunStream(calls_, *context, *request, *writer,
+                     [this](const auto& r, const core::CallContext& c, const auto& send) {
+                       return metadata_.GetMetadataDelta(r, c, send);
+                     });
   }
 
  private:
   core::Metadata metadata_;
-  CallPool& pool_;
+  Calls& calls_;
 };
 
-class NodeService final : public csi::v1::Node::CallbackService {
+class NodeService final : public csi::v1::Node::Service {
  public:
-  NodeService(const core::Driver& driver, CallPool& pool) : node_(driver), pool_(pool) {}
+  NodeService(const core::Driver& driver, Calls& calls) : node_(driver), calls_(calls) {}
   GANTRY_UNARY(NodeStageVolume, node_)
   GANTRY_UNARY(NodeUnstageVolume, node_)
   GANTRY_UNARY(NodePublishVolume, node_)
@@ -117,21 +113,20 @@ class NodeService final : public csi::v1::Node::CallbackService {
 
  private:
   core::Node node_;
-  CallPool& pool_;
+  Calls& calls_;
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver,
-                                                         CallPool& pool) {
+std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, Calls& calls) {
   std::vector<std::unique_ptr<grpc::Service>> services;
-  services.push_back(std::make_unique<IdentityService>(driver, pool));
+  services.push_back(std::make_unique<IdentityService>(driver, calls));
   if (driver.parts().roles.controller) {
-    services.push_back(std::make_unique<ControllerService>(driver, pool));
-    services.push_back(std::make_unique<GroupService>(driver, pool));
-    services.push_back(std::make_unique<MetadataService>(driver, pool));
+    services.push_back(std::make_unique<ControllerService>(driver, calls));
+    services.push_back(std::make_unique<GroupService>(driver, calls));
+    services.push_back(std::make_unique<MetadataService>(driver, calls));
   }
-  if (driver.parts().roles.node) services.push_back(std::make_unique<NodeService>(driver, pool));
+  if (driver.parts().roles.node) services.push_back(std::make_unique<NodeService>(driver, calls));
   return services;
 }
 
