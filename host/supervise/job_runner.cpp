@@ -39,7 +39,8 @@ class JobProcess {
         log_(std::move(log), std::move(sink)),
         input_(input) {}
 
-  // Until it has ended, the deadline is over or `stop` can be read; true when it has ended.
+  // Until it has ended or has said too much, the deadline is over or `stop` can be read; false for
+  // the last two.
   bool Converse(base::TimePoint deadline, int stop) {
     if (input_.empty()) shutdown(socket_.get(), SHUT_WR);
     for (;;) {
@@ -56,10 +57,8 @@ class JobProcess {
         Give();
         Take();
       }
-      if ((wait[0].revents & POLLIN) != 0) {
-        Take();
-        return true;
-      }
+      if ((wait[0].revents & POLLIN) != 0) Take();
+      if ((wait[0].revents & POLLIN) != 0 || is_too_much_) return true;
       if ((wait[3].revents & POLLIN) != 0 || base::Now() >= deadline) return false;
     }
   }
@@ -76,8 +75,10 @@ class JobProcess {
                 "pid " + std::to_string(child_.Abandon()) + " was killed and does not end");
   }
 
+  bool is_too_much() const { return is_too_much_; }
   // The code and the output, once the process has ended.
   base::Result<std::string> Reply() const {
+    if (is_too_much_) return Fail(Code::kUnavailable, "an answer that is too long");
     wire::JobReply header{};
     if (reply_.size() < sizeof(header)) return Fail(Code::kUnavailable, "no answer");
     std::memcpy(&header, reply_.data(), sizeof(header));
@@ -107,9 +108,14 @@ class JobProcess {
       const ssize_t n = recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) return;
-      // A job that says more than it may is not listened to any longer.
-      reply_open_ = n > 0 && reply_.size() + static_cast<size_t>(n) <= kReplyBytesMax;
-      if (n > 0) reply_.append(buffer.data(), static_cast<size_t>(n));
+      if (n <= 0) {
+        reply_open_ = false;
+        return;
+      }
+      // One that says more than it may is not listened to any longer.
+      is_too_much_ = reply_.size() + static_cast<size_t>(n) > kReplyBytesMax;
+      if (is_too_much_) return;
+      reply_.append(buffer.data(), static_cast<size_t>(n));
     }
   }
 
@@ -119,6 +125,7 @@ class JobProcess {
   std::string_view input_;  // what is still to be given
   std::string reply_;
   bool reply_open_ = true;
+  bool is_too_much_ = false;
   bool log_open_ = true;
 };
 
@@ -170,11 +177,11 @@ base::Result<std::string> RunJob(const JobSpec& spec, const std::string& name,
     spdlog::warn("{}: killed at its deadline", what);
     return Fail(Code::kDeadlineExceeded, what + " was killed at its deadline");
   }
-  if (status->signal != 0 || status->code != 0) {
+  auto reply = process.Reply();
+  if (!process.is_too_much() && (status->signal != 0 || status->code != 0)) {
     spdlog::error("{}: {}", what, status->Describe());
     return Fail(Code::kUnavailable, what + ": " + status->Describe());
   }
-  auto reply = process.Reply();
   if (!reply) return tl::unexpected(base::Wrap(reply.error(), what));
   return reply;
 }
