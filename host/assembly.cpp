@@ -33,7 +33,8 @@ supervise::WorkerSpec MakeWorkerSpec(const core::BackendConfig& backend,
                                      const base::PinnedBinary& worker,
                                      const std::filesystem::path& plugin,
                                      const supervise::PluginStore& store,
-                                     const std::filesystem::path& state_directory) {
+                                     const std::filesystem::path& state_directory,
+                                     const supervise::Cgroups& cgroups) {
   supervise::WorkerSpec spec;
   spec.worker = &worker;
   spec.plugin = plugin;
@@ -41,6 +42,7 @@ supervise::WorkerSpec MakeWorkerSpec(const core::BackendConfig& backend,
   spec.lease = state_directory / "leases" / (backend.name + ".lock");
   spec.backend = backend;
   spec.drop_privileges = geteuid() == 0;
+  spec.cgroups = cgroups;
   return spec;
 }
 
@@ -95,7 +97,9 @@ base::Status Assembly::OpenState() {
   }
   GANTRY_TRY(base::MakeDirectories(state / "kv", 0700));
   kv_ = std::make_unique<services::FileKv>(state / "kv");
-  desk_ = std::make_unique<services::HostServiceDesk>(config_, *kv_, counters_);
+  GANTRY_TRY_ASSIGN(auto helper, base::PinnedBinary::Open(options_.libexec / "gantry-helper"));
+  helper_ = std::make_unique<base::PinnedBinary>(std::move(helper));
+  desk_ = std::make_unique<services::HostServiceDesk>(config_, *kv_, counters_, *helper_);
   host_calls_ = std::make_unique<supervise::HostCallPool>(*desk_, clock_);
   return {};
 }
@@ -132,13 +136,15 @@ base::Status Assembly::StartBackends(bool must_all) {
   instance.node = options_.roles.node;
   for (const auto& [name, backend] : config_.backends)
     backends_[name] = std::make_unique<supervise::Supervisor>(
-        MakeWorkerSpec(backend, *worker_, plugins_.at(name), *store_, config_.state_directory),
+        MakeWorkerSpec(backend, *worker_, plugins_.at(name), *store_, config_.state_directory,
+                       cgroups_),
         instance, *host_calls_);
   return StartAll(backends_, must_all);
 }
 
 base::Status Assembly::StartDrivers() {
-  tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_);
+  cursors_ = std::make_unique<services::FileTaskCursors>(config_.state_directory / "tasks");
+  tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_, cursors_.get());
   if (options_.roles.controller)
     for (const auto& [name, backend] : backends_) tasks_->Add(*backend);
   for (const auto& driver_config : config_.drivers) {
@@ -169,6 +175,7 @@ base::Status Assembly::StartDrivers() {
 base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& config,
                                                         const Options& options) {
   std::unique_ptr<Assembly> assembly(new Assembly(config, options));
+  GANTRY_TRY_ASSIGN(assembly->cgroups_, supervise::Cgroups::Open(config.cgroup));
   GANTRY_TRY(assembly->OpenState());
   GANTRY_TRY(assembly->OpenNode());
   GANTRY_TRY(assembly->StartBackends(/*must_all=*/false));

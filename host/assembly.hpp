@@ -21,6 +21,8 @@
 #include "host/services/kubelet_directory.hpp"
 #include "host/services/kv.hpp"
 #include "host/services/node_state.hpp"
+#include "host/services/task_cursors.hpp"
+#include "host/supervise/cgroups.hpp"
 #include "host/supervise/plugin_store.hpp"
 #include "host/supervise/supervisor.hpp"
 
@@ -53,11 +55,13 @@ class Assembly {
   const Options options_;
   base::SystemClock clock_;
   base::UniqueFd state_lock_;  // one gantryd a state directory
+  supervise::Cgroups cgroups_;
   std::unique_ptr<base::PinnedBinary> worker_;
   std::unique_ptr<supervise::PluginStore> store_;
   std::map<std::string, std::filesystem::path> plugins_;  // backend -> file in the store
   std::unique_ptr<services::FileKv> kv_;
   services::Counters counters_;
+  std::unique_ptr<base::PinnedBinary> helper_;
   std::unique_ptr<services::HostServiceDesk> desk_;
   std::unique_ptr<services::FileNodeState> node_state_;
   std::unique_ptr<services::KubeletDirectory> kubelet_;
@@ -68,6 +72,7 @@ class Assembly {
   std::unique_ptr<supervise::HostCallPool> host_calls_;
   std::map<std::string, std::unique_ptr<supervise::Supervisor>> backends_;
   core::KeyLocks locks_;
+  std::unique_ptr<services::FileTaskCursors> cursors_;
   std::unique_ptr<core::TaskRunner> tasks_;
   std::vector<std::unique_ptr<core::Driver>> drivers_;
   std::vector<std::unique_ptr<front::Server>> servers_;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Where ids lead that no backend of ours has made, and where those of one that has not started.
 #include "host/core/driver.hpp"
 
 #include <gtest/gtest.h>
@@ -37,6 +38,27 @@ TEST(ABackendThatHasNotStarted, IsUnavailableAndNeverLacking) {
   fake.backend("fast").BeUnknown();
   EXPECT_EQ(CodeOf(controller.CreateVolume(CreateIn("fast"), Soon())), Code::kUnavailable)
       << "UNIMPLEMENTED would be final";
+}
+
+TEST(Driver, AStaticVolumeThatNamesNoBackendIsTheDefaults) {
+  FakeDriver fake(
+      {{"slow", Describe(testing::AllOperations())}, {"fast", Describe(testing::AllOperations())}});
+  csi::v1::ControllerPublishVolumeRequest request;
+  request.set_node_id("node-1");
+  *request.mutable_volume_capability() = testing::MountCapability();
+  request.set_volume_id("server#share");
+  const Controller controller(fake.driver());
+  EXPECT_EQ(CodeOf(controller.ControllerPublishVolume(request, Soon())), Code::kOk);
+  EXPECT_EQ(fake.backend("slow").seen().at(0).message.handle(), "server#share");
+  EXPECT_TRUE(fake.backend("fast").seen().empty());
+}
+
+TEST(Driver, AnIdThatNamesNoBackendIsDeletedByNone) {
+  FakeDriver fake;
+  csi::v1::DeleteVolumeRequest request;
+  request.set_volume_id("server#share");
+  EXPECT_EQ(CodeOf(Controller(fake.driver()).DeleteVolume(request, Soon())), Code::kOk);
+  EXPECT_TRUE(fake.backend().seen().empty());
 }
 
 }  // namespace

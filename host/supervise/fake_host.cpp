@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A gantryd that is nothing but one supervisor, to be killed by a test: argv is the worker's
 // program, the file that tells the worker what to do, and the lease. It prints the worker's pid.
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -21,6 +22,7 @@ class NoServices final : public gantry::core::HostServices {
 
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
+  spdlog::set_level(spdlog::level::off);  // standard output is for the pid alone
   const auto worker = gantry::base::PinnedBinary::Open(argv[1]);
   if (!worker) return 2;
   gantry::supervise::WorkerSpec spec;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line of gantry-worker. Parsed by hand: five options do not pay for a parser in a
+// The command line of gantry-worker. Parsed by hand: ten options do not pay for a parser in a
 // process that is started a hundred times on a node.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/wire/worker_limits.hpp"
 
 namespace gantry::worker {
 
@@ -22,6 +23,8 @@ struct Options {
   std::vector<std::string> capabilities;
   std::string job;  // not empty: this one job, then the end
   int64_t job_deadline_ns = 0;
+  wire::WorkerLimits limits;
+  std::vector<std::filesystem::path> cgroups;
 };
 
 extern const char kHelp[];
