@@ -6,10 +6,10 @@
 
 #include <csignal>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "host/base/file.hpp"
+#include "host/base/process.hpp"
 #include "tests/integration/zoo_lab.hpp"
 
 namespace gantry::tests {
@@ -47,25 +47,21 @@ size_t Count(pid_t parent, const std::string& name) {
 }
 
 TEST_F(ZooTest, AsPidOneItReapsOrphansAndNobodyElsesChildren) {
-  base::TempDir directory;
-  const auto script = directory.path() / "escape";
-  const auto mark = directory.path() / "escaped";
-  // Leaves its session, so that the end of the helper does not end it.
-  std::ofstream(script) << "#!/bin/sh\nsetsid sh -c 'echo >" << mark.string()
-                        << "; exec sleep 1' &\nwhile [ ! -e " << mark.string()
-                        << " ]; do :; done\nexit 7\n";
-  std::filesystem::permissions(script, std::filesystem::perms(0755));
   is_pid_one = true;
   Keep({"helped"},
-       {"grants: {helpers: {wait: {program: " + script.string() + ", arguments: [[\"*\"]]}}}"});
+       {"grants: {helpers: {wait: {program: /bin/false, arguments: [[\"{number}\"]]}}}"});
   const auto below = ChildrenOf(host().pid());
   ASSERT_EQ(below.size(), 1U) << "unshare's only child";
   const pid_t gantryd = below[0].pid;
   for (int i = 0; i < 3; ++i) {
-    std::filesystem::remove(mark);
-    const auto answer = Create("helped", "exec");
-    EXPECT_EQ(answer.id, "helped:exit-7") << answer.message;
+    base::SpawnOptions options;
+    options.arguments = {"nsenter", "--target", std::to_string(gantryd), "--pid", "/bin/sh",
+                         "-c",      "sleep 1 &"};
+    auto parent = base::SpawnProgram("/usr/bin/nsenter", options);
+    ASSERT_TRUE(parent) << parent.error().message;
+    ASSERT_TRUE(parent->Wait(kZooCallMax));
     EXPECT_TRUE(Eventually([&] { return Count(gantryd, "sleep") > 0; })) << "an orphan";
+    EXPECT_EQ(Create("helped", "exec").id, "helped:exit-1");
   }
   EXPECT_TRUE(Eventually([&] { return Count(gantryd, "sleep") == 0; })) << "and not even a zombie";
   for (const pid_t pid : host().WorkerPids("helped")) kill(pid, SIGKILL);
