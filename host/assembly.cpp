@@ -124,7 +124,7 @@ swap::SwapperParts Assembly::PartsOf(const core::BackendConfig& backend) {
   return parts;
 }
 
-base::Status Assembly::StartBackends() {
+base::Status Assembly::StartBackends(bool must_all) {
   std::vector<swap::SwapperParts> parts;
   for (const auto& [name, backend] : config_.backends) {
     GANTRY_TRY(
@@ -132,7 +132,7 @@ base::Status Assembly::StartBackends() {
     parts.push_back(PartsOf(backend));
   }
   fleet_ = std::make_unique<swap::BackendFleet>(std::move(parts));
-  return fleet_->Start();
+  return fleet_->Start(must_all);
 }
 
 base::Status Assembly::Reload() {
@@ -179,7 +179,7 @@ base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& conf
   GANTRY_TRY_ASSIGN(assembly->cgroups_, supervise::Cgroups::Open(config.cgroup));
   GANTRY_TRY(assembly->OpenState());
   GANTRY_TRY(assembly->OpenNode());
-  GANTRY_TRY(assembly->StartBackends());
+  GANTRY_TRY(assembly->StartBackends(/*must_all=*/false));
   GANTRY_TRY(assembly->StartDrivers());
   GANTRY_TRY(assembly->fleet_->Watch(config.plugin_directory));
   return assembly;
@@ -224,7 +224,7 @@ base::Status CheckBackends(const core::Config& config, const Options& options) {
 base::Status Assembly::LoadOnly(const core::Config& config, const Options& options) {
   Assembly assembly(config, options);
   GANTRY_TRY(assembly.OpenState());
-  return assembly.StartBackends();
+  return assembly.StartBackends(/*must_all=*/true);
 }
 
 }  // namespace gantry

@@ -63,15 +63,32 @@ class Router::Pin {
 
 // --- where calls go --------------------------------------------------------------------------
 
+base::Status Router::Known() const {
+  if (capabilities().known()) return {};
+  const auto lane = active();
+  const auto error = lane ? lane->runner.state().last_error : std::string();
+  return base::Fail(base::Code::kUnavailable, "backend " + name_ + " has not started yet" +
+                                                  (error.empty() ? "" : ": " + error));
+}
+
+// With the mutex held.
+void Router::Learn() {
+  if (described_ || !active_ || !active_->runner.current()) return;
+  described_ = std::make_unique<core::Capabilities>(active_->runner.description());
+  capabilities_.store(described_.get(), std::memory_order_release);
+}
+
 void Router::Wake() {
   const std::lock_guard lock(shared_->mutex);
+  Learn();
   shared_->changed.notify_all();
   shared_->watched.notify_all();
 }
 
 void Router::Open(std::shared_ptr<Lane> lane) {
-  capabilities_ = core::Capabilities(lane->runner.description());
   OpenAgain(std::move(lane));
+  const std::lock_guard lock(shared_->mutex);
+  Learn();
 }
 
 void Router::OpenAgain(std::shared_ptr<Lane> lane) {
