@@ -46,8 +46,11 @@ supervise::WorkerSpec MakeWorkerSpec(const core::BackendConfig& backend,
   return spec;
 }
 
-// Runs all of them, some at once, and returns the first error.
-base::Status StartAll(const std::map<std::string, std::unique_ptr<supervise::Supervisor>>& all) {
+// Starts all of them, some at once, and returns the first error. A plugin that does not come up for
+// another reason than its configuration costs the other backends nothing where `must_all` is not
+// set: it is tried again and again, and its calls are UNAVAILABLE meanwhile.
+base::Status StartAll(const std::map<std::string, std::unique_ptr<supervise::Supervisor>>& all,
+                      bool must_all) {
   std::vector<supervise::Supervisor*> waiting;
   for (const auto& [name, supervisor] : all) waiting.push_back(supervisor.get());
   std::mutex mutex;
@@ -61,6 +64,11 @@ base::Status StartAll(const std::map<std::string, std::unique_ptr<supervise::Sup
         waiting.pop_back();
         lock.unlock();
         auto started = supervisor->Start();
+        if (!started && !must_all && started.error().code != base::Code::kInvalidArgument) {
+          spdlog::critical("{}: going on without it", started.error().message);
+          supervisor->KeepTrying();
+          started = {};
+        }
         lock.lock();
         if (!started && status) status = std::move(started);
       }
@@ -121,7 +129,7 @@ base::Status Assembly::OpenNode() {
   return {};
 }
 
-base::Status Assembly::StartBackends() {
+base::Status Assembly::StartBackends(bool must_all) {
   supervise::InstanceSpec instance;
   instance.node_id = config_.node_id;
   instance.controller = options_.roles.controller;
@@ -131,7 +139,7 @@ base::Status Assembly::StartBackends() {
         MakeWorkerSpec(backend, *worker_, plugins_.at(name), *store_, config_.state_directory,
                        cgroups_),
         instance, *host_calls_);
-  return StartAll(backends_);
+  return StartAll(backends_, must_all);
 }
 
 base::Status Assembly::StartDrivers() {
@@ -170,7 +178,7 @@ base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& conf
   GANTRY_TRY_ASSIGN(assembly->cgroups_, supervise::Cgroups::Open(config.cgroup));
   GANTRY_TRY(assembly->OpenState());
   GANTRY_TRY(assembly->OpenNode());
-  GANTRY_TRY(assembly->StartBackends());
+  GANTRY_TRY(assembly->StartBackends(/*must_all=*/false));
   GANTRY_TRY(assembly->StartDrivers());
   return assembly;
 }
@@ -214,7 +222,7 @@ base::Status CheckBackends(const core::Config& config, const Options& options) {
 base::Status Assembly::LoadOnly(const core::Config& config, const Options& options) {
   Assembly assembly(config, options);
   GANTRY_TRY(assembly.OpenState());
-  return assembly.StartBackends();
+  return assembly.StartBackends(/*must_all=*/true);
 }
 
 }  // namespace gantry

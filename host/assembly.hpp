@@ -21,8 +21,8 @@
 #include "host/services/kubelet_directory.hpp"
 #include "host/services/kv.hpp"
 #include "host/services/node_state.hpp"
-#include "host/supervise/cgroups.hpp"
 #include "host/services/task_cursors.hpp"
+#include "host/supervise/cgroups.hpp"
 #include "host/supervise/plugin_store.hpp"
 #include "host/supervise/supervisor.hpp"
 
@@ -48,7 +48,7 @@ class Assembly {
 
   base::Status OpenState();
   base::Status OpenNode();
-  base::Status StartBackends();
+  base::Status StartBackends(bool must_all);
   base::Status StartDrivers();
 
   const core::Config config_;

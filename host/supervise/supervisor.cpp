@@ -16,6 +16,10 @@ Supervisor::~Supervisor() { Stop(); }
 
 void Supervisor::Wake() {
   const std::lock_guard lock(mutex_);
+  if (!described_ && runner_.current()) {
+    described_ = std::make_unique<core::Capabilities>(runner_.description());
+    capabilities_.store(described_.get(), std::memory_order_release);
+  }
   changed_.notify_all();
 }
 
@@ -23,8 +27,16 @@ base::Status Supervisor::Start() {
   (void)runner_.Activate();  // the first worker, as soon as there is one
   if (const auto started = runner_.Start(); !started)
     return tl::unexpected(base::Wrap(started.error(), "backend " + name()));
-  capabilities_ = core::Capabilities(runner_.description());
   return {};
+}
+
+void Supervisor::KeepTrying() { runner_.KeepTrying(); }
+
+base::Status Supervisor::Known() const {
+  if (capabilities().known()) return {};
+  const auto error = runner_.state().last_error;
+  return base::Fail(base::Code::kUnavailable, "backend " + name() + " has not started yet" +
+                                                  (error.empty() ? "" : ": " + error));
 }
 
 void Supervisor::Stop() {

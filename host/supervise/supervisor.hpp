@@ -33,11 +33,16 @@ class Supervisor final : public core::Backend {
   // Starts the first generation and returns when it serves: what the plugin offers is known then.
   // An error of the plugin's create, such as a bad configuration, is returned as it is.
   base::Status Start();
+  // After an error of Start: goes on trying. What the plugin offers is known when that succeeds.
+  void KeepTrying();
   // Ends the generation in order and joins the thread. Calls after it are UNAVAILABLE.
   void Stop();
 
   const std::string& name() const override { return name_; }
-  const core::Capabilities& capabilities() const override { return capabilities_; }
+  const core::Capabilities& capabilities() const override {
+    return *capabilities_.load(std::memory_order_acquire);
+  }
+  base::Status Known() const override;
   base::Result<std::vector<channel::Emit>> Call(const core::BackendCall& call) override;
   base::Status Stream(const core::BackendCall& call,
                       const std::function<bool(const channel::Emit&)>& on_emit) override;
@@ -53,7 +58,9 @@ class Supervisor final : public core::Backend {
   void Wake();
 
   const std::string name_;
-  core::Capabilities capabilities_;
+  const core::Capabilities none_;
+  std::unique_ptr<const core::Capabilities> described_;  // set once
+  std::atomic<const core::Capabilities*> capabilities_{&none_};
   std::atomic<uint64_t> last_number_{0};
   base::Mutex mutex_;
   base::Condition changed_;

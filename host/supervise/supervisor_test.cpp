@@ -135,6 +135,22 @@ TEST_F(SupervisorTest, StartFailsWhenTheWorkerDiesInIt) {
   EXPECT_TRUE(supervisor->capabilities().Offers(channel::GET_VOLUME));
 }
 
+TEST_F(SupervisorTest, KeepsTryingWhereItIsToldToAndSaysWhyMeanwhile) {
+  Make("die-in-start");
+  ASSERT_FALSE(supervisor->Start());
+  supervisor->KeepTrying();
+  EXPECT_TRUE(Eventually([&] {
+    const auto known = supervisor->Known();
+    return !known &&
+           known.error().message.find("the worker died during START") != std::string::npos;
+  }));
+  EXPECT_FALSE(supervisor->capabilities().Offers(channel::GET_VOLUME));
+  SetWords("");
+  EXPECT_TRUE(Eventually([&] { return supervisor->Known().has_value(); }));
+  EXPECT_TRUE(supervisor->capabilities().Offers(channel::GET_VOLUME));
+  EXPECT_EQ(Answer("echo"), "attempt-1");
+}
+
 TEST_F(SupervisorTest, AnswersCalls) {
   Start();
   EXPECT_EQ(Answer("echo"), "attempt-1");
