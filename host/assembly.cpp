@@ -144,7 +144,8 @@ base::Status Assembly::Reload() {
 }
 
 base::Status Assembly::StartDrivers() {
-  tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_);
+  cursors_ = std::make_unique<services::FileTaskCursors>(config_.state_directory / "tasks");
+  tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_, cursors_.get());
   if (options_.roles.controller)
     for (const auto& [name, backend] : config_.backends) tasks_->Add(fleet_->backend(name));
   for (const auto& driver_config : config_.drivers) {

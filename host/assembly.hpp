@@ -21,6 +21,7 @@
 #include "host/services/kubelet_directory.hpp"
 #include "host/services/kv.hpp"
 #include "host/services/node_state.hpp"
+#include "host/services/task_cursors.hpp"
 #include "host/supervise/cgroups.hpp"
 #include "host/supervise/host_call_pool.hpp"
 #include "host/supervise/plugin_store.hpp"
@@ -77,6 +78,7 @@ class Assembly {
   std::unique_ptr<supervise::HostCallPool> host_calls_;
   std::unique_ptr<swap::BackendFleet> fleet_;
   core::KeyLocks locks_;
+  std::unique_ptr<services::FileTaskCursors> cursors_;
   std::unique_ptr<core::TaskRunner> tasks_;
   std::vector<std::unique_ptr<core::Driver>> drivers_;
   std::vector<std::unique_ptr<front::Server>> servers_;

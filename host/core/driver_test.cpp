@@ -29,6 +29,26 @@ TEST(Driver, AStaticVolumeThatNamesNoBackendIsTheDefaults) {
   EXPECT_TRUE(fake.backend("fast").seen().empty());
 }
 
+TEST(Driver, WhereAVolumeIsStagedComesBeforeWhatAContextSays) {
+  FakeDriver fake(
+      {{"slow", Describe(testing::AllOperations())}, {"fast", Describe(testing::AllOperations())}});
+  NodeVolume& staged = fake.node_state.volumes["server#share"];
+  staged.volume_id = staged.handle = "server#share";
+  staged.backend = "fast";
+  const auto backend_of = [&](const google::protobuf::Map<std::string, std::string>* context) {
+    const auto located = fake.driver().Locate(IdKind::kVolume, "server#share", context);
+    return located ? located->backend->name() : base::CodeName(located.error().code);
+  };
+  google::protobuf::Map<std::string, std::string> context;
+  EXPECT_EQ(backend_of(nullptr), "fast");
+  EXPECT_EQ(backend_of(&context), "fast");
+  context["backend"] = "slow";
+  EXPECT_EQ(backend_of(&context), "fast");
+  fake.node_state.volumes.clear();
+  EXPECT_EQ(backend_of(&context), "slow");
+  EXPECT_EQ(backend_of(nullptr), "NOT_FOUND");
+}
+
 TEST(Driver, AnIdThatNamesNoBackendIsDeletedByNone) {
   FakeDriver fake;
   csi::v1::DeleteVolumeRequest request;

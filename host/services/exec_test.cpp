@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/file.h>
@@ -166,6 +167,8 @@ TEST_F(ExecTest, PassesTheInputAndGivesBackBothOutputsAndTheStatus) {
 }
 
 TEST_F(ExecTest, RunsAsTheBackendsUserWithoutAnyPrivilege) {
+  const gid_t others[] = {4, 24};
+  ASSERT_EQ(setgroups(2, others), 0);
   const auto result =
       Script("id -u; id -g; id -G; grep -E 'Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs' /proc/self/status");
   ASSERT_TRUE(result) << result.error().message;
@@ -184,7 +187,8 @@ TEST_F(ExecTest, RunsAsRootOnlyWhereTheGrantSaysSo) {
 
 TEST_F(ExecTest, InheritsNeitherEnvironmentNorDirectoryNorFds) {
   setenv("GANTRY_TEST_LEAK", "leaked", 1);
-  const base::UniqueFd leaked(dup(0));  // not close-on-exec
+  const base::UniqueFd leaked(fcntl(0, F_DUPFD, 50));  // not close-on-exec
+  ASSERT_TRUE(leaked);
   const auto result = Script(
       "pwd; /usr/bin/env | grep -v -E '^(PWD|_)=' | sort; ulimit -c; "
       "exec ls /proc/self/fd");

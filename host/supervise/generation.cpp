@@ -103,16 +103,14 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   options.new_session = true;
   // The kernel ends a worker with the thread that spawned it (PR_SET_PDEATHSIG), so that is the one
   // that watches it.
-  std::promise<base::Status> begun;
-  auto outcome = begun.get_future();
-  generation->watcher_ =
-      base::Thread([&, raw = generation.get(), told = std::move(begun)]() mutable {
-        auto status = raw->Begin(*spec.worker, options, lease.get(), std::move(pair.ours));
-        const bool is_running = status.has_value();
-        told.set_value(std::move(status));
-        if (is_running) raw->Watch();
-      });
-  if (auto status = outcome.get(); !status) {
+  const auto begun = std::make_shared<std::promise<base::Status>>();
+  generation->watcher_ = base::Thread([&, raw = generation.get(), begun] {
+    auto status = raw->Begin(*spec.worker, options, lease.get(), std::move(pair.ours));
+    const bool is_running = status.has_value();
+    begun->set_value(std::move(status));
+    if (is_running) raw->Watch();
+  });
+  if (auto status = begun->get_future().get(); !status) {
     generation->watcher_.join();
     return tl::unexpected(std::move(status.error()));
   }
@@ -133,7 +131,9 @@ base::Status Generation::Begin(const base::PinnedBinary& worker, const base::Spa
 
 Generation::~Generation() {
   End();
-  if (watcher_.joinable()) watcher_.join();
+  // Whoever drops the last reference may hold a lock that on_end_ wants, so the watcher is not
+  // waited for once it has nothing but that left to do; only one that still works here is.
+  if (watcher_.joinable()) end().empty() ? watcher_.join() : watcher_.detach();
   if (channel_) channel_->Close();
 }
 
@@ -372,9 +372,10 @@ void Generation::WatchUntilOver() {
     }
     if (base::Now() >= next_look) {
       next_look = base::Now() + kUseSampleMs;
-      if (const auto excess = use.Excess()) {
-        verdict_ = *excess + ": ";
-        (void)child_.Kill(SIGKILL);
+      if (auto excess = use.Excess()) {
+        (void)child_.Kill(SIGKILL);  // at once: it grows while calls would be awaited
+        const std::lock_guard lock(mutex_);
+        retired_ = std::move(*excess);
         return;
       }
     }
@@ -444,8 +445,7 @@ void Generation::AwaitLastWords() {
 
 void Generation::Watch() {
   WatchUntilOver();
-  std::string how = Reap();
-  how.insert(0, verdict_);
+  const std::string how = Reap();
   AwaitLastWords();
   channel_->Close();
   // What it had asked of the host is part of it: a replay must not meet that either.
@@ -453,12 +453,14 @@ void Generation::Watch() {
     spdlog::error("backend {} generation {}: services it asked for have not ended", backend_,
                   number_);
   FailAll();
+  const auto on_end = on_end_;
   {
     const std::lock_guard lock(mutex_);
     end_ = how;
     ended_.notify_all();
   }
-  on_end_();
+  // The generation may be gone from here on.
+  on_end();
 }
 
 Spawner MakeSpawner(WorkerSpec spec, HostCallPool& host_calls) {

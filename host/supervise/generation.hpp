@@ -109,7 +109,6 @@ class Generation final : public Worker, private wire::Receiver {
   base::Condition ended_;
   std::string end_;
   std::vector<std::string> not_enforced_;
-  std::string verdict_;  // why the watching thread ended it
   std::atomic<uint64_t> pings_sent_{0};
   std::atomic<uint64_t> pongs_seen_{0};
   base::Thread watcher_;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <sstream>
@@ -81,6 +82,11 @@ class RouterTest : public ::testing::Test {
     spec.drop_privileges = false;
     spec.ping_period = ping_period;
     spec.backend.stuck = stuck;
+    spec.verify_plugin = [this](const std::filesystem::path& plugin) -> base::Status {
+      verified.push_back(plugin);
+      if (tampered) return base::Fail(Code::kDataLoss, plugin.string() + " was tampered with");
+      return {};
+    };
     backend = std::make_unique<OneLane>(spec, host_calls, pace);
   }
   void Start(const std::string& words = {}, RestartPace pace = {1ms, 20ms, 60s}) {
@@ -143,6 +149,8 @@ class RouterTest : public ::testing::Test {
   HostCallPool host_calls{services, clock};
   std::chrono::milliseconds ping_period = supervise::kPingPeriodMs;
   core::StuckLimits stuck;
+  std::vector<std::filesystem::path> verified;  // the runner's thread's, or ours before Start
+  std::atomic<bool> tampered = false;
   std::unique_ptr<OneLane> backend;
 };
 
@@ -160,6 +168,24 @@ TEST_F(RouterTest, ReturnsThePluginsOwnErrorFromStart) {
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().code, Code::kInvalidArgument);
   EXPECT_NE(started.error().message.find("config.server"), std::string::npos);
+}
+
+TEST_F(RouterTest, APluginThatIsNotWhatWasTrustedIsNeverStarted) {
+  tampered = true;
+  Make();
+  const auto started = backend->Start();
+  ASSERT_FALSE(started);
+  EXPECT_NE(started.error().message.find("was tampered with"), std::string::npos);
+  EXPECT_EQ(verified, std::vector{File("plugin")});
+  EXPECT_EQ(Log(), "");
+  tampered = false;
+  ASSERT_TRUE(backend->Start());
+  // Nor again after a death.
+  tampered = true;
+  const size_t before = Logged("alone");
+  KillWorker();
+  EXPECT_EQ(Answer("echo", 300ms), "UNAVAILABLE");
+  EXPECT_EQ(Logged("alone"), before);
 }
 
 TEST_F(RouterTest, StartFailsWhenTheWorkerDiesInIt) {
