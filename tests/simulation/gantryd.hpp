@@ -10,10 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "host/base/process.hpp"
 #include "host/core/cancel_flag.hpp"
 #include "host/core/controller.hpp"
 #include "host/core/host_services.hpp"
 #include "host/core/tasks.hpp"
+#include "host/supervise/host_call_pool.hpp"
 #include "host/swap/swapper.hpp"
 #include "tests/simulation/world.hpp"
 
