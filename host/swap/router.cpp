@@ -246,10 +246,10 @@ uint64_t Router::suspects() const {
 
 // --- a call's way ----------------------------------------------------------------------------
 
-std::shared_ptr<Lane> Router::PredecessorOf(const Lane& lane) const {
-  if (&lane == active_.get()) return fallback_;
-  if (&lane == candidate_.get()) return active_;
-  return nullptr;
+// Who else may be asked. A lane may have lost its place, by a rollback for one, while a call was
+// there: then it is the active one.
+std::shared_ptr<Lane> Router::OtherThan(const Lane& lane) const {
+  return &lane == active_.get() ? fallback_ : active_;
 }
 
 // In the order in which they are tried.
@@ -259,7 +259,7 @@ std::vector<std::shared_ptr<Lane>> Router::Candidates(const Flight& flight) cons
     return {active_};
   }
   if (held_) return {};
-  if (flight.only && PredecessorOf(*flight.doubted) == flight.only) return {flight.only, active_};
+  if (flight.only) return {flight.only, active_};
   std::vector<std::shared_ptr<Lane>> lanes{active_, fallback_};
   if (candidate_ && PercentOf(flight.call().message) < candidate_percent_)
     lanes = {candidate_, active_};
@@ -384,10 +384,10 @@ Router::Next Router::OnFinished(Flight& flight, const Seat& seat, const Outcome&
         ++flight.doubted->regressions;
         shared_->watched.notify_all();
       }
-    } else if (const auto older = PredecessorOf(*seat.lane); older && !flight.is_task() &&
-                                                             !flight.doubted &&
-                                                             (!outcome.delivered || may_replay())) {
-      flight.only = older;
+    } else if (const auto other = OtherThan(*seat.lane); other && !flight.is_task() &&
+                                                         !flight.doubted &&
+                                                         (!outcome.delivered || may_replay())) {
+      flight.only = other;
       flight.doubted = seat.lane;
       ++flight.attempt;
       return Next::kAgain;

@@ -119,7 +119,7 @@ class Router final : public core::Backend {
   Next OnRecalled(Flight& flight, std::weak_ptr<void> pin, const supervise::Outcome& outcome,
                   const std::function<bool()>& may_replay, base::Status& status);
   bool IsSuspect(const Flight& flight, Lane& lane, uint64_t generation);
-  std::shared_ptr<Lane> PredecessorOf(const Lane& lane) const;
+  std::shared_ptr<Lane> OtherThan(const Lane& lane) const;
   std::string Doubt(const Lane& lane) const;
   void Learn();
   base::Status Nowhere(const Flight& flight) const;
