@@ -3,14 +3,21 @@
 // The only place that knows every library.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "host/admin/http.hpp"
+#include "host/admin/log_output.hpp"
+#include "host/admin/metrics.hpp"
+#include "host/admin/server.hpp"
 #include "host/base/process.hpp"
 #include "host/core/config.hpp"
 #include "host/core/driver.hpp"
+#include "host/fleet_view.hpp"
+#include "host/front/call_log.hpp"
 #include "host/front/call_pool.hpp"
 #include "host/front/server.hpp"
 #include "host/options.hpp"
@@ -29,11 +36,18 @@ namespace gantry {
 
 constexpr std::chrono::milliseconds kStopGraceMsMax{30'000};
 
+// Where gantryd's log goes; both may be null.
+struct Log {
+  const admin::LogRing* ring = nullptr;
+  const admin::LogOutput* output = nullptr;
+};
+
 class Assembly {
  public:
   // Starts every backend and then every driver's socket. On an error nothing is left running.
+  // `log` outlives it.
   static base::Result<std::unique_ptr<Assembly>> Start(const core::Config& config,
-                                                       const Options& options);
+                                                       const Options& options, const Log& log);
   // Starts and ends the backends only: whether their plugins accept their configuration.
   static base::Status LoadOnly(const core::Config& config, const Options& options);
   ~Assembly();
@@ -44,6 +58,10 @@ class Assembly {
  private:
   Assembly(const core::Config& config, const Options& options)
       : config_(config), options_(options) {}
+
+  base::Status OpenMetrics(const Log& log);
+  admin::HttpReply AnswerHttp(std::string_view path) const;
+  base::Status OpenAdmin(const Log& log);
 
   base::Status OpenState();
   base::Status OpenNode();
@@ -57,6 +75,7 @@ class Assembly {
   std::unique_ptr<base::PinnedBinary> worker_;
   std::unique_ptr<supervise::PluginStore> store_;
   std::map<std::string, std::filesystem::path> plugins_;  // backend -> file in the store
+  std::map<std::string, std::string> digests_;            // likewise
   std::unique_ptr<services::FileKv> kv_;
   services::Counters counters_;
   std::unique_ptr<services::HostServiceDesk> desk_;
@@ -71,8 +90,15 @@ class Assembly {
   core::KeyLocks locks_;
   std::unique_ptr<core::TaskRunner> tasks_;
   std::vector<std::unique_ptr<core::Driver>> drivers_;
+  std::unique_ptr<FleetView> fleet_;
+  std::atomic<const core::Fleet*> seen_fleet_{nullptr};  // once there is one to look at
+  std::atomic<bool> ready_{false};
+  std::unique_ptr<admin::Metrics> metrics_;
+  std::unique_ptr<admin::HttpServer> http_;
+  std::unique_ptr<front::CallLog> call_log_;
   std::unique_ptr<front::CallPool> calls_;
   std::vector<std::unique_ptr<front::Server>> servers_;
+  std::unique_ptr<admin::Server> admin_;
 };
 
 // Loads each backend's plugin in a throw-away worker and lets it judge its configuration.

@@ -4,6 +4,7 @@
 // misspelt grant that is silently ignored would be found in production.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -24,8 +25,10 @@ struct Grants {
   struct Helper {
     std::filesystem::path program;
     std::vector<std::vector<std::string>> arguments;  // allowed argv tails, each word a pattern
+    bool operator==(const Helper&) const = default;
   };
   std::map<std::string, Helper> helpers;  // gantry.exec/1, by the name the plugin uses
+  bool operator==(const Grants&) const = default;
 };
 
 struct BackendConfig {
@@ -37,6 +40,7 @@ struct BackendConfig {
   std::string config_json;                                   // `config:` as JSON
   std::map<std::string, std::filesystem::path> credentials;  // name -> file
   Grants grants;
+  bool operator==(const BackendConfig&) const = default;
 };
 
 struct DriverConfig {
@@ -44,6 +48,13 @@ struct DriverConfig {
   std::string endpoint;  // unix:///path
   std::vector<std::string> backends;
   std::string default_backend;
+  bool operator==(const DriverConfig&) const = default;
+};
+
+struct LogConfig {
+  bool json = false;                          // one JSON object a line instead of text
+  std::chrono::milliseconds slow_call{1000};  // a call that took longer is logged at info
+  bool operator==(const LogConfig&) const = default;
 };
 
 struct Config {
@@ -51,11 +62,15 @@ struct Config {
   std::filesystem::path plugin_directory;
   std::filesystem::path kubelet_directory;
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
+  std::filesystem::path admin_socket;   // default: state_directory/admin.sock
+  std::string metrics_address;          // "127.0.0.1:9809"; empty: no metrics are served
+  LogConfig log;
   std::string node_id;
   std::map<std::string, std::string> topology;  // of this node
   uint32_t max_volumes_per_node = 0;            // 0: no limit
   std::vector<DriverConfig> drivers;
   std::map<std::string, BackendConfig> backends;
+  bool operator==(const Config&) const = default;
 };
 
 // INVALID_ARGUMENT "gantry.yaml:12: backends.fast-nfs.uid: 0: expected ..."

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "host/base/call_scope.hpp"
 #include "host/core/redact.hpp"
 
 namespace gantry::core {
@@ -30,7 +31,10 @@ bool Driver::AnyHasAccessMode(csi::v1::VolumeCapability::AccessMode::Mode mode) 
 
 base::Result<Backend*> Driver::BackendNamed(const std::string& name) const {
   const auto found = parts_.backends.find(name);
-  if (found != parts_.backends.end()) return found->second;
+  if (found != parts_.backends.end()) {
+    base::CallScope::NoteBackend(name);
+    return found->second;
+  }
   std::string known;
   for (const auto& [other, backend] : parts_.backends) known += (known.empty() ? "" : ", ") + other;
   return base::Fail(base::Code::kInvalidArgument, "parameters.backend: \"" + name +
@@ -47,7 +51,10 @@ base::Result<Backend*> Driver::BackendOf(
 base::Result<Backend*> Driver::BackendHolding(const std::string& name,
                                               const std::string& id) const {
   const auto found = parts_.backends.find(name);
-  if (found != parts_.backends.end()) return found->second;
+  if (found != parts_.backends.end()) {
+    base::CallScope::NoteBackend(name);
+    return found->second;
+  }
   return base::Fail(
       base::Code::kFailedPrecondition,
       id + ": backend " + name + " is not configured for driver " + parts_.config.name);

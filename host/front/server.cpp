@@ -55,7 +55,8 @@ std::string TemporaryName(const std::string& socket) {
 
 }  // namespace
 
-base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, CallPool& pool) {
+base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, CallPool& pool,
+                                                    CallLog& log) {
   std::unique_ptr<Server> self(new Server());
   self->socket_ = driver.parts().config.endpoint.substr(kScheme.size());
   if (self->socket_.size() > kSocketPathBytesMax)
@@ -65,7 +66,7 @@ base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, 
   GANTRY_TRY(base::MakeDirectories(std::filesystem::path(self->socket_).parent_path(), 0750));
   const std::string temporary = TemporaryName(self->socket_);
 
-  self->services_ = MakeServices(driver, pool);
+  self->services_ = MakeServices(driver, pool, log);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kRequestBytesMax);
   // Clients may ping as they like; a server that answers with GOAWAY costs them their connection.

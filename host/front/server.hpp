@@ -12,14 +12,16 @@
 #include <vector>
 
 #include "host/core/driver.hpp"
+#include "host/front/call_log.hpp"
 #include "host/front/call_pool.hpp"
 
 namespace gantry::front {
 
 class Server {
  public:
-  // Serves the driver at its endpoint. Driver and pool outlive it.
-  static base::Result<std::unique_ptr<Server>> Start(const core::Driver& driver, CallPool& pool);
+  // Serves the driver at its endpoint. Driver, pool and log outlive it.
+  static base::Result<std::unique_ptr<Server>> Start(const core::Driver& driver, CallPool& pool,
+                                                     CallLog& log);
   ~Server();
 
   // Removes the socket file if it is still ours, takes no new calls, lets those under way finish for

@@ -56,7 +56,7 @@ class ServerTest : public ::testing::Test {
     return made;
   }
   std::unique_ptr<Server> MakeServer(FakeDriver& driver) {
-    auto started = Server::Start(driver.driver(), pool);
+    auto started = Server::Start(driver.driver(), pool, log);
     EXPECT_TRUE(started) << (started ? "" : started.error().message);
     return started ? std::move(*started) : nullptr;
   }
@@ -105,6 +105,7 @@ class ServerTest : public ::testing::Test {
   }
 
   base::TempDir dir;
+  CallLog log;
   CallPool pool;
   std::unique_ptr<FakeDriver> fake;
   std::unique_ptr<Server> server;
@@ -264,7 +265,7 @@ TEST_F(ServerTest, TheSocketIsForItsGroupAndNobodyElse) {
 TEST_F(ServerTest, RefusesAPathThatIsTooLong) {
   FakeDriver long_path({{"fast", Describe({})}}, {},
                        "unix://" + (dir.path() / std::string(100, 'x')).string());
-  const auto started = Server::Start(long_path.driver(), pool);
+  const auto started = Server::Start(long_path.driver(), pool, log);
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().code, base::Code::kInvalidArgument);
 }
@@ -428,7 +429,7 @@ TEST_F(ServerTest, Runs200CallsBesideEachOther) {
 TEST_F(ServerTest, IsUnavailableWhenAllThreadsAreTaken) {
   fake = MakeDriver();
   CallPool small(1);
-  auto started = Server::Start(fake->driver(), small);
+  auto started = Server::Start(fake->driver(), small, log);
   ASSERT_TRUE(started);
   server = std::move(*started);
   channel = Connect();

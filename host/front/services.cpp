@@ -15,7 +15,7 @@
   grpc::ServerUnaryReactor* Method(grpc::CallbackServerContext* context,                    \
                                    const csi::v1::Method##Request* request,                 \
                                    csi::v1::Method##Response* response) override {          \
-    return RunUnary(pool_, *context, *request, *response,                                   \
+    return RunUnary(pool_, log_, *context, *request, *response,                             \
                     [this](const csi::v1::Method##Request& r, const core::CallContext& c) { \
                       return (target).Method(r, c);                                         \
                     });                                                                     \
@@ -26,7 +26,8 @@ namespace {
 
 class IdentityService final : public csi::v1::Identity::CallbackService {
  public:
-  IdentityService(const core::Driver& driver, CallPool& pool) : identity_(driver), pool_(pool) {}
+  IdentityService(const core::Driver& driver, CallPool& pool, CallLog& log)
+      : identity_(driver), pool_(pool), log_(log) {}
   GANTRY_UNARY(GetPluginInfo, identity_)
   GANTRY_UNARY(GetPluginCapabilities, identity_)
   GANTRY_UNARY(Probe, identity_)
@@ -34,12 +35,13 @@ class IdentityService final : public csi::v1::Identity::CallbackService {
  private:
   core::Identity identity_;
   CallPool& pool_;
+  CallLog& log_;
 };
 
 class ControllerService final : public csi::v1::Controller::CallbackService {
  public:
-  ControllerService(const core::Driver& driver, CallPool& pool)
-      : controller_(driver), snapshots_(driver), pool_(pool) {}
+  ControllerService(const core::Driver& driver, CallPool& pool, CallLog& log)
+      : controller_(driver), snapshots_(driver), pool_(pool), log_(log) {}
   GANTRY_UNARY(CreateVolume, controller_)
   GANTRY_UNARY(DeleteVolume, controller_)
   GANTRY_UNARY(ControllerPublishVolume, controller_)
@@ -60,11 +62,13 @@ class ControllerService final : public csi::v1::Controller::CallbackService {
   core::Controller controller_;
   core::Snapshots snapshots_;
   CallPool& pool_;
+  CallLog& log_;
 };
 
 class GroupService final : public csi::v1::GroupController::CallbackService {
  public:
-  GroupService(const core::Driver& driver, CallPool& pool) : groups_(driver), pool_(pool) {}
+  GroupService(const core::Driver& driver, CallPool& pool, CallLog& log)
+      : groups_(driver), pool_(pool), log_(log) {}
   GANTRY_UNARY(GroupControllerGetCapabilities, groups_)
   GANTRY_UNARY(CreateVolumeGroupSnapshot, groups_)
   GANTRY_UNARY(DeleteVolumeGroupSnapshot, groups_)
@@ -73,17 +77,19 @@ class GroupService final : public csi::v1::GroupController::CallbackService {
  private:
   core::Groups groups_;
   CallPool& pool_;
+  CallLog& log_;
 };
 
 class MetadataService final : public csi::v1::SnapshotMetadata::CallbackService {
  public:
-  MetadataService(const core::Driver& driver, CallPool& pool) : metadata_(driver), pool_(pool) {}
+  MetadataService(const core::Driver& driver, CallPool& pool, CallLog& log)
+      : metadata_(driver), pool_(pool), log_(log) {}
 
   grpc::ServerWriteReactor<csi::v1::GetMetadataAllocatedResponse>* GetMetadataAllocated(
       grpc::CallbackServerContext* context,
       const csi::v1::GetMetadataAllocatedRequest* request) override {
     return RunStream<csi::v1::GetMetadataAllocatedResponse>(
-        pool_, *context, *request,
+        pool_, log_, *context, *request,
         [this](const auto& r, const core::CallContext& c, const auto& send) {
           return metadata_.GetMetadataAllocated(r, c, send);
         });
@@ -92,7 +98,7 @@ class MetadataService final : public csi::v1::SnapshotMetadata::CallbackService 
       grpc::CallbackServerContext* context,
       const csi::v1::GetMetadataDeltaRequest* request) override {
     return RunStream<csi::v1::GetMetadataDeltaResponse>(
-        pool_, *context, *request,
+        pool_, log_, *context, *request,
         [this](const auto& r, const core::CallContext& c, const auto& send) {
           return metadata_.GetMetadataDelta(r, c, send);
         });
@@ -101,11 +107,13 @@ class MetadataService final : public csi::v1::SnapshotMetadata::CallbackService 
  private:
   core::Metadata metadata_;
   CallPool& pool_;
+  CallLog& log_;
 };
 
 class NodeService final : public csi::v1::Node::CallbackService {
  public:
-  NodeService(const core::Driver& driver, CallPool& pool) : node_(driver), pool_(pool) {}
+  NodeService(const core::Driver& driver, CallPool& pool, CallLog& log)
+      : node_(driver), pool_(pool), log_(log) {}
   GANTRY_UNARY(NodeStageVolume, node_)
   GANTRY_UNARY(NodeUnstageVolume, node_)
   GANTRY_UNARY(NodePublishVolume, node_)
@@ -118,20 +126,22 @@ class NodeService final : public csi::v1::Node::CallbackService {
  private:
   core::Node node_;
   CallPool& pool_;
+  CallLog& log_;
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver,
-                                                         CallPool& pool) {
+std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, CallPool& pool,
+                                                         CallLog& log) {
   std::vector<std::unique_ptr<grpc::Service>> services;
-  services.push_back(std::make_unique<IdentityService>(driver, pool));
+  services.push_back(std::make_unique<IdentityService>(driver, pool, log));
   if (driver.parts().roles.controller) {
-    services.push_back(std::make_unique<ControllerService>(driver, pool));
-    services.push_back(std::make_unique<GroupService>(driver, pool));
-    services.push_back(std::make_unique<MetadataService>(driver, pool));
+    services.push_back(std::make_unique<ControllerService>(driver, pool, log));
+    services.push_back(std::make_unique<GroupService>(driver, pool, log));
+    services.push_back(std::make_unique<MetadataService>(driver, pool, log));
   }
-  if (driver.parts().roles.node) services.push_back(std::make_unique<NodeService>(driver, pool));
+  if (driver.parts().roles.node)
+    services.push_back(std::make_unique<NodeService>(driver, pool, log));
   return services;
 }
 

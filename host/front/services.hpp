@@ -11,12 +11,13 @@
 #include <vector>
 
 #include "host/core/driver.hpp"
+#include "host/front/call_log.hpp"
 #include "host/front/call_pool.hpp"
 
 namespace gantry::front {
 
-// The services that the driver's roles ask for. Driver and pool outlive them.
-std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver,
-                                                         CallPool& pool);
+// The services that the driver's roles ask for. Driver, pool and log outlive them.
+std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, CallPool& pool,
+                                                         CallLog& log);
 
 }  // namespace gantry::front

@@ -16,14 +16,15 @@ namespace gantry::front {
 template <class Request, class Response, class Operation>
 class StreamCall final : public grpc::ServerWriteReactor<Response> {
  public:
-  StreamCall(CallPool& pool, grpc::CallbackServerContext& context, const Request& request,
-             Operation operation)
-      : request_(request), operation_(std::move(operation)) {
+  StreamCall(CallPool& pool, CallLog& log, grpc::CallbackServerContext& context,
+             const Request& request, Operation operation)
+      : log_(log), request_(request), operation_(std::move(operation)) {
     context_.deadline = DeadlineOf(context);
     context_.cancellation = &cancellation_;
-    if (!pool.Submit([this] { Run(); }))
-      this->Finish({grpc::StatusCode::UNAVAILABLE,
-                    "the host has " + std::to_string(kCallThreadsMax) + " calls under way"});
+    if (pool.Submit([this] { Run(); })) return;
+    const auto error = TooManyCalls();
+    CallLog::Entry(log_, request_).End(&error);
+    this->Finish(ToStatus(error));
   }
 
   void OnWriteDone(bool ok) override {
@@ -56,15 +57,16 @@ class StreamCall final : public grpc::ServerWriteReactor<Response> {
   }
 
   void Run() {
-    const auto begin = std::chrono::steady_clock::now();
+    CallLog::Entry entry(log_, request_);
     const base::Status status = [&]() -> base::Status {
       GANTRY_TRY(core::CheckLimits(request_));
       return operation_(request_, context_, [this](const Response& r) { return Send(r); });
     }();
-    LogCall(request_, status ? nullptr : &status.error(), begin);
+    entry.End(status ? nullptr : &status.error());
     this->Finish(status ? grpc::Status::OK : ToStatus(status.error()));
   }
 
+  CallLog& log_;
   const Request& request_;
   Operation operation_;
   core::CancelFlag cancellation_;
@@ -77,9 +79,11 @@ class StreamCall final : public grpc::ServerWriteReactor<Response> {
 };
 
 template <class Response, class Request, class Operation>
-grpc::ServerWriteReactor<Response>* RunStream(CallPool& pool, grpc::CallbackServerContext& context,
+grpc::ServerWriteReactor<Response>* RunStream(CallPool& pool, CallLog& log,
+                                              grpc::CallbackServerContext& context,
                                               const Request& request, Operation operation) {
-  return new StreamCall<Request, Response, Operation>(pool, context, request, std::move(operation));
+  return new StreamCall<Request, Response, Operation>(pool, log, context, request,
+                                                      std::move(operation));
 }
 
 }  // namespace gantry::front

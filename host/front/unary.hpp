@@ -4,14 +4,13 @@
 #pragma once
 
 #include <grpcpp/grpcpp.h>
-#include <spdlog/spdlog.h>
 
 #include <memory>
 
 #include "host/core/cancel_flag.hpp"
 #include "host/core/driver.hpp"
-#include "host/core/redact.hpp"
 #include "host/core/validate.hpp"
+#include "host/front/call_log.hpp"
 #include "host/front/call_pool.hpp"
 
 namespace gantry::front {
@@ -21,23 +20,23 @@ grpc::Status ToStatus(const base::Error& error);
 // The caller's deadline within the limits of core/limits.hpp.
 base::TimePoint DeadlineOf(const grpc::CallbackServerContext& context);
 
-// One line a call: what ended with an error at info, the rest at debug; never secrets.
-void LogCall(const google::protobuf::Message& request, const base::Error* error,
-             base::TimePoint begin);
+// What a call is told for which no thread is left.
+base::Error TooManyCalls();
 
 // Runs operation(request, CallContext) -> Result<Response> on a thread of the pool. The reactor
 // owns itself and is gone after OnDone.
 template <class Request, class Response, class Operation>
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
-  UnaryCall(CallPool& pool, grpc::CallbackServerContext& context, const Request& request,
-            Response& response, Operation operation)
-      : request_(request), response_(response), operation_(std::move(operation)) {
+  UnaryCall(CallPool& pool, CallLog& log, grpc::CallbackServerContext& context,
+            const Request& request, Response& response, Operation operation)
+      : log_(log), request_(request), response_(response), operation_(std::move(operation)) {
     context_.deadline = DeadlineOf(context);
     context_.cancellation = &cancellation_;
-    if (!pool.Submit([this] { Run(); }))
-      Finish({grpc::StatusCode::UNAVAILABLE,
-              "the host has " + std::to_string(kCallThreadsMax) + " calls under way"});
+    if (pool.Submit([this] { Run(); })) return;
+    const auto error = TooManyCalls();
+    CallLog::Entry(log_, request_).End(&error);
+    Finish(ToStatus(error));
   }
 
   void OnCancel() override { cancellation_.Cancel(); }
@@ -45,16 +44,17 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
  private:
   void Run() {
-    const auto begin = std::chrono::steady_clock::now();
+    CallLog::Entry entry(log_, request_);
     base::Result<Response> result = [&]() -> base::Result<Response> {
       GANTRY_TRY(core::CheckLimits(request_));
       return operation_(request_, context_);
     }();
-    LogCall(request_, result ? nullptr : &result.error(), begin);
+    entry.End(result ? nullptr : &result.error());
     if (result) response_ = std::move(*result);
     Finish(result ? grpc::Status::OK : ToStatus(result.error()));
   }
 
+  CallLog& log_;
   const Request& request_;
   Response& response_;
   Operation operation_;
@@ -63,10 +63,10 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 };
 
 template <class Request, class Response, class Operation>
-grpc::ServerUnaryReactor* RunUnary(CallPool& pool, grpc::CallbackServerContext& context,
-                                   const Request& request, Response& response,
-                                   Operation operation) {
-  return new UnaryCall<Request, Response, Operation>(pool, context, request, response,
+grpc::ServerUnaryReactor* RunUnary(CallPool& pool, CallLog& log,
+                                   grpc::CallbackServerContext& context, const Request& request,
+                                   Response& response, Operation operation) {
+  return new UnaryCall<Request, Response, Operation>(pool, log, context, request, response,
                                                      std::move(operation));
 }
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "host/base/call_scope.hpp"
 #include "host/supervise/lease.hpp"
 #include "host/wire/socket_pair.hpp"
 
@@ -30,6 +31,20 @@ spdlog::level::level_enum LevelOf(wire::LogLevel level) {
     default:
       return spdlog::level::info;
   }
+}
+
+// A plugin's line about a call begins with "[id] ", put there by the worker (host/worker).
+void LogLine(const std::string& backend, uint64_t number, const wire::LogRecord& record) {
+  std::string_view text = record.text;
+  std::string id;
+  const size_t end = text.find("] ");
+  if (text.starts_with('[') && end != std::string_view::npos &&
+      base::IsCallId(text.substr(1, end - 1))) {
+    id = text.substr(1, end - 1);
+    text.remove_prefix(end + 2);
+  }
+  const base::CallScope scope({.id = std::move(id), .backend = backend});
+  spdlog::log(LevelOf(record.level), "backend {} generation {}: {}", backend, number, text);
 }
 
 std::vector<std::string> Arguments(const WorkerSpec& spec) {
@@ -54,11 +69,8 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child chil
       ping_period_(spec.ping_period),
       child_(std::move(child)),
       pid_(child_.pid()),
-      log_(std::move(log),
-           [name = backend_, number](wire::LogRecord record) {
-             spdlog::log(LevelOf(record.level), "backend {} generation {}: {}", name, number,
-                         record.text);
-           }),
+      log_(std::move(log), [name = backend_, number](
+                               const wire::LogRecord& record) { LogLine(name, number, record); }),
       host_calls_(host_calls),
       on_end_(std::move(on_end)),
       closed_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
@@ -127,6 +139,7 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   message.set_deadline_ns(base::ToNanoseconds(call.deadline));
   message.set_attempt(attempt);
   message.set_credits(kEmitCredits);
+  message.set_log_id(base::CallScope::Current().id);
   if (call.secrets != nullptr && !call.secrets->empty()) {
     message.set_has_secrets(true);
     channel::Secrets secrets;

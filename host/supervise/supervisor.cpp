@@ -126,6 +126,7 @@ void Supervisor::Keep() {
       while (!stopping_ && generation->end().empty()) changed_.wait(lock);
       if (stopping_) break;
       ++state_.deaths;
+      ++state_.deaths_by_end[generation->end()];
       state_.last_death = generation->end();
       state_.pid = 0;
       active_.reset();
@@ -244,7 +245,9 @@ base::Status Supervisor::Stream(const core::BackendCall& call,
 
 Supervisor::State Supervisor::state() const {
   const std::lock_guard lock(mutex_);
-  return state_;
+  State state = state_;
+  state.last_error = last_error_;
+  return state;
 }
 
 }  // namespace gantry::supervise

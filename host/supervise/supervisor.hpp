@@ -6,6 +6,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -67,6 +68,8 @@ class Supervisor final : public core::Backend {
     pid_t pid = 0;  // 0: none serves
     uint64_t deaths = 0;
     std::string last_death;
+    std::map<std::string, uint64_t> deaths_by_end;  // by Generation::end()
+    std::string last_error;                         // why no generation could be brought up
   };
   State state() const;
 
