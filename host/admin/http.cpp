@@ -15,7 +15,7 @@
 namespace gantry::admin {
 namespace {
 
-constexpr int kBacklog = 16;
+constexpr int kBacklog = 64;
 
 struct Address {
   sockaddr_storage storage{};

@@ -68,7 +68,8 @@ base::Result<std::unique_ptr<Gantryd>> Gantryd::Start(GantrydOptions options) {
   const std::string text = "state_directory: " + (self->directory() / "state").string() +
                            "\nplugin_directory: " + plugins.string() +
                            "\nkubelet_directory: " + self->kubelet().string() +
-                           "\nnode: {id: " + self->options_.node_id + "}\ndrivers:\n" +
+                           "\n" + self->options_.more + "node: {id: " + self->options_.node_id +
+                           "}\ndrivers:\n" +
                            "  - name: test.gantry.example\n    endpoint: unix://" +
                            (self->directory() / "csi.sock").string() +
                            "\n    backends: " + self->options_.driver_backends + "\nbackends:\n" +

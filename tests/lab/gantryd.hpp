@@ -23,6 +23,7 @@ struct GantrydOptions {
   std::string node_id = "node-1";
   std::filesystem::path plugin_directory;  // default: the build's
   std::string log_level = "debug";
+  std::string more;  // YAML of other top-level keys, whole lines
 };
 
 // Not thread-safe, but for the stubs' channels.
