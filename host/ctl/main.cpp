@@ -4,7 +4,6 @@
 #include <cstdlib>
 
 #include "host/ctl/command.hpp"
-#include "host/version.hpp"
 
 namespace {
 
@@ -32,7 +31,7 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
   CLI::App app(kAbout, "gantryctl");
   app.footer(kMore);
-  app.set_version_flag("--version", std::string("gantryctl ") + gantry::kVersion);
+  app.set_version_flag("--version", "gantryctl " GANTRY_VERSION);
   app.require_subcommand(1);
   Session session;
   app.add_option("--socket", session.socket, "gantryd's admin socket")

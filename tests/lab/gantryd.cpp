@@ -67,8 +67,8 @@ base::Result<std::unique_ptr<Gantryd>> Gantryd::Start(GantrydOptions options) {
                            : self->options_.plugin_directory;
   const std::string text = "state_directory: " + (self->directory() / "state").string() +
                            "\nplugin_directory: " + plugins.string() +
-                           "\nkubelet_directory: " + self->kubelet().string() +
-                           "\n" + self->options_.more + "node: {id: " + self->options_.node_id +
+                           "\nkubelet_directory: " + self->kubelet().string() + "\n" +
+                           self->options_.more + "node: {id: " + self->options_.node_id +
                            "}\ndrivers:\n" +
                            "  - name: test.gantry.example\n    endpoint: unix://" +
                            (self->directory() / "csi.sock").string() +
