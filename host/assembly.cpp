@@ -35,10 +35,12 @@ base::Result<base::UniqueFd> LockDirectory(const std::filesystem::path& director
 supervise::WorkerSpec MakeWorkerSpec(const core::BackendConfig& backend,
                                      const base::PinnedBinary& worker,
                                      const std::filesystem::path& plugin,
+                                     const supervise::PluginStore& store,
                                      const std::filesystem::path& state_directory) {
   supervise::WorkerSpec spec;
   spec.worker = &worker;
   spec.plugin = plugin;
+  spec.verify_plugin = [&store](const std::filesystem::path& file) { return store.Verify(file); };
   spec.lease = state_directory / "leases" / (backend.name + ".lock");
   spec.backend = backend;
   spec.drop_privileges = geteuid() == 0;
@@ -80,8 +82,10 @@ base::Status Assembly::OpenState() {
   GANTRY_TRY_ASSIGN(auto store, supervise::PluginStore::Open(state / "store"));
   store_ = std::make_unique<supervise::PluginStore>(std::move(store));
   for (const auto& [name, backend] : config_.backends) {
-    GANTRY_TRY_ASSIGN(auto stored,
-                      store_->Add(config_.plugin_directory / (backend.plugin + ".so")));
+    GANTRY_TRY_ASSIGN(auto stored, store_->Add(config_.plugin_directory / (backend.plugin + ".so"),
+                                               backend.trust));
+    spdlog::info("backend {}: plugin {} sha256 {}: {}", name, backend.plugin, stored.digest,
+                 stored.trusted);
     plugins_[name] = std::move(stored.path);
     digests_[name] = std::move(stored.digest);
   }
@@ -110,7 +114,9 @@ base::Status Assembly::OpenNode() {
   broker_ = std::make_unique<services::MountBroker>(services::MountBroker::Parts{
       config_, *kubelet_, *helpers_, *keeper_,
       [this](const std::string& backend) -> base::Result<std::filesystem::path> {
-        return plugins_.at(backend);
+        const auto& plugin = plugins_.at(backend);
+        GANTRY_TRY(store_->Verify(plugin));
+        return plugin;
       }});
   return {};
 }
@@ -203,8 +209,8 @@ base::Status Assembly::StartBackends() {
   instance.node = options_.roles.node;
   for (const auto& [name, backend] : config_.backends)
     backends_[name] = std::make_unique<supervise::Supervisor>(
-        MakeWorkerSpec(backend, *worker_, plugins_.at(name), config_.state_directory), instance,
-        *host_calls_);
+        MakeWorkerSpec(backend, *worker_, plugins_.at(name), *store_, config_.state_directory),
+        instance, *host_calls_);
   fleet_ = std::make_unique<FleetView>(config_, backends_, digests_);
   seen_fleet_ = fleet_.get();
   return StartAll(backends_);
@@ -214,7 +220,6 @@ base::Status Assembly::StartDrivers() {
   tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_);
   if (options_.roles.controller)
     for (const auto& [name, backend] : backends_) tasks_->Add(*backend);
-  calls_ = std::make_unique<front::CallPool>();
   for (const auto& driver_config : config_.drivers) {
     core::DriverParts parts;
     parts.config = driver_config;
@@ -233,7 +238,7 @@ base::Status Assembly::StartDrivers() {
     parts.tasks = tasks_.get();
     parts.boot_id = boot_id_;
     drivers_.push_back(std::make_unique<core::Driver>(std::move(parts)));
-    GANTRY_TRY_ASSIGN(auto server, front::Server::Start(*drivers_.back(), *calls_, *call_log_));
+    GANTRY_TRY_ASSIGN(auto server, front::Server::Start(*drivers_.back(), *call_log_));
     servers_.push_back(std::move(server));
     spdlog::info("driver {} at {}", driver_config.name, driver_config.endpoint);
   }

@@ -18,7 +18,6 @@
 #include "host/core/driver.hpp"
 #include "host/fleet_view.hpp"
 #include "host/front/call_log.hpp"
-#include "host/front/call_pool.hpp"
 #include "host/front/server.hpp"
 #include "host/options.hpp"
 #include "host/services/broker.hpp"
@@ -96,7 +95,6 @@ class Assembly {
   std::unique_ptr<admin::Metrics> metrics_;
   std::unique_ptr<admin::HttpServer> http_;
   std::unique_ptr<front::CallLog> call_log_;
-  std::unique_ptr<front::CallPool> calls_;
   std::vector<std::unique_ptr<front::Server>> servers_;
   std::unique_ptr<admin::Server> admin_;
 };

@@ -11,9 +11,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 
 #include "host/admin/log_output.hpp"
 #include "host/assembly.hpp"
+#include "host/base/children.hpp"
+#include "host/base/open_files.hpp"
 #include "host/options.hpp"
 #include "host/version.hpp"
 
@@ -50,6 +53,8 @@ void UseLogger(std::shared_ptr<spdlog::sinks::sink> sink, const gantry::Options&
 
 int Serve(const gantry::core::Config& config, const gantry::Options& options,
           const gantry::Log& log, const sigset_t& signals) {
+  std::optional<gantry::base::OrphanReaper> reaper;
+  if (getpid() == 1) reaper.emplace();
   auto assembly = gantry::Assembly::Start(config, options, log);
   if (!assembly) {
     spdlog::critical("cannot start: {}", assembly.error().message);
@@ -72,6 +77,7 @@ int main(int argc, char** argv) {
   if (const int* code = std::get_if<int>(&parsed)) return *code;
   const auto& options = std::get<gantry::Options>(parsed);
 
+  const auto raised = gantry::base::RaiseOpenFiles();
   const auto config = gantry::core::LoadConfig(options.config);
   if (!config) {
     std::fprintf(stderr, "gantryd: %s\n", config.error().message.c_str());
@@ -93,6 +99,7 @@ int main(int argc, char** argv) {
       config->log.json ? gantry::admin::LogFormat::kJson : gantry::admin::LogFormat::kText;
   const auto output = std::make_shared<gantry::admin::LogOutput>(STDOUT_FILENO, format, ring);
   UseLogger(output, options);
+  if (!raised) spdlog::warn("{}", raised.error().message);
   ForbidCoreDumps();
   const int code = Serve(*config, options, {&ring, output.get()}, signals);
   // The default logger would hold the output beyond the ring.

@@ -76,9 +76,10 @@ TEST(Dashboard, NamesOnlyMetricsThatExistAndAllThatTellOfBackends) {
     }
   });
   for (const auto& family : families) {
-    if (family.starts_with("gantry_backend") || family.starts_with("gantry_worker") ||
-        family.starts_with("gantry_csi") || family.starts_with("gantry_swap"))
-      EXPECT_TRUE(used.contains(family)) << family << " is shown nowhere";
+    const bool must_be_shown =
+        family.starts_with("gantry_backend") || family.starts_with("gantry_worker") ||
+        family.starts_with("gantry_csi") || family.starts_with("gantry_swap");
+    EXPECT_TRUE(!must_be_shown || used.contains(family)) << family << " is shown nowhere";
   }
 }
 

@@ -33,6 +33,8 @@ void CompareBackend(v1::ConfigPlan& plan, const core::BackendConfig& now,
   Compare(plan, key + "gid", now.gid, next.gid);
   Compare(plan, key + "credentials", now.credentials, next.credentials);
   Compare(plan, key + "grants", now.grants, next.grants);
+  Compare(plan, key + "trust", now.trust, next.trust);
+  Compare(plan, key + "stuck", now.stuck, next.stuck);
   // A key that this list does not name must not pass for no change.
   if (static_cast<size_t>(plan.changes_size()) == before)
     Add(plan, "backends." + now.name, "changed", false);
@@ -45,6 +47,7 @@ v1::ConfigPlan PlanChange(const core::Config& now, const core::Config& next) {
   Compare(plan, "state_directory", now.state_directory, next.state_directory);
   Compare(plan, "plugin_directory", now.plugin_directory, next.plugin_directory);
   Compare(plan, "kubelet_directory", now.kubelet_directory, next.kubelet_directory);
+  Compare(plan, "trust", now.trust, next.trust);
   Compare(plan, "keeper_socket", now.keeper_socket, next.keeper_socket);
   Compare(plan, "admin_socket", now.admin_socket, next.admin_socket);
   Compare(plan, "metrics.address", now.metrics_address, next.metrics_address);

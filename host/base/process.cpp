@@ -13,6 +13,9 @@
 #include <csignal>
 #include <cstring>
 
+#include "host/base/children.hpp"
+#include "host/base/open_files.hpp"
+
 namespace gantry::base {
 namespace {
 
@@ -98,11 +101,13 @@ Result<Child> SpawnPath(const std::string& spawn_path, const std::filesystem::pa
   auto argv = Pointers(options.arguments);
   auto envp = Pointers(options.environment);
   pid_t pid = -1;
+  SpawnGuard guard;
   const int error =
       posix_spawn(&pid, spawn_path.c_str(), &actions, &attributes, argv.data(), envp.data());
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return FailErrno(error, "spawn " + program.string());
+  guard.Note(pid);
 
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   const int pidfd_error = errno;
@@ -118,7 +123,11 @@ Result<Child> Spawn(const PinnedBinary& binary, const SpawnOptions& options) {
 }
 
 Result<Child> SpawnProgram(const std::filesystem::path& program, const SpawnOptions& options) {
-  return SpawnPath(program.string(), program, options);
+  GANTRY_TRY_ASSIGN(Child child, SpawnPath(program.string(), program, options));
+  // A moment late: posix_spawn knows no limits. Nothing opens a thousand files in that moment, and a
+  // program that is gone already needs no limit.
+  (void)LimitOpenFiles(child.pid());
+  return child;
 }
 
 Child& Child::operator=(Child&& other) noexcept {
@@ -140,6 +149,7 @@ Child::~Child() {
     kill(pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
   }
+  if (pid_ > 0) ForgetChild(pid_);
 }
 
 Status Child::Kill(int signal_number) const {
@@ -164,6 +174,7 @@ Result<std::optional<ExitStatus>> Child::Wait(std::chrono::milliseconds timeout)
   ExitStatus result;
   if (wait4(pid_, &status, WNOHANG, &result.usage) != pid_)
     return FailErrno(errno, "wait for process " + std::to_string(pid_));
+  ForgetChild(pid_);
   pid_ = -1;
   pidfd_.Reset();
   if (WIFSIGNALED(status)) {
@@ -177,6 +188,7 @@ Result<std::optional<ExitStatus>> Child::Wait(std::chrono::milliseconds timeout)
 
 pid_t Child::Abandon() {
   pidfd_.Reset();
+  if (pid_ > 0) ForgetChild(pid_);
   return std::exchange(pid_, -1);
 }
 

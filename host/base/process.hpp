@@ -79,7 +79,8 @@ class Child {
 
 Result<Child> Spawn(const PinnedBinary& binary, const SpawnOptions& options);
 
-// By path, for programs that may be scripts: an interpreter could not open a pinned one.
+// By path, for programs that may be scripts: an interpreter could not open a pinned one. They are not
+// ours, so they get the usual limit of open files (open_files.hpp).
 Result<Child> SpawnProgram(const std::filesystem::path& program, const SpawnOptions& options);
 
 }  // namespace gantry::base

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 
+#include "host/base/sync.hpp"
 #include "host/core/backend.hpp"
 
 namespace gantry::core {
@@ -21,7 +22,7 @@ class CancelFlag final : public Cancellation {
 
  private:
   struct State {
-    mutable std::mutex mutex;
+    mutable base::Mutex mutex;
     bool cancelled = false;
     uint64_t next = 1;
     std::map<uint64_t, std::function<void()>> waiting;

@@ -21,6 +21,7 @@ constexpr size_t kReportedNodeIdBytesMax = 128;
 constexpr size_t kSocketPathBytesMax = 100;  // sun_path, less what the temporary name adds
 constexpr size_t kDriverNameBytesMax = 63;   // CSI spec, GetPluginInfoResponse.name
 constexpr size_t kOwnerBytesMax = 64;
+constexpr uint64_t kStuckCallsMax = 256;  // no worker has more at once (plugin.h, calls_max)
 
 base::Result<std::filesystem::path> AbsolutePath(const Yaml& yaml) {
   GANTRY_TRY_ASSIGN(const auto text, yaml.Text());
@@ -80,9 +81,59 @@ base::Result<Grants> ReadGrants(const Yaml& yaml) {
   return grants;
 }
 
-base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yaml) {
+// `trust: any`, or {sha256: [...], keys: [...]} with at least one of either.
+base::Result<trust::Policy> ReadTrust(const Yaml& yaml) {
+  const std::string expected =
+      "which plugins may be loaded: {sha256: [digests]}, {keys: [PEM files with ed25519 public "
+      "keys]} or both; \"any\" loads whatever lies in plugin_directory";
+  trust::Policy policy;
+  if (const auto word = yaml.Text(); word && *word == "any") {
+    policy.any = true;
+    return policy;
+  }
+  if (!yaml.IsPresent() || !yaml.Entries()) return yaml.Complain(expected);
+  GANTRY_TRY(yaml.KeysAre({"sha256", "keys"}));
+  GANTRY_TRY_ASSIGN(const auto digests, yaml["sha256"].Items());
+  for (const auto& item : digests) {
+    GANTRY_TRY_ASSIGN(const auto text, item.Text());
+    const auto digest = trust::ParseHex(text);
+    if (!digest) return item.Complain("64 hexadecimal digits in quotes, as sha256sum prints them");
+    policy.digests.push_back(*digest);
+  }
+  GANTRY_TRY_ASSIGN(const auto keys, yaml["keys"].Items());
+  for (const auto& item : keys) {
+    GANTRY_TRY_ASSIGN(auto file, AbsolutePath(item));
+    policy.keys.push_back(std::move(file));
+  }
+  if (policy.digests.empty() && policy.keys.empty()) return yaml.Complain(expected);
+  return policy;
+}
+
+base::Result<StuckLimits> ReadStuckLimits(const Yaml& yaml) {
+  constexpr uint64_t kMsMax = 24ULL * 3600 * 1000;
+  GANTRY_TRY(yaml.KeysAre({"grace_ms", "age_ms_max", "calls_max"}));
+  StuckLimits limits;
+  const auto milliseconds = [&](const char* key, std::chrono::milliseconds& value) -> base::Status {
+    if (!yaml[key].IsPresent()) return {};
+    GANTRY_TRY_ASSIGN(const uint64_t number, yaml[key].Number(1, kMsMax));
+    value = std::chrono::milliseconds(number);
+    return {};
+  };
+  GANTRY_TRY(milliseconds("grace_ms", limits.grace));
+  GANTRY_TRY(milliseconds("age_ms_max", limits.age_max));
+  if (limits.age_max < limits.grace) return yaml["age_ms_max"].Complain("at least grace_ms");
+  if (yaml["calls_max"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t calls, yaml["calls_max"].Number(1, kStuckCallsMax));
+    limits.calls_max = static_cast<uint32_t>(calls);
+  }
+  return limits;
+}
+
+base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yaml,
+                                        const trust::Policy& trust) {
   if (!IsBackendName(name)) return yaml.Complain("a backend name: 1 to 32 of a-z, 0-9 and -");
-  GANTRY_TRY(yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants"}));
+  GANTRY_TRY(yaml.KeysAre(
+      {"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "stuck", "trust"}));
   BackendConfig backend;
   backend.name = name;
   GANTRY_TRY_ASSIGN(backend.plugin, yaml["plugin"].Text());
@@ -104,6 +155,11 @@ base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yam
     GANTRY_TRY_ASSIGN(backend.credentials[key], AbsolutePath(file));
   }
   GANTRY_TRY_ASSIGN(backend.grants, ReadGrants(yaml["grants"]));
+  backend.trust = trust;
+  if (yaml["trust"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(backend.trust, ReadTrust(yaml["trust"]));
+  }
+  GANTRY_TRY_ASSIGN(backend.stuck, ReadStuckLimits(yaml["stuck"]));
   return backend;
 }
 
@@ -225,9 +281,9 @@ base::Status CheckTogether(const Yaml& yaml, const Config& config) {
 base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file, kConfigBytesMax));
   GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file.filename().string()));
-  GANTRY_TRY(
-      yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory", "keeper_socket",
-                    "admin_socket", "metrics", "log", "node", "drivers", "backends"}));
+  GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory", "trust",
+                           "keeper_socket", "admin_socket", "metrics", "log", "node", "drivers",
+                           "backends"}));
   Config config;
   GANTRY_TRY_ASSIGN(config.state_directory,
                     AbsolutePathOr(yaml["state_directory"], "/var/lib/gantry"));
@@ -235,6 +291,7 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
                     AbsolutePathOr(yaml["plugin_directory"], "/usr/lib/gantry/plugins"));
   GANTRY_TRY_ASSIGN(config.kubelet_directory,
                     AbsolutePathOr(yaml["kubelet_directory"], "/var/lib/kubelet"));
+  GANTRY_TRY_ASSIGN(config.trust, ReadTrust(yaml["trust"]));
   GANTRY_TRY_ASSIGN(config.keeper_socket,
                     AbsolutePathOr(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
   GANTRY_TRY_ASSIGN(config.admin_socket,
@@ -243,7 +300,7 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY(ReadNode(yaml["node"], config));
   GANTRY_TRY_ASSIGN(const auto backends, yaml["backends"].Entries());
   for (const auto& [name, backend] : backends) {
-    GANTRY_TRY_ASSIGN(config.backends[name], ReadBackend(name, backend));
+    GANTRY_TRY_ASSIGN(config.backends[name], ReadBackend(name, backend, config.trust));
   }
   GANTRY_TRY_ASSIGN(const auto drivers, yaml["drivers"].Items());
   if (drivers.empty()) return yaml["drivers"].Complain("at least one driver");

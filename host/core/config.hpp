@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/trust/policy.hpp"
 
 namespace gantry::core {
 
@@ -31,6 +32,19 @@ struct Grants {
   bool operator==(const Grants&) const = default;
 };
 
+// When calls that the plugin does not finish cost its worker its life: the rule stands in
+// supervise/stuck_watch.hpp.
+constexpr std::chrono::milliseconds kStuckGraceMsDefault{30'000};
+constexpr std::chrono::milliseconds kStuckAgeMsMaxDefault{300'000};
+constexpr uint32_t kStuckCallsMaxDefault = 8;
+
+struct StuckLimits {
+  std::chrono::milliseconds grace = kStuckGraceMsDefault;  // to finish, once cancelled
+  std::chrono::milliseconds age_max = kStuckAgeMsMaxDefault;
+  uint32_t calls_max = kStuckCallsMaxDefault;
+  bool operator==(const StuckLimits&) const = default;
+};
+
 struct BackendConfig {
   std::string name;
   std::string plugin;  // file <plugin>.so in the plugin directory
@@ -40,6 +54,8 @@ struct BackendConfig {
   std::string config_json;                                   // `config:` as JSON
   std::map<std::string, std::filesystem::path> credentials;  // name -> file
   Grants grants;
+  trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
+  StuckLimits stuck;
   bool operator==(const BackendConfig&) const = default;
 };
 
@@ -61,6 +77,7 @@ struct Config {
   std::filesystem::path state_directory;
   std::filesystem::path plugin_directory;
   std::filesystem::path kubelet_directory;
+  trust::Policy trust;                  // of plugins, where a backend says nothing else
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
   std::filesystem::path admin_socket;   // default: state_directory/admin.sock
   std::string metrics_address;          // "127.0.0.1:9809"; empty: no metrics are served

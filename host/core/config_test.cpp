@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/core/config.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "host/base/file.hpp"
@@ -9,7 +10,10 @@
 namespace gantry::core {
 namespace {
 
+using ::testing::HasSubstr;
+
 constexpr char kGood[] = R"(state_directory: /var/lib/gantry
+trust: any
 drivers:
   - name: nfs.example.org
     endpoint: unix:///csi/csi.sock
@@ -38,12 +42,14 @@ class ConfigTest : public ::testing::Test {
     return LoadConfig(dir_.path() / "gantry.yaml");
   }
   // kGood with one piece of text replaced.
-  std::string Error(const std::string& from, const std::string& to) {
+  static std::string Good(const std::string& from, const std::string& to) {
     std::string text = kGood;
     const size_t at = text.find(from);
     EXPECT_NE(at, std::string::npos) << from;
-    text.replace(at, from.size(), to);
-    const auto config = Load(text);
+    return text.replace(at, from.size(), to);
+  }
+  std::string Error(const std::string& from, const std::string& to) {
+    const auto config = Load(Good(from, to));
     return config ? "no error" : config.error().message;
   }
   base::TempDir dir_;
@@ -65,19 +71,19 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
 
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
-            "gantry.yaml:11: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
-            "owner, uid, gid, config, credentials, grants");
+            "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
+            "owner, uid, gid, config, credentials, grants, stuck, trust");
 }
 
 TEST_F(ConfigTest, AWorkerIsNeverRoot) {
   EXPECT_EQ(Error("uid: 61001", "uid: 0"),
-            "gantry.yaml:10: backends.fast-nfs.uid: \"0\": expected a whole number from 1 to "
+            "gantry.yaml:11: backends.fast-nfs.uid: \"0\": expected a whole number from 1 to "
             "4294967294");
 }
 
 TEST_F(ConfigTest, ADriverNamesBackendsThatThereAre) {
   EXPECT_EQ(Error("backends: [fast-nfs]", "backends: [slow-nfs]"),
-            "gantry.yaml:5: drivers.[0].backends: a list: expected names under `backends`; "
+            "gantry.yaml:6: drivers.[0].backends: a list: expected names under `backends`; "
             "\"slow-nfs\" is none");
 }
 
@@ -108,6 +114,53 @@ TEST_F(ConfigTest, LongNodeNamesAreHashed) {
   std::string text = kGood;
   text.replace(text.find("node-1"), 6, std::string(200, 'n'));
   EXPECT_EQ(Load(text)->node_id.size(), 64U);
+}
+
+TEST_F(ConfigTest, TrustMustBeSaidAndTheRefusalSaysHow) {
+  const std::string error = Error("trust: any\n", "");
+  for (const char* text : {"trust: nothing", "sha256:", "keys:", "\"any\""})
+    EXPECT_THAT(error, HasSubstr(text));
+  for (const char* bad : {"trust: all", "trust: {}", "trust: [any]", "trust: {sha256: []}"})
+    EXPECT_THAT(Error("trust: any", bad), HasSubstr("expected which plugins may be loaded")) << bad;
+}
+
+TEST_F(ConfigTest, ReadsDigestsAndKeysAndRefusesWhatIsNone) {
+  const std::string digest(64, 'a');
+  const auto config = Load(
+      Good("trust: any", "trust: {sha256: [\"" + digest + "\"], keys: [/etc/gantry/vendor.pem]}"));
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_FALSE(config->trust.any);
+  EXPECT_EQ(trust::Hex(config->trust.digests.at(0)), digest);
+  EXPECT_EQ(config->backends.at("fast-nfs").trust.keys.at(0), "/etc/gantry/vendor.pem");
+  EXPECT_THAT(Error("trust: any", "trust: {sha256: [\"" + digest + "b\"]}"),
+              HasSubstr("trust.sha256.[0]: "));
+  EXPECT_THAT(Error("trust: any", "trust: {keys: [vendor.pem]}"), HasSubstr("absolute path"));
+  EXPECT_THAT(Error("trust: any", "trust: {key: [/vendor.pem]}"), HasSubstr("unknown key"));
+}
+
+TEST_F(ConfigTest, ABackendsOwnTrustReplacesTheCommonOne) {
+  const auto config =
+      Load(Good("    uid: 61001", "    uid: 61001\n    trust: {keys: [/etc/gantry/nfs.pem]}"));
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_TRUE(config->trust.any);
+  EXPECT_FALSE(config->backends.at("fast-nfs").trust.any);
+  EXPECT_EQ(config->backends.at("fast-nfs").trust.keys.size(), 1U);
+}
+
+TEST_F(ConfigTest, ReadsWhenStuckCallsCostAWorkerItsLife) {
+  std::string text = kGood;
+  text.insert(text.find("    grants:"), "    stuck: {grace_ms: 500, calls_max: 3}\n");
+  const auto config = Load(text);
+  ASSERT_TRUE(config) << config.error().message;
+  const auto& stuck = config->backends.at("fast-nfs").stuck;
+  EXPECT_EQ(stuck.grace, std::chrono::milliseconds(500));
+  EXPECT_EQ(stuck.age_max, kStuckAgeMsMaxDefault);
+  EXPECT_EQ(stuck.calls_max, 3U);
+  EXPECT_NE(Error("    grants:", "    stuck: {calls_max: 0}\n    grants:")
+                .find("stuck.calls_max: \"0\": expected a whole number from 1 to 256"),
+            std::string::npos);
+  EXPECT_NE(Error("    grants:", "    stuck: {age_ms_max: 10}\n    grants:").find("grace_ms"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -8,16 +8,18 @@
 #include <string>
 
 #include "host/base/clock.hpp"
+#include "host/core/backend.hpp"
 
 namespace gantry::core {
 
 class HostServices {
  public:
   virtual ~HostServices() = default;
-  // Blocks at most until `deadline`; any thread. The reply of a kSecretGet holds a credential: the
+  // Blocks at most until `deadline`; any thread. Cancelled when whoever asked is dead: what was
+  // started for it is gone when this returns. The reply of a kSecretGet holds a credential: the
   // caller wipes it after sending.
   virtual channel::HostReply Serve(const std::string& backend, const channel::HostCall& request,
-                                   base::TimePoint deadline) = 0;
+                                   base::TimePoint deadline, Cancellation* cancellation) = 0;
 };
 
 }  // namespace gantry::core

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/base/sync.hpp"
 
 namespace gantry::core {
 
@@ -23,7 +24,7 @@ class KeyLocks {
 
  private:
   struct State {
-    mutable std::mutex mutex;
+    mutable base::Mutex mutex;
     std::set<std::string, std::less<>> held;
   };
   std::shared_ptr<State> state_ = std::make_shared<State>();

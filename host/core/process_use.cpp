@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/core/process_use.hpp"
 
-#include <dirent.h>
 #include <unistd.h>
 
-#include <memory>
+#include <filesystem>
 #include <sstream>
+#include <string>
 
 #include "host/base/file.hpp"
 
@@ -13,43 +13,38 @@ namespace gantry::core {
 namespace {
 
 constexpr size_t kStatBytesMax = 4096;
-
-uint64_t CountFds(const std::string& directory) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(directory.c_str()), &closedir);
-  if (dir == nullptr) return 0;
-  uint64_t count = 0;
-  while (const dirent* entry = readdir(dir.get()))
-    if (entry->d_name[0] != '.') ++count;
-  return count;
-}
+// Fields of /proc/PID/stat after the name, which may hold blanks and parentheses itself.
+constexpr int kUtimeField = 14;
+constexpr int kStimeField = 15;
+constexpr int kThreadsField = 20;
+constexpr int kResidentField = 24;
+constexpr int kFirstFieldAfterName = 3;
 
 }  // namespace
 
 ProcessUse ReadProcessUse(pid_t pid) {
   ProcessUse use;
-  if (pid <= 0) return use;
-  const std::string proc = "/proc/" + std::to_string(pid);
-  const auto stat = base::ReadFile(proc + "/stat", kStatBytesMax);
-  // The name, in parentheses, may hold anything; the fields from the third on follow the last ')'.
-  const size_t name_end = stat ? stat->rfind(')') : std::string::npos;
+  const std::filesystem::path proc = "/proc/" + std::to_string(pid);
+  const auto stat = base::ReadFile(proc / "stat", kStatBytesMax);
+  if (!stat) return use;
+  const size_t name_end = stat->rfind(')');
   if (name_end == std::string::npos) return use;
   std::istringstream fields(stat->substr(name_end + 1));
-  constexpr int kUtime = 14;
-  constexpr int kStime = 15;
-  constexpr int kThreads = 20;
-  constexpr int kResident = 24;
-  uint64_t ticks = 0;
   std::string field;
-  for (int number = 3; number <= kResident && fields >> field; ++number) {
-    if (number == kUtime || number == kStime) ticks += std::stoull(field);
-    if (number == kThreads) use.threads = std::stoull(field);
-    if (number == kResident)
+  uint64_t ticks = 0;
+  for (int i = kFirstFieldAfterName; fields >> field && i <= kResidentField; ++i) {
+    if (i == kUtimeField || i == kStimeField) ticks += std::stoull(field);
+    if (i == kThreadsField) use.threads = std::stoull(field);
+    if (i == kResidentField)
       use.resident_bytes = std::stoull(field) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   }
-  constexpr uint64_t kNsPerSecond = 1'000'000'000;
-  use.cpu =
-      std::chrono::nanoseconds(ticks * kNsPerSecond / static_cast<uint64_t>(sysconf(_SC_CLK_TCK)));
-  use.open_fds = CountFds(proc + "/fd");
+  constexpr uint64_t kNanosecondsOfSecond = 1'000'000'000;
+  use.cpu = std::chrono::nanoseconds(ticks * kNanosecondsOfSecond /
+                                     static_cast<uint64_t>(sysconf(_SC_CLK_TCK)));
+  std::error_code error;
+  for (std::filesystem::directory_iterator fd(proc / "fd", error), end; !error && fd != end;
+       fd.increment(error))
+    ++use.open_fds;
   return use;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a process has used so far, as proc(5) says.
+// What a process has used so far, from proc(5).
 #pragma once
 
 #include <sys/types.h>
@@ -8,7 +8,7 @@
 
 namespace gantry::core {
 
-// Zeros where the process is gone, or what may not be read.
+// Zeros for what cannot be read: the process is gone, or its fds are not ours to see.
 ProcessUse ReadProcessUse(pid_t pid);
 
 }  // namespace gantry::core

@@ -103,7 +103,7 @@ void TaskRunner::ListTasks(Backend& backend) {
     if (emit.has_task()) Schedule(backend, emit.task());
 }
 
-void TaskRunner::Run(std::unique_lock<std::mutex>& lock, const Key& key) {
+void TaskRunner::Run(std::unique_lock<base::Mutex>& lock, const Key& key) {
   Entry& entry = entries_.at(key);
   BackendCall call;
   call.message.set_operation(channel::RUN_TASK);

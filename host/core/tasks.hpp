@@ -7,17 +7,16 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <vector>
 
 #include "host/base/clock.hpp"
+#include "host/base/sync.hpp"
 #include "host/core/backend.hpp"
 #include "host/core/cancel_flag.hpp"
 #include "host/core/locks.hpp"
@@ -77,16 +76,16 @@ class TaskRunner {
 
   void Work();
   void ListTasks(Backend& backend);
-  void Run(std::unique_lock<std::mutex>& lock, const Key& key);
+  void Run(std::unique_lock<base::Mutex>& lock, const Key& key);
 
   const base::Clock& clock_;
   KeyLocks& locks_;
   CancelFlag stop_;
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  mutable base::Mutex mutex_;
+  base::Condition changed_;
   std::map<Key, Entry> entries_;
   std::map<Backend*, base::TimePoint> next_list_;
-  std::vector<std::thread> threads_;
+  std::vector<base::Thread> threads_;
   bool stopping_ = false;
 };
 

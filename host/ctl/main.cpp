@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "host/ctl/command.hpp"
+#include "host/ctl/trust_commands.hpp"
 
 namespace {
 
@@ -48,11 +49,13 @@ int main(int argc, char** argv) {
   AddLogCommands(commands);
   AddConfigCommands(commands);
   AddPluginCommands(commands);
+  int trust_code = kDone;
+  AddTrustCommands(app, &trust_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kDone : kUsage;
   }
   const auto* run = commands.Chosen();
-  return run == nullptr ? kUsage : (*run)(session);
+  return run == nullptr ? trust_code : (*run)(session);
 }

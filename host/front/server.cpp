@@ -2,6 +2,7 @@
 #include "host/front/server.hpp"
 
 #include <fcntl.h>
+#include <grpc/grpc.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <future>
 #include <random>
 
 #include "host/base/fd.hpp"
@@ -55,9 +57,11 @@ std::string TemporaryName(const std::string& socket) {
 
 }  // namespace
 
-base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, CallPool& pool,
-                                                    CallLog& log) {
-  std::unique_ptr<Server> self(new Server());
+Server::Server(size_t calls_max) : calls_(calls_max) {}
+
+base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, CallLog& log,
+                                                    size_t calls_max) {
+  std::unique_ptr<Server> self(new Server(calls_max));
   self->socket_ = driver.parts().config.endpoint.substr(kScheme.size());
   if (self->socket_.size() > kSocketPathBytesMax)
     return base::Fail(base::Code::kInvalidArgument,
@@ -66,13 +70,21 @@ base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, 
   GANTRY_TRY(base::MakeDirectories(std::filesystem::path(self->socket_).parent_path(), 0750));
   const std::string temporary = TemporaryName(self->socket_);
 
-  self->services_ = MakeServices(driver, pool, log);
+  self->services_ = MakeServices(driver, self->calls_, log);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kRequestBytesMax);
   // Clients may ping as they like; a server that answers with GOAWAY costs them their connection.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  // One queue: the thread that finds a call in it runs the call, and another takes its place.
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, kIdleThreadsMax);
+  // What is above calls_max are threads that wait, or tell a call that it is one too many.
+  grpc::ResourceQuota quota;
+  quota.SetMaxThreads(static_cast<int>(calls_max) + kIdleThreadsMax);
+  builder.SetResourceQuota(quota);
   builder.AddListeningPort("unix:" + temporary, grpc::InsecureServerCredentials());
   for (const auto& service : self->services_) builder.RegisterService(service.get());
   self->server_ = builder.BuildAndStart();
@@ -86,10 +98,19 @@ base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, 
 
 Server::~Server() { Stop(std::chrono::milliseconds(0)); }
 
+// gRPC's own graceful shutdown also waits for every client to say goodbye, for 20 s at worst.
 void Server::Stop(std::chrono::milliseconds grace) {
   if (!server_) return;
   RemoveSocket();
-  server_->Shutdown(std::chrono::system_clock::now() + grace);
+  auto shutdown = std::async(
+      [this, deadline = std::chrono::system_clock::now() + grace] { server_->Shutdown(deadline); });
+  // Twice: a call may have been on its way to its thread when nothing was under way.
+  do {
+    (void)calls_.AwaitNone(grace);
+  } while (shutdown.wait_for(kGoodbyeMs) != std::future_status::ready &&
+           !calls_.AwaitNone(std::chrono::milliseconds(0)));
+  grpc_server_cancel_all_calls(server_->c_server());
+  shutdown.wait();
   server_->Wait();
   server_.reset();
 }

@@ -13,25 +13,33 @@
 
 #include "host/core/driver.hpp"
 #include "host/front/call_log.hpp"
-#include "host/front/call_pool.hpp"
+#include "host/front/calls.hpp"
 
 namespace gantry::front {
 
+// Threads that a driver keeps to wait for calls once there have been so many at once; more come and
+// go with the calls. Fewer would make and end a thread for many a call of a busy time.
+constexpr int kIdleThreadsMax = 32;
+// For the answers on their way, and for clients to close their connections, once no call is under
+// way any more. A client that hangs or is stopped never does.
+constexpr std::chrono::milliseconds kGoodbyeMs{500};
+
 class Server {
  public:
-  // Serves the driver at its endpoint. Driver, pool and log outlive it.
-  static base::Result<std::unique_ptr<Server>> Start(const core::Driver& driver, CallPool& pool,
-                                                     CallLog& log);
+  // Serves the driver at its endpoint. Driver and log outlive it.
+  static base::Result<std::unique_ptr<Server>> Start(const core::Driver& driver, CallLog& log,
+                                                     size_t calls_max = kCallsMax);
   ~Server();
 
   // Removes the socket file if it is still ours, takes no new calls, lets those under way finish for
-  // so long, cancels the rest and waits for them.
+  // so long, cancels the rest and waits for them. Once none is under way it takes kGoodbyeMs at most.
   void Stop(std::chrono::milliseconds grace);
 
  private:
-  Server() = default;
+  explicit Server(size_t calls_max);
   void RemoveSocket();
 
+  Calls calls_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;
   std::string socket_;

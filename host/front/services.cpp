@@ -7,41 +7,39 @@
 #include "host/core/metadata.hpp"
 #include "host/core/node.hpp"
 #include "host/core/snapshots.hpp"
-#include "host/front/stream.hpp"
-#include "host/front/unary.hpp"
+#include "host/front/run_call.hpp"
 
-// One method of a service: the reactor that runs the member of the same name.
-#define GANTRY_UNARY(Method, target)                                                        \
-  grpc::ServerUnaryReactor* Method(grpc::CallbackServerContext* context,                    \
-                                   const csi::v1::Method##Request* request,                 \
-                                   csi::v1::Method##Response* response) override {          \
-    return RunUnary(pool_, log_, *context, *request, *response,                             \
-                    [this](const csi::v1::Method##Request& r, const core::CallContext& c) { \
-                      return (target).Method(r, c);                                         \
-                    });                                                                     \
+// One method of a service: it runs the member of the same name.
+#define GANTRY_UNARY(Method, target)                                                         \
+  grpc::Status Method(grpc::ServerContext* context, const csi::v1::Method##Request* request, \
+                      csi::v1::Method##Response* response) override {                        \
+    return RunUnary(calls_, log_, *context, *request, *response,                             \
+                    [this](const csi::v1::Method##Request& r, const core::CallContext& c) {  \
+                      return (target).Method(r, c);                                          \
+                    });                                                                      \
   }
 
 namespace gantry::front {
 namespace {
 
-class IdentityService final : public csi::v1::Identity::CallbackService {
+class IdentityService final : public csi::v1::Identity::Service {
  public:
-  IdentityService(const core::Driver& driver, CallPool& pool, CallLog& log)
-      : identity_(driver), pool_(pool), log_(log) {}
+  IdentityService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : identity_(driver), calls_(calls), log_(log) {}
   GANTRY_UNARY(GetPluginInfo, identity_)
   GANTRY_UNARY(GetPluginCapabilities, identity_)
   GANTRY_UNARY(Probe, identity_)
 
  private:
   core::Identity identity_;
-  CallPool& pool_;
+  Calls& calls_;
   CallLog& log_;
 };
 
-class ControllerService final : public csi::v1::Controller::CallbackService {
+class ControllerService final : public csi::v1::Controller::Service {
  public:
-  ControllerService(const core::Driver& driver, CallPool& pool, CallLog& log)
-      : controller_(driver), snapshots_(driver), pool_(pool), log_(log) {}
+  ControllerService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : controller_(driver), snapshots_(driver), calls_(calls), log_(log) {}
   GANTRY_UNARY(CreateVolume, controller_)
   GANTRY_UNARY(DeleteVolume, controller_)
   GANTRY_UNARY(ControllerPublishVolume, controller_)
@@ -61,14 +59,14 @@ class ControllerService final : public csi::v1::Controller::CallbackService {
  private:
   core::Controller controller_;
   core::Snapshots snapshots_;
-  CallPool& pool_;
+  Calls& calls_;
   CallLog& log_;
 };
 
-class GroupService final : public csi::v1::GroupController::CallbackService {
+class GroupService final : public csi::v1::GroupController::Service {
  public:
-  GroupService(const core::Driver& driver, CallPool& pool, CallLog& log)
-      : groups_(driver), pool_(pool), log_(log) {}
+  GroupService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : groups_(driver), calls_(calls), log_(log) {}
   GANTRY_UNARY(GroupControllerGetCapabilities, groups_)
   GANTRY_UNARY(CreateVolumeGroupSnapshot, groups_)
   GANTRY_UNARY(DeleteVolumeGroupSnapshot, groups_)
@@ -76,44 +74,42 @@ class GroupService final : public csi::v1::GroupController::CallbackService {
 
  private:
   core::Groups groups_;
-  CallPool& pool_;
+  Calls& calls_;
   CallLog& log_;
 };
 
-class MetadataService final : public csi::v1::SnapshotMetadata::CallbackService {
+class MetadataService final : public csi::v1::SnapshotMetadata::Service {
  public:
-  MetadataService(const core::Driver& driver, CallPool& pool, CallLog& log)
-      : metadata_(driver), pool_(pool), log_(log) {}
+  MetadataService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : metadata_(driver), calls_(calls), log_(log) {}
 
-  grpc::ServerWriteReactor<csi::v1::GetMetadataAllocatedResponse>* GetMetadataAllocated(
-      grpc::CallbackServerContext* context,
-      const csi::v1::GetMetadataAllocatedRequest* request) override {
-    return RunStream<csi::v1::GetMetadataAllocatedResponse>(
-        pool_, log_, *context, *request,
-        [this](const auto& r, const core::CallContext& c, const auto& send) {
-          return metadata_.GetMetadataAllocated(r, c, send);
-        });
+  grpc::Status GetMetadataAllocated(
+      grpc::ServerContext* context, const csi::v1::GetMetadataAllocatedRequest* request,
+      grpc::ServerWriter<csi::v1::GetMetadataAllocatedResponse>* writer) override {
+    return RunStream(calls_, log_, *context, *request, *writer,
+                     [this](const auto& r, const core::CallContext& c, const auto& send) {
+                       return metadata_.GetMetadataAllocated(r, c, send);
+                     });
   }
-  grpc::ServerWriteReactor<csi::v1::GetMetadataDeltaResponse>* GetMetadataDelta(
-      grpc::CallbackServerContext* context,
-      const csi::v1::GetMetadataDeltaRequest* request) override {
-    return RunStream<csi::v1::GetMetadataDeltaResponse>(
-        pool_, log_, *context, *request,
-        [this](const auto& r, const core::CallContext& c, const auto& send) {
-          return metadata_.GetMetadataDelta(r, c, send);
-        });
+  grpc::Status GetMetadataDelta(
+      grpc::ServerContext* context, const csi::v1::GetMetadataDeltaRequest* request,
+      grpc::ServerWriter<csi::v1::GetMetadataDeltaResponse>* writer) override {
+    return RunStream(calls_, log_, *context, *request, *writer,
+                     [this](const auto& r, const core::CallContext& c, const auto& send) {
+                       return metadata_.GetMetadataDelta(r, c, send);
+                     });
   }
 
  private:
   core::Metadata metadata_;
-  CallPool& pool_;
+  Calls& calls_;
   CallLog& log_;
 };
 
-class NodeService final : public csi::v1::Node::CallbackService {
+class NodeService final : public csi::v1::Node::Service {
  public:
-  NodeService(const core::Driver& driver, CallPool& pool, CallLog& log)
-      : node_(driver), pool_(pool), log_(log) {}
+  NodeService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : node_(driver), calls_(calls), log_(log) {}
   GANTRY_UNARY(NodeStageVolume, node_)
   GANTRY_UNARY(NodeUnstageVolume, node_)
   GANTRY_UNARY(NodePublishVolume, node_)
@@ -125,23 +121,23 @@ class NodeService final : public csi::v1::Node::CallbackService {
 
  private:
   core::Node node_;
-  CallPool& pool_;
+  Calls& calls_;
   CallLog& log_;
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, CallPool& pool,
+std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, Calls& calls,
                                                          CallLog& log) {
   std::vector<std::unique_ptr<grpc::Service>> services;
-  services.push_back(std::make_unique<IdentityService>(driver, pool, log));
+  services.push_back(std::make_unique<IdentityService>(driver, calls, log));
   if (driver.parts().roles.controller) {
-    services.push_back(std::make_unique<ControllerService>(driver, pool, log));
-    services.push_back(std::make_unique<GroupService>(driver, pool, log));
-    services.push_back(std::make_unique<MetadataService>(driver, pool, log));
+    services.push_back(std::make_unique<ControllerService>(driver, calls, log));
+    services.push_back(std::make_unique<GroupService>(driver, calls, log));
+    services.push_back(std::make_unique<MetadataService>(driver, calls, log));
   }
   if (driver.parts().roles.node)
-    services.push_back(std::make_unique<NodeService>(driver, pool, log));
+    services.push_back(std::make_unique<NodeService>(driver, calls, log));
   return services;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The five CSI services on the wire: each method hands its call to core/ on a thread of the pool
-// and does nothing else. A role that gantryd does not have is not registered, so its methods are
+// The five CSI services on the wire: each method runs what core/ has for it and does nothing
+// else. A role that gantryd does not have is not registered, so its methods are
 // UNIMPLEMENTED without a line of code.
 #pragma once
 
@@ -12,12 +12,12 @@
 
 #include "host/core/driver.hpp"
 #include "host/front/call_log.hpp"
-#include "host/front/call_pool.hpp"
+#include "host/front/calls.hpp"
 
 namespace gantry::front {
 
-// The services that the driver's roles ask for. Driver, pool and log outlive them.
-std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, CallPool& pool,
+// The services that the driver's roles ask for. Driver, calls and log outlive them.
+std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, Calls& calls,
                                                          CallLog& log);
 
 }  // namespace gantry::front

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -110,16 +111,17 @@ int MillisecondsUntil(base::TimePoint deadline) {
   return static_cast<int>(std::clamp<int64_t>(left.count(), 0, kPollMsMax));
 }
 
-// Until the child has ended or the deadline is over; true when it has ended.
+// Until the child has ended, the deadline is over or `stop` can be read; true when it has ended.
 bool CollectUntilEnd(const base::Child& child, UniqueFd* out, std::string* output, UniqueFd* err,
-                     std::string* error_output, base::TimePoint deadline) {
+                     std::string* error_output, base::TimePoint deadline, int stop) {
   for (;;) {
-    std::array<pollfd, 3> wait{pollfd{child.pidfd(), POLLIN, 0}, pollfd{out->get(), POLLIN, 0},
-                               pollfd{err->get(), POLLIN, 0}};
+    std::array<pollfd, 4> wait{pollfd{child.pidfd(), POLLIN, 0}, pollfd{out->get(), POLLIN, 0},
+                               pollfd{err->get(), POLLIN, 0}, pollfd{stop, POLLIN, 0}};
     (void)poll(wait.data(), wait.size(), MillisecondsUntil(deadline));
     if (*out) Drain(out, output);
     if (*err) Drain(err, error_output);
     if ((wait[0].revents & POLLIN) != 0) return true;
+    if ((wait[3].revents & POLLIN) != 0) return false;
     if (std::chrono::steady_clock::now() >= deadline) return false;
   }
 }
@@ -162,7 +164,7 @@ base::Result<std::filesystem::path> JudgeExec(const std::string& backend,
 
 base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants& grants,
                                  const std::vector<std::string>& argv, std::string_view input,
-                                 base::TimePoint deadline) {
+                                 base::TimePoint deadline, core::Cancellation* cancellation) {
   GANTRY_TRY_ASSIGN(const auto program, JudgeExec(backend, grants, argv));
   if (input.size() > kExecInputBytesMax)
     return Fail(Code::kInvalidArgument, "exec: input of " + std::to_string(input.size()) +
@@ -171,6 +173,12 @@ base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants&
   GANTRY_TRY_ASSIGN(const InputFile standard_input, InputFile::Make(input));
   GANTRY_TRY_ASSIGN(Pipe out, MakePipe());
   GANTRY_TRY_ASSIGN(Pipe err, MakePipe());
+  // Shared, since a cancel may be on its way while this returns.
+  const auto stop = std::make_shared<UniqueFd>(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!*stop) return base::FailErrno(errno, "eventfd");
+  std::shared_ptr<void> registration;
+  if (cancellation != nullptr)
+    registration = cancellation->OnCancel([stop] { (void)eventfd_write(stop->get(), 1); });
   base::SpawnOptions options;
   options.arguments = argv;
   options.arguments[0] = program.string();
@@ -184,13 +192,15 @@ base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants&
   err.write.Reset();
 
   ExecResult result;
-  const bool ended =
-      CollectUntilEnd(child, &out.read, &result.output, &err.read, &result.error_output, deadline);
+  const bool ended = CollectUntilEnd(child, &out.read, &result.output, &err.read,
+                                     &result.error_output, deadline, stop->get());
   // Not reaped yet, so the number is still its own, and its group's.
   kill(-child.pid(), SIGKILL);
   if (out.read) Drain(&out.read, &result.output);
   if (err.read) Drain(&err.read, &result.error_output);
   GANTRY_TRY_ASSIGN(const auto status, child.Wait(kExecReapMsMax));
+  if (!ended && cancellation != nullptr && cancellation->cancelled())
+    return Fail(Code::kCancelled, "exec: " + argv[0] + " was killed: its worker is dead");
   if (!ended)
     return Fail(Code::kDeadlineExceeded,
                 "exec: " + argv[0] + " did not end before the deadline and was killed");

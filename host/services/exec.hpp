@@ -10,6 +10,7 @@
 
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
+#include "host/core/backend.hpp"
 #include "host/core/config.hpp"
 
 namespace gantry::services {
@@ -31,9 +32,10 @@ base::Result<std::filesystem::path> JudgeExec(const std::string& backend,
                                               const std::vector<std::string>& argv);
 
 // Runs it and blocks until it and whatever it left running in its session is gone.
-// DEADLINE_EXCEEDED: it was killed.
+// DEADLINE_EXCEEDED and CANCELLED: it was killed, and is reaped.
 base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants& grants,
                                  const std::vector<std::string>& argv, std::string_view input,
-                                 base::TimePoint deadline);
+                                 base::TimePoint deadline,
+                                 core::Cancellation* cancellation = nullptr);
 
 }  // namespace gantry::services

@@ -8,12 +8,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <thread>
 
 #include "host/base/fd.hpp"
+#include "host/base/file.hpp"
 #include "host/base/temp_dir.hpp"
 
 namespace gantry::services {
@@ -24,6 +27,23 @@ using ::testing::HasSubstr;
 
 base::TimePoint In(milliseconds time) { return std::chrono::steady_clock::now() + time; }
 constexpr milliseconds kLong{60000};
+
+class Gone final : public core::Cancellation {
+ public:
+  bool cancelled() const override { return cancelled_; }
+  std::shared_ptr<void> OnCancel(std::function<void()> fn) override {
+    fn_ = std::move(fn);
+    return nullptr;
+  }
+  void Cancel() {
+    cancelled_ = true;
+    fn_();
+  }
+
+ private:
+  std::atomic<bool> cancelled_ = false;
+  std::function<void()> fn_;
+};
 
 class ExecTest : public ::testing::Test {
  protected:
@@ -139,6 +159,27 @@ TEST_F(ExecTest, AScriptMayBeAHelper) {
   const auto result = Run({"script", "x"});
   ASSERT_TRUE(result) << result.error().message;
   EXPECT_EQ(result->output, "script x\n");
+}
+
+TEST_F(ExecTest, IsKilledAndReapedWhenWhoeverAskedIsDead) {
+  const base::TempDir temp;
+  const auto file = temp.path() / "pid";
+  Gone gone;
+  base::Result<ExecResult> result;
+  std::thread caller([&] {
+    result = RunExec("fast", grants_, {"sh", "-c", "echo $$ >" + file.string() + "; sleep 600"}, "",
+                     In(kLong), &gone);
+  });
+  std::string pid;
+  while (pid.empty() || pid.back() != '\n') {
+    pid = base::ReadFile(file, 100).value_or("");
+    poll(nullptr, 0, 2);
+  }
+  gone.Cancel();
+  caller.join();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, base::Code::kCancelled);
+  EXPECT_EQ(kill(std::stoi(pid), 0), -1) << "not even a zombie";
 }
 
 }  // namespace

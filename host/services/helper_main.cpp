@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "host/base/open_files.hpp"
 #include "host/services/helper_operations.hpp"
 
 namespace {
@@ -24,6 +25,7 @@ bool ParentIsGone() {
 int main() {
   using namespace gantry::services;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  (void)gantry::base::LimitOpenFiles();  // for the programs it runs
   const auto bytes = ReceiveMessage(kHelperSocketFd, nullptr);
   if (!bytes) {
     std::fprintf(stderr,

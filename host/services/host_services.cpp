@@ -13,6 +13,7 @@ HostServiceDesk::HostServiceDesk(const core::Config& config, FileKv& kv, Counter
 
 base::Status HostServiceDesk::ServeInto(const core::BackendConfig& backend,
                                         const channel::HostCall& request, base::TimePoint deadline,
+                                        core::Cancellation* cancellation,
                                         channel::HostReply* reply) {
   switch (request.service_case()) {
     case channel::HostCall::kKvGet: {
@@ -40,7 +41,7 @@ base::Status HostServiceDesk::ServeInto(const core::BackendConfig& backend,
       const auto& words = request.exec().argv();
       GANTRY_TRY_ASSIGN(ExecResult result,
                         RunExec(backend.name, backend.grants, {words.begin(), words.end()},
-                                request.exec().input(), deadline));
+                                request.exec().input(), deadline, cancellation));
       reply->set_exit_status(result.exit_status);
       reply->set_value(std::move(result.output));
       reply->set_error_output(std::move(result.error_output));
@@ -63,7 +64,8 @@ base::Status HostServiceDesk::ServeInto(const core::BackendConfig& backend,
 
 channel::HostReply HostServiceDesk::Serve(const std::string& backend,
                                           const channel::HostCall& request,
-                                          base::TimePoint deadline) {
+                                          base::TimePoint deadline,
+                                          core::Cancellation* cancellation) {
   channel::HostReply reply;
   base::Status status;
   const auto configured = config_.backends.find(backend);
@@ -72,7 +74,7 @@ channel::HostReply HostServiceDesk::Serve(const std::string& backend,
   else if (std::chrono::steady_clock::now() >= deadline)
     status = base::Fail(base::Code::kDeadlineExceeded, "asked after its deadline");
   else
-    status = ServeInto(configured->second, request, deadline, &reply);
+    status = ServeInto(configured->second, request, deadline, cancellation, &reply);
   if (!status) {
     reply.set_code(static_cast<int32_t>(status.error().code));
     reply.set_message(status.error().message);

@@ -22,11 +22,12 @@ class HostServiceDesk final : public core::HostServices {
   HostServiceDesk(const core::Config& config, FileKv& kv, Counters& counters);
 
   channel::HostReply Serve(const std::string& backend, const channel::HostCall& request,
-                           base::TimePoint deadline) override;
+                           base::TimePoint deadline, core::Cancellation* cancellation) override;
 
  private:
   base::Status ServeInto(const core::BackendConfig& backend, const channel::HostCall& request,
-                         base::TimePoint deadline, channel::HostReply* reply);
+                         base::TimePoint deadline, core::Cancellation* cancellation,
+                         channel::HostReply* reply);
 
   const core::Config& config_;
   FileKv& kv_;

@@ -23,7 +23,8 @@ class DeskTest : public ::testing::Test {
   }
   channel::HostReply Ask(const std::string& backend, const channel::HostCall& call) {
     return desk_->Serve(backend, call,
-                        std::chrono::steady_clock::now() + std::chrono::milliseconds(60000));
+                        std::chrono::steady_clock::now() + std::chrono::milliseconds(60000),
+                        nullptr);
   }
   static channel::HostCall Put(const std::string& value, uint64_t expected) {
     channel::HostCall call;
@@ -90,7 +91,7 @@ TEST_F(DeskTest, Counts) {
 TEST_F(DeskTest, AnswersWhatItDoesNotKnowOrWhatComesTooLate) {
   EXPECT_EQ(Ask("a", channel::HostCall()).code(), Number(base::Code::kUnimplemented));
   EXPECT_EQ(Ask("c", Get()).code(), Number(base::Code::kInternal));
-  EXPECT_EQ(desk_->Serve("a", Get(), std::chrono::steady_clock::now()).code(),
+  EXPECT_EQ(desk_->Serve("a", Get(), std::chrono::steady_clock::now(), nullptr).code(),
             Number(base::Code::kDeadlineExceeded));
 }
 

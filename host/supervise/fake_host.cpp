@@ -12,7 +12,7 @@ namespace {
 class NoServices final : public gantry::core::HostServices {
  public:
   gantry::channel::HostReply Serve(const std::string&, const gantry::channel::HostCall&,
-                                   gantry::base::TimePoint) override {
+                                   gantry::base::TimePoint, gantry::core::Cancellation*) override {
     return {};
   }
 };

@@ -150,7 +150,7 @@ class FakeWorker final : public wire::Receiver {
   // "echo": one volume "attempt-<n>". "<how>-always", "<how>-once" (how: abort, exit, kill): dies,
   // on every attempt or on the first. "never": no answer. "slow <ms>": finishes so late, cancelled
   // or not. "emit <n>": so many volumes, by credits. "flood <n>": without. "unreadable": an emit
-  // that cannot be parsed. "code <n>". "last-words": finishes and dies at once. "secret": a volume
+  // that cannot be parsed. "code <n>". "say-and-die": words to stderr, then death. "last-words": finishes and dies at once. "secret": a volume
   // named by the secrets' bytes. "emit-and-die-once": one volume, then death.
   void Serve(uint64_t id, const channel::Call& call) {
     std::istringstream in(call.handle());
@@ -163,6 +163,9 @@ class FakeWorker final : public wire::Receiver {
     const std::string how = word.substr(0, dash);
     if (how == "abort" || how == "exit" || how == "kill") {
       if (word.ends_with("-always") || call.attempt() == 1) Die(how);
+    } else if (word == "say-and-die") {
+      std::fputs("my last words\n", stderr);
+      std::abort();
     } else if (word == "never") {
       return;
     } else if (word == "slow") {

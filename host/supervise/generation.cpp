@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervise/generation.hpp"
 
-#include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <csignal>
 
 #include "host/base/call_scope.hpp"
+#include "host/core/process_use.hpp"
 #include "host/supervise/lease.hpp"
 #include "host/wire/socket_pair.hpp"
 
@@ -19,6 +17,13 @@ namespace {
 
 // A worker that answers none of so many pings in a row is stuck as a whole and is ended.
 constexpr uint64_t kPingsMissedMax = 3;
+
+// While it drains, and the least at all.
+constexpr std::chrono::milliseconds kLookMsMin{10};
+
+std::chrono::nanoseconds TimeOf(const timeval& time) {
+  return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec);
+}
 
 spdlog::level::level_enum LevelOf(wire::LogLevel level) {
   switch (level) {
@@ -72,12 +77,15 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child chil
       log_(std::move(log), [name = backend_, number](
                                const wire::LogRecord& record) { LogLine(name, number, record); }),
       host_calls_(host_calls),
+      caller_(std::make_shared<HostCaller>(backend_)),
       on_end_(std::move(on_end)),
-      closed_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      look_period_(std::min(ping_period_, spec.backend.stuck.grace / 4 + kLookMsMin)),
+      stuck_(spec.backend.stuck) {}
 
-base::Result<std::unique_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
+base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
                                                             HostCallPool& host_calls,
                                                             std::function<void()> on_end) {
+  if (spec.verify_plugin) GANTRY_TRY(spec.verify_plugin(spec.plugin));
   GANTRY_TRY_ASSIGN(const auto lease, TakeLease(spec.lease, kLeaseMsMax));
   GANTRY_TRY_ASSIGN(auto pair, wire::MakeChannelPair());
   GANTRY_TRY_ASSIGN(auto log, wire::MakeLogPipe());
@@ -89,14 +97,15 @@ base::Result<std::unique_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   options.new_session = true;
   GANTRY_TRY_ASSIGN(auto child, base::Spawn(*spec.worker, options));
   GANTRY_TRY(NoteHolder(lease.get(), child.pid()));
-  std::unique_ptr<Generation> generation(new Generation(
+  std::shared_ptr<Generation> generation(new Generation(
       number, spec, std::move(child), std::move(log.reader), host_calls, std::move(on_end)));
   wire::ChannelOptions channel_options;
   channel_options.accept_fds = false;
   GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(pair.ours), channel_options));
   generation->channel_ = std::move(channel);
+  generation->caller_->channel = generation->channel_;
   GANTRY_TRY(generation->channel_->Start(*generation));
-  generation->watcher_ = std::thread([raw = generation.get()] { raw->Watch(); });
+  generation->watcher_ = base::Thread([raw = generation.get()] { raw->Watch(); });
   return generation;
 }
 
@@ -160,22 +169,20 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   return channel_->Send(std::move(out));
 }
 
-Generation::Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt,
-                                    const std::function<bool(const channel::Emit&)>& on_emit) {
-  auto pending = std::make_shared<PendingCall>(call.hold);
+Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
+                        const OnEmit& on_emit) {
+  auto pending = std::make_shared<PendingCall>(std::move(hold));
   uint64_t id = 0;
   {
     const std::lock_guard lock(mutex_);
-    if (dead_) return {};
+    if (dead_ || !retired_.empty()) return {};
     id = next_id_++;
     calls_.emplace(id, pending);
+    stuck_.Begun();
+    history_.Begun(id, call.message, attempt, base::Now());
   }
-  const auto forget = [&] {
-    const std::lock_guard lock(mutex_);
-    calls_.erase(id);
-  };
   if (const auto sent = SendCall(id, call, attempt); !sent) {
-    forget();
+    Forget(id, sent.error().code);
     Outcome outcome;
     if (sent.error().code == base::Code::kUnavailable) return outcome;  // the channel is gone
     outcome.event = PendingCall::Event::kFinished;
@@ -213,13 +220,31 @@ Generation::Outcome Generation::Run(const core::BackendCall& call, uint32_t atte
   }
   if (outcome.event == PendingCall::Event::kFinished) {
     outcome.finish = pending->finish();
-    forget();
   } else if (outcome.event != PendingCall::Event::kDied) {
     // The plugin goes on until its own finish, and so does the lock.
     pending->Abandon();
+    NoteAbandoned(id);
     (void)channel_->Send({wire::Kind::kCancel, id, {}, {}, {}});
   }
   return outcome;
+}
+
+// Takes the call out of the table; null when its end is known already.
+std::shared_ptr<PendingCall> Generation::Forget(uint64_t id, base::Code code) {
+  const bool is_in_vain = code == base::Code::kDeadlineExceeded || code == base::Code::kCancelled;
+  const std::lock_guard lock(mutex_);
+  auto node = calls_.extract(id);
+  if (node.empty()) return nullptr;
+  stuck_.Ended(id, is_in_vain);
+  history_.Ended(id, static_cast<int32_t>(code), base::Now());
+  return std::move(node.mapped());
+}
+
+void Generation::NoteAbandoned(uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  if (!calls_.contains(id)) return;
+  stuck_.Abandoned(id, base::Now());
+  history_.Abandoned(id);
 }
 
 void Generation::OnMessage(wire::Message message) {
@@ -228,7 +253,7 @@ void Generation::OnMessage(wire::Message message) {
       ++pongs_seen_;
       return;
     case wire::Kind::kHostCall:
-      host_calls_.Submit(backend_, std::move(message), channel_);
+      host_calls_.Submit(caller_, std::move(message));
       return;
     case wire::Kind::kEmit:
     case wire::Kind::kFinish:
@@ -236,15 +261,14 @@ void Generation::OnMessage(wire::Message message) {
     default:
       return;
   }
-  std::shared_ptr<PendingCall> call;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = calls_.find(message.call_id);
-    if (found == calls_.end()) return;  // a late one: its caller has its answer
-    call = found->second;
-    if (message.kind == wire::Kind::kFinish) calls_.erase(found);
-  }
   if (message.kind == wire::Kind::kEmit) {
+    std::shared_ptr<PendingCall> call;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = calls_.find(message.call_id);
+      if (found == calls_.end()) return;  // a late one: its caller has its answer
+      call = found->second;
+    }
     channel::Emit emit;
     // Text that is not UTF-8, for one; leaving the item out would make a list short.
     if (emit.ParseFromString(message.payload))
@@ -258,15 +282,14 @@ void Generation::OnMessage(wire::Message message) {
     finish.set_code(static_cast<int32_t>(base::Code::kUnavailable));
     finish.set_message("backend " + backend_ + " gave an unreadable answer");
   }
-  call->Finish(std::move(finish));
+  if (const auto call = Forget(message.call_id, static_cast<base::Code>(finish.code())))
+    call->Finish(std::move(finish));
 }
 
 void Generation::OnClosed(const base::Error& error) {
   if (error.code == base::Code::kInternal)
     spdlog::error("backend {} generation {}: {}", backend_, number_, error.message);
-  const uint64_t one = 1;
-  // The watcher needs no more than to wake up; a full counter wakes it as well.
-  [[maybe_unused]] const ssize_t n = write(closed_.get(), &one, sizeof one);
+  closed_.Set();
 }
 
 bool Generation::Ping() {
@@ -276,27 +299,73 @@ bool Generation::Ping() {
   return true;
 }
 
+void Generation::NoteUse() {
+  const auto use = core::ReadProcessUse(pid_);
+  const std::lock_guard lock(mutex_);
+  if (use.resident_bytes > 0) use_ = use;  // a zombie has none
+}
+
+bool Generation::LookForStuckCalls() {
+  const auto now = base::Now();
+  const std::lock_guard lock(mutex_);
+  if (!retired_.empty()) return stuck_.awaited() > 0 && now < drained_by_;
+  retired_ = stuck_.Verdict(now);
+  if (retired_.empty()) return true;
+  drained_by_ = now + kStuckDrainMsMax;
+  look_period_ = kLookMsMin;
+  spdlog::error("backend {} generation {}: {}: ending pid {}", backend_, number_, retired_, pid_);
+  return true;
+}
+
 void Generation::WatchUntilOver() {
-  auto next_ping = std::chrono::steady_clock::now() + ping_period_;
+  auto next_ping = base::Now() + ping_period_;
   bool log_open = true;
   for (;;) {
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(next_ping - std::chrono::steady_clock::now());
+    const auto next = std::min(next_ping, base::Now() + base::Duration(look_period_));
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - base::Now());
     std::array<pollfd, 3> fds{{{child_.pidfd(), POLLIN, 0},
-                               {closed_.get(), POLLIN, 0},
+                               {closed_.fd(), POLLIN, 0},
                                {log_open ? log_.fd() : -1, POLLIN, 0}}};
-    poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
-    if (fds[2].revents != 0) log_open = log_.ReadAvailable().value_or(false);
+    base::Poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, left.count())));
+    if (fds[2].revents != 0) log_open = ReadLog();
     // Without its channel a worker is of no use; it ends by itself, or is helped.
     if (fds[0].revents != 0 || fds[1].revents != 0) return;
-    if (std::chrono::steady_clock::now() < next_ping) continue;
+    if (!LookForStuckCalls()) {
+      (void)child_.Kill(SIGKILL);
+      return;
+    }
+    if (base::Now() < next_ping) continue;
     next_ping += ping_period_;
+    NoteUse();
     if (Ping()) continue;
+    {
+      const std::lock_guard lock(mutex_);
+      retired_ = "it answers no ping";
+    }
     spdlog::error("backend {} generation {}: pid {} answers no ping: ending it", backend_, number_,
                   pid_);
     (void)child_.Kill(SIGKILL);
     return;
   }
+}
+
+bool Generation::ReadLog() {
+  const std::lock_guard lock(log_mutex_);
+  return log_.ReadAvailable().value_or(false);
+}
+
+WorkerReport Generation::Report() const {
+  WorkerReport report;
+  {
+    const std::lock_guard lock(mutex_);
+    // Not reaped without this lock, so the number is its own.
+    if (child_) report.use = core::ReadProcessUse(pid_);
+    if (report.use.resident_bytes == 0) report.use = use_;
+    report.last_calls = history_.Describe(base::Now());
+  }
+  const std::lock_guard lock(log_mutex_);
+  report.stderr_tail = log_.Tail();
+  return report;
 }
 
 // What the log still holds is read after the death, and no longer than there is something to read.
@@ -305,22 +374,27 @@ std::string Generation::Reap() {
   // Wait only looks at the pidfd until the process is a zombie, so Kill from another thread is
   // safe.
   pollfd exit{child_.pidfd(), POLLIN, 0};
-  if (poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0) (void)child_.Kill(SIGKILL);
-  poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
+  if (base::Poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0)
+    (void)child_.Kill(SIGKILL);
+  base::Poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
   pollfd more{log_.fd(), POLLIN, 0};
-  while (poll(&more, 1, 0) > 0 && log_.ReadAvailable().value_or(false)) {
+  while (base::Poll(&more, 1, 0) > 0 && ReadLog()) {
   }
   const std::lock_guard lock(mutex_);
   const auto status = child_.Wait(std::chrono::milliseconds(0));
-  if (status && *status) return (*status)->Describe();
-  return "cannot be ended (pid " + std::to_string(child_.Abandon()) + ")";
+  if (!status || !*status) return "cannot be ended (pid " + std::to_string(child_.Abandon()) + ")";
+  const auto& usage = (*status)->usage;
+  use_.cpu = TimeOf(usage.ru_utime) + TimeOf(usage.ru_stime);
+  // The most it ever had, in KiB (getrusage(2)): what an operator asks after an OOM kill.
+  use_.resident_bytes = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+  return (*status)->Describe() + (retired_.empty() ? "" : " by the host: " + retired_);
 }
 
 // The dead process's last answers may still lie in the socket: the channel's end follows them.
 void Generation::AwaitLastWords() {
   constexpr std::chrono::milliseconds kLastWordsMsMax{500};
-  pollfd end{closed_.get(), POLLIN, 0};
-  poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
+  pollfd end{closed_.fd(), POLLIN, 0};
+  base::Poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
 }
 
 void Generation::Watch() {
@@ -328,6 +402,10 @@ void Generation::Watch() {
   const std::string how = Reap();
   AwaitLastWords();
   channel_->Close();
+  // What it had asked of the host is part of it: a replay must not meet that either.
+  while (!host_calls_.EndOf(*caller_, base::Now() + kHostCallsEndMsMax))
+    spdlog::error("backend {} generation {}: services it asked for have not ended", backend_,
+                  number_);
   FailAll();
   {
     const std::lock_guard lock(mutex_);
@@ -335,6 +413,16 @@ void Generation::Watch() {
     ended_.notify_all();
   }
   on_end_();
+}
+
+Spawner MakeSpawner(WorkerSpec spec, HostCallPool& host_calls) {
+  return
+      [spec = std::move(spec), &host_calls](
+          uint64_t number, std::function<void()> on_end) -> base::Result<std::shared_ptr<Worker>> {
+        GANTRY_TRY_ASSIGN(auto generation,
+                          Generation::Spawn(spec, number, host_calls, std::move(on_end)));
+        return std::shared_ptr<Worker>(std::move(generation));
+      };
 }
 
 }  // namespace gantry::supervise

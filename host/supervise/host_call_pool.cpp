@@ -34,15 +34,15 @@ void HostCallPool::Stop() {
     if (thread.joinable()) thread.join();
 }
 
-void HostCallPool::Submit(const std::string& backend, wire::Message message,
-                          std::weak_ptr<wire::Channel> reply_to) {
+void HostCallPool::Submit(const std::shared_ptr<HostCaller>& caller, wire::Message message) {
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) return;
-    const auto queued = std::count_if(queue_.begin(), queue_.end(),
-                                      [&](const Job& job) { return job.backend == backend; });
+    if (stopping_ || caller->ended) return;
+    const auto queued = std::count_if(queue_.begin(), queue_.end(), [&](const Job& job) {
+      return job.caller->backend == caller->backend;
+    });
     if (static_cast<size_t>(queued) < kHostCallsQueuedMax) {
-      queue_.push_back({backend, std::move(message), std::move(reply_to)});
+      queue_.push_back({caller, std::move(message)});
       if (idle_ < queue_.size() && threads_.size() < kHostCallThreadsMax)
         threads_.emplace_back([this] { Work(); });
       changed_.notify_one();
@@ -53,12 +53,23 @@ void HostCallPool::Submit(const std::string& backend, wire::Message message,
   refused.set_code(static_cast<int32_t>(base::Code::kResourceExhausted));
   refused.set_message("the backend has " + std::to_string(kHostCallsQueuedMax) +
                       " service calls waiting");
-  if (const auto channel = reply_to.lock()) Reply(*channel, message.call_id, refused);
+  if (const auto channel = caller->channel.lock()) Reply(*channel, message.call_id, refused);
+}
+
+bool HostCallPool::EndOf(HostCaller& caller, base::TimePoint deadline) {
+  {
+    const std::lock_guard lock(mutex_);
+    caller.ended = true;
+    std::erase_if(queue_, [&](const Job& job) { return job.caller.get() == &caller; });
+  }
+  caller.gone.Cancel();
+  std::unique_lock lock(mutex_);
+  return done_.wait_until(lock, deadline, [&] { return caller.running == 0; });
 }
 
 std::deque<HostCallPool::Job>::iterator HostCallPool::Next() {
   return std::find_if(queue_.begin(), queue_.end(), [&](const Job& job) {
-    const auto found = running_.find(job.backend);
+    const auto found = running_.find(job.caller->backend);
     return found == running_.end() || found->second < kHostCallsRunningMax;
   });
 }
@@ -73,11 +84,14 @@ void HostCallPool::Work() {
     const auto next = Next();
     Job job = std::move(*next);
     queue_.erase(next);
-    ++running_[job.backend];
+    const std::string& backend = job.caller->backend;
+    ++running_[backend];
+    ++job.caller->running;
     lock.unlock();
     Serve(job);
     lock.lock();
-    if (--running_[job.backend] == 0) running_.erase(job.backend);
+    if (--running_[backend] == 0) running_.erase(backend);
+    if (--job.caller->running == 0 && job.caller->ended) done_.notify_all();
     changed_.notify_one();  // the backend's next one may run now
   }
 }
@@ -91,10 +105,10 @@ void HostCallPool::Serve(Job& job) {
   } else {
     const auto latest = clock_.Now() + kHostCallMsMax;
     const auto deadline = std::min(latest, base::FromNanoseconds(call.deadline_ns()));
-    reply = services_.Serve(job.backend, call, deadline);
+    reply = services_.Serve(job.caller->backend, call, deadline, &job.caller->gone);
   }
   if (call.service_case() == channel::HostCall::kCount) return;
-  if (const auto channel = job.reply_to.lock()) Reply(*channel, job.message.call_id, reply);
+  if (const auto channel = job.caller->channel.lock()) Reply(*channel, job.message.call_id, reply);
 }
 
 }  // namespace gantry::supervise

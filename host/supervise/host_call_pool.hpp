@@ -4,16 +4,16 @@
 // whose helpers hang leaves the others theirs.
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "host/base/sync.hpp"
+#include "host/core/cancel_flag.hpp"
 #include "host/core/host_services.hpp"
 #include "host/wire/channel.hpp"
 
@@ -23,6 +23,20 @@ constexpr size_t kHostCallThreadsMax = 16;
 constexpr size_t kHostCallsRunningMax = 4;  // of one backend
 constexpr size_t kHostCallsQueuedMax = 64;  // of one backend
 constexpr std::chrono::milliseconds kHostCallMsMax{120'000};
+constexpr std::chrono::milliseconds kHostCallsEndMsMax{10'000};
+
+// One worker, as somebody who asks.
+struct HostCaller {
+  explicit HostCaller(std::string name) : backend(std::move(name)) {}
+  const std::string backend;
+  std::weak_ptr<wire::Channel> channel;  // set before the first Submit
+  core::CancelFlag gone;
+
+ private:
+  friend class HostCallPool;
+  size_t running = 0;
+  bool ended = false;
+};
 
 class HostCallPool {
  public:
@@ -32,15 +46,16 @@ class HostCallPool {
 
   // Never blocks; answers RESOURCE_EXHAUSTED at once when the queue is full. The reply is dropped
   // when the channel is gone by then.
-  void Submit(const std::string& backend, wire::Message message,
-              std::weak_ptr<wire::Channel> reply_to);
+  void Submit(const std::shared_ptr<HostCaller>& caller, wire::Message message);
+  // The caller is dead: what it asked for is cancelled and, where a helper runs for it, ended and
+  // reaped. True when nothing of it is left, false at the deadline.
+  bool EndOf(HostCaller& caller, base::TimePoint deadline);
   void Stop();
 
  private:
   struct Job {
-    std::string backend;
+    std::shared_ptr<HostCaller> caller;
     wire::Message message;
-    std::weak_ptr<wire::Channel> reply_to;
   };
   void Work();
   // The oldest whose backend has not got its share; end() when there is none.
@@ -49,11 +64,12 @@ class HostCallPool {
 
   core::HostServices& services_;
   const base::Clock& clock_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  base::Mutex mutex_;
+  base::Condition changed_;
+  base::Condition done_;  // a call of a dead caller's
   std::deque<Job> queue_;
   std::map<std::string, size_t> running_;  // by backend
-  std::vector<std::thread> threads_;
+  std::vector<base::Thread> threads_;
   size_t idle_ = 0;
   bool stopping_ = false;
 };

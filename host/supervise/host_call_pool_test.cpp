@@ -15,12 +15,18 @@ constexpr std::chrono::seconds kLongS{20};
 class FakeServices final : public core::HostServices {
  public:
   channel::HostReply Serve(const std::string& backend, const channel::HostCall& request,
-                           base::TimePoint deadline) override {
+                           base::TimePoint deadline, core::Cancellation* cancellation) override {
+    const auto registration = cancellation->OnCancel([&] {
+      const std::lock_guard cancelling(mutex);
+      changed.notify_all();
+    });
     std::unique_lock lock(mutex);
     ++running[backend];
     deadlines.push_back(deadline);
     changed.notify_all();
-    if (stuck.contains(backend)) changed.wait(lock, [&] { return released; });
+    if (stuck.contains(backend))
+      changed.wait(lock, [&] { return released || (heeds_cancel && cancellation->cancelled()); });
+    ++ended[backend];
     channel::HostReply reply;
     reply.set_value(backend + ":" + request.kv_get().key());
     return reply;
@@ -38,6 +44,8 @@ class FakeServices final : public core::HostServices {
   std::mutex mutex;
   std::condition_variable changed;
   std::map<std::string, size_t> running;  // ever begun
+  std::map<std::string, size_t> ended;
+  bool heeds_cancel = true;
   std::vector<base::TimePoint> deadlines;
   std::set<std::string> stuck;
   bool released = false;
@@ -93,7 +101,15 @@ class HostCallPoolTest : public ::testing::Test {
     SubmitRaw(backend, id, call.SerializeAsString());
   }
   void SubmitRaw(const std::string& backend, uint64_t id, std::string payload) {
-    pool.Submit(backend, {wire::Kind::kHostCall, id, std::move(payload), {}, {}}, ours);
+    pool.Submit(CallerOf(backend), {wire::Kind::kHostCall, id, std::move(payload), {}, {}});
+  }
+  std::shared_ptr<HostCaller> CallerOf(const std::string& backend) {
+    auto& caller = callers[backend];
+    if (!caller) {
+      caller = std::make_shared<HostCaller>(backend);
+      caller->channel = ours;
+    }
+    return caller;
   }
 
   base::SystemClock clock;
@@ -102,6 +118,7 @@ class HostCallPoolTest : public ::testing::Test {
   Collector worker;
   std::shared_ptr<wire::Channel> ours;
   std::unique_ptr<wire::Channel> theirs;
+  std::map<std::string, std::shared_ptr<HostCaller>> callers;
   HostCallPool pool{services, clock};
 };
 
@@ -171,6 +188,32 @@ TEST_F(HostCallPoolTest, DropsTheReplyOfAWorkerThatIsGone) {
   EXPECT_EQ(worker.count(), 0U);
   // For the destructor.
   ours = std::move(*wire::Channel::Create(std::move(wire::MakeChannelPair()->ours)));
+}
+
+TEST_F(HostCallPoolTest, EndsWhatADeadCallerAskedForAndNobodyElses) {
+  services.stuck = {"dying", "living"};
+  Submit("living", 1);
+  for (uint64_t id = 2; id < 12; ++id) Submit("dying", id);  // more than run at once
+  services.AwaitRunning("living", 1);
+  services.AwaitRunning("dying", kHostCallsRunningMax);
+  EXPECT_TRUE(pool.EndOf(*CallerOf("dying"), clock.Now() + kLongS));
+  EXPECT_EQ(services.ended["dying"], kHostCallsRunningMax);
+  EXPECT_EQ(services.running["dying"], kHostCallsRunningMax) << "none that waited was begun";
+  EXPECT_EQ(services.ended["living"], 0U);
+  Submit("dying", 12);
+  services.Release();
+  EXPECT_EQ(worker.Await(1).value(), "living:k");
+  EXPECT_EQ(services.running["dying"], kHostCallsRunningMax) << "a dead one asks for nothing";
+}
+
+TEST_F(HostCallPoolTest, SaysWhenADeadCallersServicesDoNotEnd) {
+  services.stuck = {"dying"};
+  services.heeds_cancel = false;
+  Submit("dying", 1);
+  services.AwaitRunning("dying", 1);
+  EXPECT_FALSE(pool.EndOf(*CallerOf("dying"), clock.Now() + std::chrono::milliseconds(20)));
+  services.Release();
+  EXPECT_TRUE(pool.EndOf(*CallerOf("dying"), clock.Now() + kLongS));
 }
 
 TEST_F(HostCallPoolTest, TakesNothingMoreOnceStopped) {

@@ -4,7 +4,6 @@
 
 #include <gantry/channel.pb.h>
 
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -13,6 +12,7 @@
 
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
+#include "host/base/sync.hpp"
 
 namespace gantry::supervise {
 
@@ -44,8 +44,8 @@ class PendingCall {
   void Abandon();
 
  private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  base::Mutex mutex_;
+  base::Condition changed_;
   std::deque<channel::Emit> emits_;
   channel::Finish finish_;
   std::string spoiled_;

@@ -2,17 +2,15 @@
 #include "host/supervise/plugin_store.hpp"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
-#include <memory>
+#include <ctime>
 
 #include "host/base/fd.hpp"
 #include "host/base/file.hpp"
+#include "host/trust/digest.hpp"
 
 namespace gantry::supervise {
 namespace {
@@ -22,38 +20,14 @@ using base::Fail;
 using base::UniqueFd;
 
 constexpr mode_t kObjectMode = 0555;
-constexpr size_t kDigestChars = 64;
+constexpr mode_t kWritableByOthers = S_IWGRP | S_IWOTH;
+// A file changed within one tick of the clock after it was read may bear the same time. 10 ms is
+// the longest tick there is (HZ=100).
+constexpr int64_t kTickNsMax = 10'000'000;
 
-class Digest {
- public:
-  Digest() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    good_ = context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1;
-  }
-  void Update(std::string_view bytes) {
-    good_ = good_ && EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1;
-  }
-  base::Result<std::string> Finish() {
-    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-    unsigned int length = 0;
-    if (!good_ || EVP_DigestFinal_ex(context_.get(), digest.data(), &length) != 1)
-      return Fail(Code::kInternal, "sha256 failed");
-    constexpr const char* kDigits = "0123456789abcdef";
-    std::string hex;
-    for (unsigned int i = 0; i < length; ++i) {
-      hex += kDigits[digest[i] >> 4];
-      hex += kDigits[digest[i] & 15];
-    }
-    return hex;
-  }
-
- private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-  bool good_ = false;
-};
-
-// The digest of what was read, which is what was written to `to` (-1: nowhere).
-base::Result<std::string> CopyAndDigest(int from, int to, const std::filesystem::path& name) {
-  Digest digest;
+// Digests what it copies: what was read is what was written.
+base::Result<trust::Digest> CopyAndDigest(int from, int to, const std::filesystem::path& name) {
+  trust::Sha256 digest;
   std::string buffer(1U << 16, '\0');
   size_t total = 0;
   for (;;) {
@@ -67,7 +41,7 @@ base::Result<std::string> CopyAndDigest(int from, int to, const std::filesystem:
                   name.string() + " is larger than " + std::to_string(kPluginBytesMax) + " bytes");
     const std::string_view bytes(buffer.data(), static_cast<size_t>(n));
     digest.Update(bytes);
-    if (to >= 0) GANTRY_TRY(base::WriteAll(to, bytes));
+    GANTRY_TRY(base::WriteAll(to, bytes));
   }
 }
 
@@ -81,30 +55,73 @@ base::Result<UniqueFd> OpenRegular(const std::filesystem::path& path, int flags)
   return fd;
 }
 
-bool IsDigest(const std::string& text) {
-  return text.size() == kDigestChars && std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
+// Only root and ourselves may be able to write it.
+base::Status CheckOwner(int fd, const std::filesystem::path& path) {
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return base::FailErrno(errno, "stat " + path.string());
+  if ((status.st_uid != geteuid() && status.st_uid != 0) ||
+      (status.st_mode & kWritableByOthers) != 0)
+    return Fail(Code::kPermissionDenied,
+                path.string() + ": user " + std::to_string(status.st_uid) +
+                    " owns it or others may write it: expected a file of user " +
+                    std::to_string(geteuid()) + " that only its owner may write");
+  return {};
 }
 
 }  // namespace
+
+// By which a change of the file would show.
+struct PluginStore::Seen {
+  dev_t device = 0;
+  ino_t inode = 0;
+  off_t bytes = 0;
+  uid_t owner = 0;
+  mode_t mode = 0;
+  int64_t changed_ns = 0;
+  bool operator==(const Seen&) const = default;
+
+  static Seen Of(const struct stat& status) {
+    constexpr int64_t kNsPerSecond = 1'000'000'000;
+    return {status.st_dev,  status.st_ino,
+            status.st_size, status.st_uid,
+            status.st_mode, status.st_ctim.tv_sec * kNsPerSecond + status.st_ctim.tv_nsec};
+  }
+};
+
+struct PluginStore::Memory {
+  std::mutex mutex;
+  std::map<std::filesystem::path, Seen> verified;
+};
+
+PluginStore::PluginStore(std::filesystem::path directory)
+    : directory_(std::move(directory)), memory_(std::make_shared<Memory>()) {}
 
 base::Result<PluginStore> PluginStore::Open(std::filesystem::path directory) {
   GANTRY_TRY(base::MakeDirectories(directory, 0755));
   if (chmod(directory.c_str(), 0755) != 0)  // whatever the umask
     return base::FailErrno(errno, "make " + directory.string() + " readable");
+  struct stat status {};
+  if (stat(directory.c_str(), &status) != 0)
+    return base::FailErrno(errno, "stat " + directory.string());
+  if (status.st_uid != geteuid())
+    return Fail(Code::kFailedPrecondition,
+                directory.string() + " belongs to user " + std::to_string(status.st_uid) +
+                    ": expected a plugin store of user " + std::to_string(geteuid()));
   return PluginStore(std::move(directory));
 }
 
-base::Result<StoredPlugin> PluginStore::Add(const std::filesystem::path& plugin) const {
+base::Result<StoredPlugin> PluginStore::Add(const std::filesystem::path& plugin,
+                                            const trust::Policy& policy) const {
   GANTRY_TRY_ASSIGN(const UniqueFd from, OpenRegular(plugin, 0));
   // A file without a name until it is whole (open(2), O_TMPFILE), so a crash leaves nothing.
   const UniqueFd to(open(directory_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kObjectMode));
   if (!to) return base::FailErrno(errno, "make a file in " + directory_.string());
-  GANTRY_TRY_ASSIGN(const std::string digest, CopyAndDigest(from.get(), to.get(), plugin));
+  GANTRY_TRY_ASSIGN(const trust::Digest sum, CopyAndDigest(from.get(), to.get(), plugin));
+  GANTRY_TRY_ASSIGN(const trust::Verdict verdict, trust::Judge(policy, plugin, sum));
+  const std::string digest = trust::Hex(sum);
   if (fchmod(to.get(), kObjectMode) != 0 || fsync(to.get()) != 0)
     return base::FailErrno(errno, "sync the copy of " + plugin.string());
-  const StoredPlugin stored{directory_ / (digest + ".so"), digest};
+  const StoredPlugin stored{directory_ / (digest + ".so"), digest, verdict.reason};
   const std::string unnamed = "/proc/self/fd/" + std::to_string(to.get());
   constexpr int kTriesMax = 2;
   for (int attempt = 1;; ++attempt) {
@@ -112,7 +129,7 @@ base::Result<StoredPlugin> PluginStore::Add(const std::filesystem::path& plugin)
       break;
     if (errno != EEXIST) return base::FailErrno(errno, "name " + stored.path.string());
     const auto there = Find(digest);
-    if (there) return there;
+    if (there) return stored;
     if (attempt == kTriesMax) return there;
     // Damaged: whoever has it mapped keeps it, whoever opens it next gets these bytes.
     if (unlink(stored.path.c_str()) != 0 && errno != ENOENT)
@@ -123,15 +140,39 @@ base::Result<StoredPlugin> PluginStore::Add(const std::filesystem::path& plugin)
 }
 
 base::Result<StoredPlugin> PluginStore::Find(const std::string& digest) const {
-  if (!IsDigest(digest))
-    return Fail(Code::kInvalidArgument, "plugin digest \"" + digest.substr(0, kDigestChars) +
-                                            "\": expected 64 hexadecimal digits");
-  const StoredPlugin stored{directory_ / (digest + ".so"), digest};
+  if (auto parsed = trust::ParseHex(digest); !parsed)
+    return tl::unexpected(base::Wrap(parsed.error(), "plugin"));
+  const StoredPlugin stored{directory_ / (digest + ".so"), digest, ""};
   GANTRY_TRY_ASSIGN(const UniqueFd fd, OpenRegular(stored.path, O_NOFOLLOW));
-  GANTRY_TRY_ASSIGN(const std::string found, CopyAndDigest(fd.get(), -1, stored.path));
-  if (found != digest)
-    return Fail(Code::kDataLoss, stored.path.string() + ": its bytes have digest " + found);
+  GANTRY_TRY(CheckOwner(fd.get(), stored.path));
+  GANTRY_TRY_ASSIGN(const trust::Digest found,
+                    trust::DigestOf(fd.get(), kPluginBytesMax, stored.path.string()));
+  if (trust::Hex(found) != digest)
+    return Fail(Code::kDataLoss,
+                stored.path.string() + ": its bytes have digest " + trust::Hex(found));
   return stored;
+}
+
+base::Status PluginStore::Verify(const std::filesystem::path& stored) const {
+  struct stat before {};
+  if (lstat(stored.c_str(), &before) != 0) return base::FailErrno(errno, "stat " + stored.string());
+  {
+    const std::lock_guard lock(memory_->mutex);
+    const auto known = memory_->verified.find(stored);
+    if (known != memory_->verified.end() && known->second == Seen::Of(before)) return {};
+  }
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (stored.parent_path() != directory_)
+    return Fail(Code::kInvalidArgument,
+                stored.string() + ": expected a plugin in " + directory_.string());
+  GANTRY_TRY(Find(stored.stem().string()));
+  const Seen seen = Seen::Of(before);
+  const int64_t now_ns = now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
+  if (now_ns - seen.changed_ns <= kTickNsMax) return {};
+  const std::lock_guard lock(memory_->mutex);
+  memory_->verified[stored] = seen;
+  return {};
 }
 
 }  // namespace gantry::supervise

@@ -25,7 +25,8 @@ using namespace std::chrono_literals;
 
 class NoServices final : public core::HostServices {
  public:
-  channel::HostReply Serve(const std::string&, const channel::HostCall&, base::TimePoint) override {
+  channel::HostReply Serve(const std::string&, const channel::HostCall&, base::TimePoint,
+                           core::Cancellation*) override {
     return {};
   }
 };
@@ -42,6 +43,7 @@ class SupervisorTest : public ::testing::Test {
     spec.backend.name = "fake";
     spec.drop_privileges = false;
     spec.ping_period = ping_period;
+    spec.backend.stuck = stuck;
     supervisor = std::make_unique<Supervisor>(spec, InstanceSpec{}, host_calls, pace);
   }
   void Start(const std::string& words = {}, RestartPace pace = {1ms, 20ms, 60s}) {
@@ -103,6 +105,7 @@ class SupervisorTest : public ::testing::Test {
   NoServices services;
   HostCallPool host_calls{services, clock};
   std::chrono::milliseconds ping_period = kPingPeriodMs;
+  core::StuckLimits stuck;
   std::unique_ptr<Supervisor> supervisor;
 };
 
@@ -249,12 +252,12 @@ TEST_F(SupervisorTest, AnAttemptIsOneThatTheWorkerHasSeen) {
   const auto generation = Generation::Spawn(spec, 1, host_calls, [] {});
   ASSERT_TRUE(generation);
   const auto ignore = [](const channel::Emit&) { return true; };
-  const auto seen = (*generation)->Run(MakeCall("abort-once"), 1, ignore);
+  const auto seen = (*generation)->Run(MakeCall("abort-once"), 1, nullptr, ignore);
   EXPECT_EQ(seen.event, PendingCall::Event::kDied);
   EXPECT_TRUE(seen.sent);
   EXPECT_TRUE((*generation)->AwaitEnd(std::chrono::steady_clock::now() + 20s));
   EXPECT_NE((*generation)->end().find("SIGABRT"), std::string::npos);
-  const auto missed = (*generation)->Run(MakeCall("echo"), 1, ignore);
+  const auto missed = (*generation)->Run(MakeCall("echo"), 1, nullptr, ignore);
   EXPECT_EQ(missed.event, PendingCall::Event::kDied);
   EXPECT_FALSE(missed.sent);
 }
@@ -331,6 +334,77 @@ TEST_F(SupervisorTest, EndsAWorkerThatAnswersNoPing) {
   EXPECT_EQ(Answer("echo"), "attempt-1");
   poll(nullptr, 0, 500);
   EXPECT_EQ(supervisor->state().generation, 2U) << "one that answers is left alone";
+}
+
+TEST_F(SupervisorTest, ReplacesAWorkerThatServesNobodyAndSaysWhy) {
+  stuck = {.grace = 100ms, .age_max = 1h, .calls_max = 100};
+  Start();
+  for (uint32_t i = 0; i < kVainCallsMax; ++i)
+    EXPECT_EQ(Answer("never", 30ms), "DEADLINE_EXCEEDED");
+  EXPECT_TRUE(Eventually([&] { return supervisor->state().generation == 2; }));
+  EXPECT_NE(supervisor->state().last_death.find("by the host: 1 stuck call"), std::string::npos)
+      << supervisor->state().last_death;
+  EXPECT_EQ(Answer("echo"), "attempt-1");
+}
+
+TEST_F(SupervisorTest, FreesTheLockOfAStuckCallAndLetsOthersFinishFirst) {
+  stuck = {.grace = 50ms, .age_max = 300ms, .calls_max = 100};
+  Start();
+  auto call = MakeCall("never", 50ms);
+  call.hold = std::make_shared<int>(1);
+  const std::weak_ptr<void> held = call.hold;
+  EXPECT_FALSE(supervisor->Call(call));
+  call.hold.reset();
+  // Begun before the verdict and longer than it; sent to one worker only, so not replayed.
+  std::thread other([&] { EXPECT_EQ(Answer("slow 1500"), "attempt-1"); });
+  EXPECT_TRUE(Eventually([&] { return held.expired(); }));
+  other.join();
+  EXPECT_EQ(Logged("finished"), 1U);
+  EXPECT_TRUE(Eventually([&] { return supervisor->state().generation == 2; }));
+}
+
+TEST_F(SupervisorTest, LeavesAWorkerAloneWhoseStuckCallIsOneOfMany) {
+  stuck = {.grace = 30ms, .age_max = 1h, .calls_max = 100};
+  Start();
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(Answer("never", 30ms), "DEADLINE_EXCEEDED");
+    EXPECT_EQ(Answer("echo"), "attempt-1");
+  }
+  poll(nullptr, 0, 300);
+  EXPECT_EQ(Answer("echo"), "attempt-1");
+  EXPECT_EQ(supervisor->state().deaths, 0U);
+}
+
+TEST_F(SupervisorTest, ADeadWorkersReportSaysWhatItWasAskedLastAndWhatItUsedAndSaid) {
+  Make();
+  WorkerSpec spec;
+  spec.worker = &*worker_;
+  spec.plugin = File("plugin");
+  spec.lease = File("lease");
+  spec.backend.name = "fake";
+  spec.drop_privileges = false;
+  const auto worker = MakeSpawner(spec, host_calls)(7, [] {});
+  ASSERT_TRUE(worker) << worker.error().message;
+  EXPECT_EQ((*worker)->Run(MakeCall("code 5"), 1, nullptr, [](const auto&) { return true; }).event,
+            PendingCall::Event::kFinished);
+  const auto living = (*worker)->Report();
+  EXPECT_GT(living.use.resident_bytes, 1U << 20);
+  EXPECT_GE(living.use.threads, 1U);
+  EXPECT_GE(living.use.open_fds, 4U);
+  EXPECT_EQ(
+      (*worker)->Run(MakeCall("say-and-die"), 2, nullptr, [](const auto&) { return true; }).event,
+      PendingCall::Event::kDied);
+  ASSERT_TRUE((*worker)->AwaitEnd(std::chrono::steady_clock::now() + 20s));
+  EXPECT_EQ((*worker)->end(), "killed by SIGABRT");
+  const auto dead = (*worker)->Report();
+  ASSERT_EQ(dead.last_calls.size(), 2U);
+  EXPECT_TRUE(dead.last_calls[0].starts_with("GET_VOLUME say-and-die attempt 2: in flight for "))
+      << dead.last_calls[0];
+  EXPECT_TRUE(dead.last_calls[1].starts_with("GET_VOLUME code 5: NOT_FOUND after "))
+      << dead.last_calls[1];
+  EXPECT_EQ(dead.stderr_tail, "stderr: my last words\n");
+  EXPECT_GT(dead.use.cpu.count(), 0);
+  EXPECT_GT(dead.use.resident_bytes, 1U << 20);
 }
 
 TEST_F(SupervisorTest, StopsInOrder) {

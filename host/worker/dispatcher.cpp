@@ -56,14 +56,15 @@ void Dispatcher::Submit(std::shared_ptr<Work> work) {
   RefuseLater(item->work, {base::Code::kUnavailable, "the worker cannot start a thread"});
 }
 
-// Gets one more thread going, if there is one to be had. Each waking or new thread takes one item
-// and wakes the next when more is left.
 void Dispatcher::WakeLocked() {
   if (PickWakeLocked()) wake_.notify_one();
 }
 
-// True when a waiting thread is to be notified.
+// Gets one more thread going, if there is one to be had; true when a waiting one is to be notified.
+// Each takes one item and wakes the next when more is left, so one on its way is enough: the rest
+// would find that those already awake have done the work.
 bool Dispatcher::PickWakeLocked() {
+  if (wakes_ > 0) return false;
   if (threads_idle_ > 0) {
     --threads_idle_;
     ++wakes_;
@@ -88,7 +89,6 @@ void Dispatcher::Loop() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     if (const WaitingPtr item = TakeRunnableLocked()) {
-      if (HasWorkLocked()) WakeLocked();
       Enter(lock, item);
     } else if (!intake_.empty() && !preparing_) {
       const WaitingPtr next = intake_.front();
@@ -137,8 +137,10 @@ void Dispatcher::Prepare(std::unique_lock<std::mutex>& lock, const WaitingPtr& i
 
 void Dispatcher::Enter(std::unique_lock<std::mutex>& lock, const WaitingPtr& item) {
   const uint64_t id = item->work->id();
+  const bool wake = HasWorkLocked() && PickWakeLocked();
   clerk_.Remove(item->timer);
   lock.unlock();
+  if (wake) wake_.notify_one();
   // Both may have come true since it was taken; then the plugin need not be bothered.
   const bool late = item->work->deadline() <= std::chrono::steady_clock::now();
   const bool refuse = late || item->work->cancelled();

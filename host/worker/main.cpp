@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/base/fd.hpp"
+#include "host/base/open_files.hpp"
 #include "host/wire/channel.hpp"
 #include "host/wire/log_pipe.hpp"
 #include "host/worker/datapath_mode.hpp"
@@ -43,6 +44,7 @@ base::Status Serve(const Options& options) {
       return base::Fail(base::Code::kFailedPrecondition,
                         "fd " + std::to_string(fd) +
                             " is not open: the worker is started by gantryd, see --help");
+  (void)base::LimitOpenFiles();  // plugins may use select
   if (dup2(kLogFd, STDERR_FILENO) < 0) return base::FailErrno(errno, "make the log stderr");
 
   SandboxOptions sandbox;

@@ -89,6 +89,7 @@ std::string Encode(const Record& record) {
                        {"incarnation", record.incarnation},
                        {"write", record.write},
                        {"state", kStates[static_cast<size_t>(record.state)]},
+                       {"creatingUntil", record.creating_until},
                        {"attempts", attempts},
                        {"requiredBytes", record.required_bytes},
                        {"limitBytes", record.limit_bytes},
@@ -131,6 +132,9 @@ Result<Record> Decode(std::string_view text, std::string_view where) {
       !Read(object, "disposal", kDisposals, &record.disposal) ||
       !Read(object, "parameters", &record.parameters)) {
     return lost("lacks a field or has one of another type");
+  }
+  if (object.contains("creatingUntil") && !Read(object, "creatingUntil", &record.creating_until)) {
+    return lost("has a bad creatingUntil");
   }
   auto parsed = ParseSubDir(path);
   if (!parsed) return lost("has a bad path: " + parsed.error().message);

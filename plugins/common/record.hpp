@@ -25,9 +25,8 @@ enum class RecordState : uint8_t { kCreating, kReady, kDeleting };
 enum class Disposal : uint8_t { kDelete, kRetain, kArchive };
 
 // One try at making or moving away the volume's directory, or the record itself: a directory of its
-// own that it is
-// renamed out of or into, made before the record names it. Once that directory is gone, a rename
-// that comes late from whoever made the try can do nothing.
+// own that it is renamed out of or into, made before the record names it. Once that directory is
+// gone, a rename that comes late from whoever made the try can do nothing.
 struct Attempt {
   enum class Kind : uint8_t { kCreate, kDelete, kArchive, kRecord };
   Kind kind = Kind::kCreate;
@@ -45,6 +44,9 @@ struct Record {
   std::string incarnation;  // A nonce: a volume made again under its name is another one.
   std::string write;        // A nonce of this version: tells a lost reply from a lost race.
   RecordState state = RecordState::kCreating;
+  // The highest version of state kCreating: only their files are ever linked as claims. Records
+  // that do not tell may have any.
+  uint64_t creating_until = UINT64_MAX;
   std::vector<Attempt> attempts;
   uint64_t required_bytes = 0;
   uint64_t limit_bytes = 0;

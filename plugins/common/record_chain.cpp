@@ -80,6 +80,7 @@ Result<std::optional<Version>> Publish(Storage& storage, const Chain& chain, uin
                                               std::to_string(kVersionsMax) + " times");
   }
   record.write = nonce();
+  if (record.state == RecordState::kCreating) record.creating_until = number;
   const std::string temporary = std::string(kTemporaryPrefix) + record.write;
   const std::string name = std::to_string(number);
   auto file = storage.CreateFile(chain.directory, temporary, Encode(record));
@@ -132,7 +133,9 @@ Status EndOlder(Storage& storage, const Chain& chain, const NodeId& harmless,
     const bool is_current = *number == chain.current->number;
     // The version before the current one was covered when that was published.
     const bool is_covered = *number + 1 == chain.current->number;
-    if (is_current || is_covered || (!file.empty() && file == harmless)) continue;
+    // A version's file has its own name and, where it covers it, that of the one before.
+    const bool is_later = *number > chain.current->record.creating_until;
+    if (is_current || is_covered || is_later || (!file.empty() && file == harmless)) continue;
     const std::string temporary = std::string(kTemporaryPrefix) + nonce();
     const auto linked = storage.Link(chain.current->file, chain.directory, temporary);
     if (IsGone(linked)) return {};

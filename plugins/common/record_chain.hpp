@@ -57,8 +57,10 @@ Result<std::optional<Version>> Publish(Storage& storage, const Chain& chain, uin
 Result<bool> IsInPlace(Storage& storage, const NodeId& volumes, const std::string& handle,
                        const Chain& chain);
 
-// Ends the files of all versions but the current one and `harmless`, and all temporaries: a LINK of
-// theirs that comes late finds no source.
+// Ends the files of all versions that can be linked as claims (Record::creating_until) but the
+// current one and `harmless`, and all temporaries: a LINK of theirs that comes late finds no source.
+// Not those of later versions: deleters that interfere with each other would each have one more to
+// end than the one before, and none would come to an end.
 Status EndOlder(Storage& storage, const Chain& chain, const NodeId& harmless,
                 const MakeNonce& nonce);
 

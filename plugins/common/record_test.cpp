@@ -15,6 +15,7 @@ TEST(Record, ComesBackAsItWasWritten) {
   record.owner = "o";
   record.incarnation = "i";
   record.state = RecordState::kDeleting;
+  record.creating_until = 3;
   record.attempts = {{Attempt::Kind::kArchive, "n", 3, UINT64_MAX, true}};
   record.capacity_bytes = UINT64_MAX;
   record.path = {"a", "b"};
@@ -25,6 +26,18 @@ TEST(Record, ComesBackAsItWasWritten) {
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(Encode(*back), Encode(record));
   EXPECT_EQ(back->attempts[0].fileid, UINT64_MAX);
+}
+
+TEST(Record, ThatDoesNotTellMayHaveBeenBeingMadeUntilNow) {
+  Record record;
+  record.path = {"a"};
+  record.creating_until = 7;
+  std::string text = Encode(record);
+  EXPECT_EQ(Decode(text, "here")->creating_until, 7u);
+  text.replace(text.find("\"creatingUntil\": 7"), 18, "\"creatingUntil\": -7");
+  EXPECT_EQ(Decode(text, "here").error().code, code::kDataLoss);
+  text.replace(text.find("\"creatingUntil\": -7"), 19, "\"other\": 7");
+  EXPECT_EQ(Decode(text, "here")->creating_until, UINT64_MAX);
 }
 
 TEST(Record, OfANewerFormatOrWithoutAFieldIsRefused) {

@@ -78,6 +78,10 @@ struct Ownership {
   std::optional<uint32_t> gid;
 };
 
+// The longest waits of GiveWay: the first time, and doubled each time up to the last.
+inline constexpr int kGiveWayMsMin = 10;
+inline constexpr int kGiveWayMsMax = 500;
+
 // One actor's view of the storage; every change is durable when it returns OK. One thread at a time.
 class Storage {
  public:
@@ -102,6 +106,9 @@ class Storage {
   virtual StoreStatus RemoveDirectory(const NodeId& directory, std::string_view name) = 0;
   // Sets the file's mtime to the storage's clock and returns it.
   virtual StoreResult<int64_t> Touch(const NodeId& file) = 0;
+  // Lets another actor, who was faster, come to its end: waits a random time, longer the more
+  // often (`times`, from 1 on) it was asked, kGiveWayMsMax at most, not beyond the call's deadline.
+  virtual void GiveWay(int times) = 0;
 };
 
 }  // namespace gantry::plugin

@@ -157,6 +157,7 @@ Result<Record> Volumes::Get(const std::string& handle) {
 Result<Record> Volumes::Expand(const std::string& handle, uint64_t required_bytes,
                                uint64_t limit_bytes) {
   for (int round = 0; round < kRoundsMax; ++round) {
+    if (round > 0) storage_.GiveWay(round);
     GANTRY_PLUGIN_TRY_ASSIGN(auto chain, Load(handle));
     if (!chain || !chain->current || chain->current->record.state != RecordState::kReady ||
         chain->current->record.owner != owner_) {

@@ -7,9 +7,10 @@
 // Create: make a directory in attempts/; write the record that names it ("creating"); claim the
 // path; rename the directory into its place; record "ready". Delete: make directories in trash/;
 // record "deleting" with them; end the record's older files; rename the volume's directory into the
-// trash; release the claim; rename the record into the trash. Whoever finds an unfinished record goes on with it:
-// it first removes the directories of all attempts before its own (RMDIR; what is renamed out of or
-// into them afterwards fails) and then looks at what is in place.
+// trash; release the claim; rename the record into the trash. Whoever finds an unfinished record goes
+// on with it: it first removes the directories of all attempts before its own (RMDIR; what is
+// renamed out of or into them afterwards fails) and then looks at what is in place. That ends what
+// another one is just doing, so whoever meets another waits a random time before it goes on.
 //
 // An attempt's directory is made before the record names it, so that a successor that finds it gone
 // knows it to be gone for good; a crash between the two leaves an empty directory, which the trash
@@ -31,7 +32,8 @@
 
 namespace gantry::plugin {
 
-inline constexpr int kRoundsMax = 12;  // Of going on after another actor interfered, then ABORTED.
+// Of going on after another actor interfered, each with a wait before it (GiveWay); then ABORTED.
+inline constexpr int kRoundsMax = 12;
 inline constexpr int kArchiveNamesMax = 100;
 inline constexpr uint64_t kDefaultCapacityBytes = uint64_t{1} << 30;
 inline constexpr size_t kVolumesMax = 1'000'000;  // Records of one share.

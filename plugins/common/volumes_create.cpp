@@ -59,6 +59,7 @@ Result<Record> Volumes::Create(const VolumeSpec& spec) {
   NodeId empty_seen;
   bool look_first = !spec.path;  // Else most likely it is a new name: begin at once.
   for (int round = 0; round < kRoundsMax; ++round) {
+    if (round > 0) storage_.GiveWay(round);
     std::optional<Working> work;
     std::optional<Chain> chain;
     if (look_first) {

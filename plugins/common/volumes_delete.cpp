@@ -50,6 +50,7 @@ Result<DeletedVolume> Volumes::Delete(const std::string& handle) {
   DeletedVolume deleted;
   std::string incarnation;
   for (int round = 0; round < kRoundsMax; ++round) {
+    if (round > 0) storage_.GiveWay(round);
     GANTRY_PLUGIN_TRY_ASSIGN(const auto chain, Load(handle));
     if (!chain) return deleted;
     if (!chain->current) {

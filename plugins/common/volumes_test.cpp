@@ -190,6 +190,32 @@ TEST(Volumes, KeepsANumberButNotAFileForEachVersion) {
   EXPECT_EQ(world.Paths(), kNothing);
 }
 
+// Otherwise deleters that race make each other slower until none of them comes to an end.
+TEST(Volumes, AreNotMoreWorkToDeleteTheMoreOftenItWasTried) {
+  const auto operations_after = [](int tries, size_t step) {
+    World world;
+    EXPECT_TRUE(Actor(world, "A").Create(Spec("h", "p")));
+    for (int i = 0; i < tries; ++i) {
+      Actor dying(world, "D", At(step, Fault::kDieAfter));
+      (void)dying.Delete("h");
+    }
+    Actor last(world, "L");
+    EXPECT_EQ(Failure(last.Delete("h")), "");
+    return last.operations();
+  };
+  size_t steps = 0;
+  for (; steps < kStepsMax; ++steps) {
+    World world;
+    ASSERT_TRUE(Actor(world, "A").Create(Spec("h", "p")));
+    Actor dying(world, "D", At(steps, Fault::kDieAfter));
+    (void)dying.Delete("h");
+    if (!world.Has(".gantry/volumes/h")) break;  // It was as good as done.
+    // One each, for the temporary that each may have left.
+    EXPECT_LE(operations_after(40, steps), operations_after(3, steps) + 40) << "step " << steps;
+  }
+  EXPECT_GT(steps, 20u);
+}
+
 TEST(Volumes, AreListedInOrderAndInPages) {
   World world;
   for (const char* handle : {"c", "a", "d", "b"}) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -135,8 +137,7 @@ tl::unexpected<StoreError> NfsStorage::Failed(const NfsError& error, std::string
   return tl::make_unexpected(std::move(failed));
 }
 
-// Servers drop a request now and then (NFS-Ganesha does when a directory vanishes beside it) and
-// expect it again. The record protocol stands every call made twice, and the first one arriving
+// A server may drop a request and expect it again. The record protocol stands every call made twice, and the first one arriving
 // last, with one exception: an attempt may make its RENAME only once.
 template <class Call>
 StoreResult<typename Call::Reply> NfsStorage::Do(const Call& call, std::string_view what) {
@@ -313,6 +314,15 @@ StoreResult<int64_t> NfsStorage::Touch(const NodeId& file) {
   if (reply.wcc.after) return NsOf(reply.wcc.after->mtime);
   GANTRY_PLUGIN_TRY_ASSIGN(const AttributesReply got, Do(GetAttr{HandleOf(file)}, "a lease"));
   return NsOf(got.attributes.mtime);
+}
+
+void NfsStorage::GiveWay(int times) {
+  int ms_max = plugin::kGiveWayMsMin;
+  for (int i = 1; i < times && ms_max < plugin::kGiveWayMsMax; ++i) ms_max *= 2;
+  ms_max = std::min(ms_max, plugin::kGiveWayMsMax);
+  const auto ms = std::random_device{}() % static_cast<unsigned>(ms_max);
+  std::this_thread::sleep_until(
+      std::min(deadline_, std::chrono::steady_clock::now() + std::chrono::milliseconds(ms)));
 }
 
 }  // namespace gantry::nfs

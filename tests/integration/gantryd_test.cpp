@@ -8,10 +8,13 @@
 
 #include <algorithm>
 #include <csignal>
+#include <fstream>
 #include <future>
+#include <sstream>
 #include <thread>
 
 #include "host/base/fd.hpp"
+#include "host/base/open_files.hpp"
 #include "host/base/process.hpp"
 #include "host/base/temp_dir.hpp"
 #include "tests/integration/nfs_node.hpp"
@@ -43,7 +46,7 @@ class CheckConfig : public ::testing::Test {
   std::string Text(const std::string& more_of_backend, const std::string& share_key = "port") {
     return "state_directory: " + (directory_.path() / "state").string() +
            "\nplugin_directory: " + (BuildDirectory() / "lib/gantry/plugins").string() +
-           "\nkubelet_directory: " + directory_.path().string() +
+           "\nkubelet_directory: " + directory_.path().string() + "\ntrust: any" +
            "\nnode: {id: node-1}\ndrivers:\n  - name: test.gantry.example\n    endpoint: unix://" +
            (directory_.path() / "csi.sock").string() +
            "\n    backends: [nfs]\nbackends:\n  nfs:\n    plugin: nfs\n    owner: test\n" +
@@ -126,9 +129,12 @@ TEST_F(GantrydLife, FinishesCallsUnderWayWhenToldToEnd) {
   ASSERT_TRUE(node_.server().Freeze().has_value());
   auto staged = std::async(std::launch::async, [&] {
     grpc::Status status;
-    do {
-      status = node_.Stage(volume);
-    } while (status.error_code() == StatusCode::ABORTED);
+    (void)Soon(
+        [&] {
+          status = node_.Stage(volume);
+          return status.error_code() != StatusCode::ABORTED;
+        },
+        kSoonMax);
     return status;
   });
   // Refused only while the stage is under way.
@@ -164,6 +170,25 @@ TEST_F(GantrydLife, EndsSoonWhenNothingIsUnderWay) {
   ASSERT_TRUE(status.has_value()) << status.error().message;
   EXPECT_EQ(status->code, 0) << status->Describe();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, kIdleEndMax) << node_.host().Log();
+}
+
+TEST_F(GantrydLife, OpensAsManyFilesAsItMayAndItsWorkersAsManyAsUsual) {
+  // Soft and hard, as proc_pid_limits(5) has them: prlimit(2) may not look at another user's.
+  const auto limits_of = [](pid_t pid) {
+    std::ifstream limits("/proc/" + std::to_string(pid) + "/limits");
+    constexpr std::string_view kName = "Max open files";
+    std::pair<uint64_t, uint64_t> found;
+    for (std::string line; std::getline(limits, line);)
+      if (line.starts_with(kName))
+        std::istringstream(line.substr(kName.size())) >> found.first >> found.second;
+    return found;
+  };
+  const auto host = limits_of(node_.host().pid());
+  ASSERT_GT(host.second, base::kSelectFilesMax) << "this test needs a higher hard limit";
+  EXPECT_EQ(host.first, host.second);
+  const auto workers = node_.host().WorkerPids("nfs");
+  ASSERT_EQ(workers.size(), 1U);
+  EXPECT_EQ(limits_of(workers[0]).first, base::kSelectFilesMax);
 }
 
 TEST_F(GantrydLife, ReplacesTheSocketOfOneThatWasKilled) {

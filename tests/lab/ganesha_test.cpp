@@ -12,7 +12,10 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "host/base/fd.hpp"
@@ -145,25 +148,115 @@ TEST(Ganesha, TheDestructorEndsAFrozenServerToo) {
   EXPECT_TRUE(Ended(pid));
 }
 
-TEST(Ganesha, TheServerEndsWhenItsOwnerIsKilled) {
-  const base::TempDir directory;
-  int pipe_fds[2];
-  ASSERT_EQ(pipe2(pipe_fds, O_CLOEXEC), 0);
-  const base::UniqueFd reader(pipe_fds[0]);
-  const base::UniqueFd writer(pipe_fds[1]);
-  const pid_t owner = fork();
-  ASSERT_GE(owner, 0);
-  if (owner == 0) {
-    auto server = Ganesha::Start({.directory = directory.path()});
+// A process with a server of its own in `directory`, and with what it started in a process group of
+// its own. It runs `then` once the server is up, and waits to be killed.
+class Owner {
+ public:
+  explicit Owner(
+      const std::filesystem::path& directory,
+      const std::function<void(Ganesha&)>& then = [](Ganesha&) {})
+      : directory_(directory) {
+    int pipe_fds[2];
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
+    reader_.Reset(pipe_fds[0]);
+    const base::UniqueFd writer(pipe_fds[1]);
+    pid_ = fork();
+    if (pid_ != 0) {
+      setpgid(pid_, pid_);
+      return;
+    }
+    setpgid(0, 0);
+    auto server = Ganesha::Start({.directory = directory});
+    if (server) then(*server);
     const pid_t pid = server ? server->pid() : 0;
     (void)!write(writer.get(), &pid, sizeof(pid));
-    raise(SIGKILL);
+    for (;;) pause();
   }
-  pid_t server = 0;
-  ASSERT_EQ(read(reader.get(), &server, sizeof(server)), ssize_t{sizeof(server)});
-  int status = 0;
-  ASSERT_EQ(waitpid(owner, &status, 0), owner);
-  ASSERT_GT(server, 0) << "the server did not start";
+  ~Owner() { Kill(); }
+
+  // The server's, when it is up; 0: it did not start.
+  pid_t Server() const {
+    pid_t server = 0;
+    return read(reader_.get(), &server, sizeof(server)) == ssize_t{sizeof(server)} ? server : 0;
+  }
+  // The server's, as soon as there is a process; 0: there was none in time.
+  pid_t ServerThatStarts() const {
+    const auto end = std::chrono::steady_clock::now() + kSoonMs;
+    while (std::chrono::steady_clock::now() < end) {
+      const auto text = base::ReadFile(directory_ / "pid", 100);
+      if (text && text->ends_with('\n')) return std::stoi(*text);
+      std::this_thread::yield();
+    }
+    return 0;
+  }
+  // With all of its group, as a time limit does it.
+  void Kill() {
+    if (pid_ <= 0) return;
+    kill(-pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+
+ private:
+  const std::filesystem::path directory_;
+  base::UniqueFd reader_;
+  pid_t pid_ = 0;
+};
+
+TEST(Ganesha, TheServerEndsWhenItsOwnerIsKilled) {
+  const base::TempDir directory;
+  Owner owner(directory.path());
+  const pid_t server = owner.Server();
+  ASSERT_GT(server, 0);
+  ASSERT_FALSE(Ended(server));
+  owner.Kill();
+  EXPECT_TRUE(EndsSoon(server));
+}
+
+TEST(Ganesha, TheServerEndsWhenItsOwnerIsKilledWhileItStarts) {
+  const base::TempDir directory;
+  Owner owner(directory.path());
+  const pid_t server = owner.ServerThatStarts();
+  ASSERT_GT(server, 0);
+  owner.Kill();
+  EXPECT_TRUE(EndsSoon(server));
+}
+
+TEST(Ganesha, AServerThatWasStartedAgainAndFrozenEndsWithItsOwner) {
+  const base::TempDir directory;
+  Owner owner(directory.path(), [](Ganesha& server) {
+    (void)server.Kill();
+    (void)server.Restart();
+    (void)server.Freeze();
+  });
+  const pid_t server = owner.Server();
+  ASSERT_GT(server, 0);
+  ASSERT_FALSE(Ended(server));
+  owner.Kill();
+  EXPECT_TRUE(EndsSoon(server));
+}
+
+TEST(Ganesha, TheServerEndsWithItsOwnerThoughItsDirectoryIsGone) {
+  const base::TempDir directory;
+  const auto of_server = directory.path() / "server";
+  Owner owner(of_server);
+  const pid_t server = owner.Server();
+  ASSERT_GT(server, 0);
+  std::filesystem::remove_all(of_server);
+  owner.Kill();
+  EXPECT_TRUE(EndsSoon(server));
+}
+
+TEST(Ganesha, TheServerEndsWhenItsWatcherIsKilled) {
+  const base::TempDir directory;
+  Owner owner(directory.path());
+  const pid_t server = owner.Server();
+  ASSERT_GT(server, 0);
+  const auto stat = base::ReadFile("/proc/" + std::to_string(server) + "/stat", 4096);
+  ASSERT_TRUE(stat);
+  const int watcher = std::stoi(stat->substr(stat->rfind(") ") + 4));
+  ASSERT_GT(watcher, 1);
+  ASSERT_EQ(kill(watcher, SIGKILL), 0);
   EXPECT_TRUE(EndsSoon(server));
 }
 

@@ -67,9 +67,9 @@ base::Result<std::unique_ptr<Gantryd>> Gantryd::Start(GantrydOptions options) {
                            : self->options_.plugin_directory;
   const std::string text = "state_directory: " + (self->directory() / "state").string() +
                            "\nplugin_directory: " + plugins.string() +
-                           "\nkubelet_directory: " + self->kubelet().string() + "\n" +
-                           self->options_.more + "node: {id: " + self->options_.node_id +
-                           "}\ndrivers:\n" +
+                           "\nkubelet_directory: " + self->kubelet().string() +
+                           "\ntrust: " + self->options_.trust + "\n" + self->options_.more +
+                           "node: {id: " + self->options_.node_id + "}\ndrivers:\n" +
                            "  - name: test.gantry.example\n    endpoint: unix://" +
                            (self->directory() / "csi.sock").string() +
                            "\n    backends: " + self->options_.driver_backends + "\nbackends:\n" +

@@ -23,7 +23,8 @@ struct GantrydOptions {
   std::string node_id = "node-1";
   std::filesystem::path plugin_directory;  // default: the build's
   std::string log_level = "debug";
-  std::string more;  // YAML of other top-level keys, whole lines
+  std::string more;           // YAML of other top-level keys, whole lines
+  std::string trust = "any";  // YAML after `trust:`
 };
 
 // Not thread-safe, but for the stubs' channels.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/nfs/datapath/connection.hpp"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -83,7 +84,7 @@ bool Connection::TakeKeptSocket() {
   if (!resumed) {
     log_(GANTRY_LOG_WARNING,
          name_ + ": the connection kept from before is of no use: " + resumed.error().message);
-    DropSocket(true);
+    LoseSocket();
     return false;
   }
   phase_ = Phase::kUp;
@@ -97,6 +98,7 @@ bool Connection::TakeKeptSocket() {
 void Connection::Stop() {
   if (phase_ == Phase::kStopped) return;
   DropSocket(false);
+  port_holder_.Reset();
   phase_ = Phase::kStopped;
   phase_ends_ = repeated_until_ = kNoDeadline;
   loss_.reset();
@@ -148,7 +150,7 @@ void Connection::Settle() {
   past_ = false;
   log_(GANTRY_LOG_WARNING, name_ + ": the connection is given up: " + *loss_);
   loss_.reset();
-  DropSocket(true);
+  LoseSocket();
   lost_at_ = now;
   repeated_until_ = kNoDeadline;
   if (backoff_ms_ == 0) return Connect(now);
@@ -224,6 +226,7 @@ void Connection::Established(TimePoint now) {
     });
   }
   state_->source_port = port;
+  port_holder_.Reset();
   any_port_ = false;
   phase_ = Phase::kUp;
   phase_ends_ = kNoDeadline;
@@ -285,6 +288,12 @@ void Connection::DropSocket(bool reset) {
   if (reset) Disconnect(fd_.get());
   host_.drop_fd(host_.ctx, gantry::ToStr(kSocketName));
   fd_.Reset();
+}
+
+// Gives up a connection that is to be made again from its port.
+void Connection::LoseSocket() {
+  if (fd_) port_holder_.Reset(fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  DropSocket(true);
 }
 
 }  // namespace gantry::nfs

@@ -118,6 +118,7 @@ class Connection {
   bool TakeKeptSocket();
   void Watch(uint32_t events);
   void DropSocket(bool reset);
+  void LoseSocket();
   void Deliver(const Reply& reply);
 
   const gantry_datapath_host& host_;
@@ -129,6 +130,7 @@ class Connection {
 
   Phase phase_ = Phase::kStopped;
   plugin::UniqueFd fd_;
+  plugin::UniqueFd port_holder_;  // A lost connection's: nobody else gets its port meanwhile.
   Address address_;
   bool reserved_port_ = false;
   bool any_port_ = false;  // The next connection may come from another port.

@@ -32,6 +32,23 @@ TEST_F(ResilienceTest, SendsAgainFromTheSamePortUnderTheSameXid) {
   EXPECT_TRUE(host_.HasKept("nfs"));
 }
 
+TEST_F(ResilienceTest, HoldsItsPortAgainstOthersWhileItHasNoConnection) {
+  Open();
+  const uint16_t source = server_.Seen(GetAttr::kNumber).back().source_port;
+  server_.Stop();
+  ASSERT_TRUE(host_.Run([&] { return volume_.log().find("trying on") != std::string::npos; }, 10s));
+  const plugin::UniqueFd other(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(source);
+  EXPECT_NE(bind(other.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(errno, EADDRINUSE);
+  server_.On(Remove::kNumber, [](const FakeCall&) { return NoWcc(); });
+  server_.Begin(server_.port());
+  EXPECT_EQ(volume_.Wait(Unlink("x")).error_number, 0);
+  EXPECT_EQ(server_.Seen(Remove::kNumber).back().source_port, source);
+}
+
 TEST_F(ResilienceTest, TakesNoRefusalForTrueAfterTheConnectionWasLost) {
   Open();
   server_.On(Remove::kNumber, [](const FakeCall&) { return Status(kNoEntStatus); });

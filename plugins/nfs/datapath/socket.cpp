@@ -48,14 +48,11 @@ int BindPort(int fd, int family, uint16_t port) {
   return bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
 }
 
-// `port` 0: the kernel chooses.
 Connecting ConnectFrom(const Address& address, uint16_t port) {
   const int family = address.storage.ss_family;
   UniqueFd fd = NewSocket(family);
   if (!fd) return {{}, errno};
-  if (port != 0) {
-    if (const int error_number = BindPort(fd.get(), family, port)) return {{}, error_number};
-  }
+  if (const int error_number = BindPort(fd.get(), family, port)) return {{}, error_number};
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.size) != 0 &&
       errno != EINPROGRESS) {
     return {{}, errno};
@@ -63,10 +60,21 @@ Connecting ConnectFrom(const Address& address, uint16_t port) {
   return {std::move(fd), 0};
 }
 
+// From a port of the kernel's choice, bound by its number. One that connect(2) or bind(2) chose
+// itself is free at the end of the connection, and connect(2) gives it to other processes besides,
+// whose peers differ: as long as one of those connections lives, the port can't be bound again.
+Connecting ConnectFromAny(const Address& address) {
+  const int family = address.storage.ss_family;
+  const UniqueFd chooser = NewSocket(family);
+  if (!chooser) return {{}, errno};
+  if (const int error_number = BindPort(chooser.get(), family, 0)) return {{}, error_number};
+  return ConnectFrom(address, LocalPort(chooser.get()));
+}
+
 }  // namespace
 
 Connecting BeginConnect(const Address& address, SourcePort how, uint16_t port) {
-  if (how == SourcePort::kAny) return ConnectFrom(address, 0);
+  if (how == SourcePort::kAny) return ConnectFromAny(address);
   if (how == SourcePort::kGiven) return ConnectFrom(address, port);
   // From a random one downwards, because the one used last may still be in TIME_WAIT.
   const int start = static_cast<int>(std::random_device{}() % kReservedPorts);

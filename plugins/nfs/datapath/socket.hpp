@@ -31,8 +31,8 @@ Connecting BeginConnect(const Address& address, SourcePort how, uint16_t port);
 int FinishConnect(int fd);
 // The local port, 0 when there is none.
 uint16_t LocalPort(int fd);
-// Ends the connection behind the fd and all its copies at once, so that its port is free again;
-// bytes not yet acknowledged are not sent any more.
+// Ends the connection behind the fd and all its copies at once; bytes not yet acknowledged are not
+// sent any more. The port stays bound until the last copy is closed, and can be bound once more.
 void Disconnect(int fd);
 
 }  // namespace gantry::nfs

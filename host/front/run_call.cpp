@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host/front/unary.hpp"
+#include "host/front/run_call.hpp"
 
 #include <algorithm>
 
@@ -15,18 +15,13 @@ grpc::Status ToStatus(const base::Error& error) {
   return {static_cast<grpc::StatusCode>(error.code), std::move(message)};
 }
 
-base::TimePoint DeadlineOf(const grpc::CallbackServerContext& context) {
+base::TimePoint DeadlineOf(const grpc::ServerContext& context) {
   const auto now = std::chrono::steady_clock::now();
   const auto wall = context.deadline();
   if (wall == std::chrono::system_clock::time_point::max()) return now + core::kCallMsDefault;
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       wall - std::chrono::system_clock::now());
   return now + std::clamp(left, std::chrono::milliseconds(0), core::kCallMsMax);
-}
-
-base::Error TooManyCalls() {
-  return {base::Code::kUnavailable,
-          "the host has " + std::to_string(kCallThreadsMax) + " calls under way"};
 }
 
 }  // namespace gantry::front

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps a worker of one release running: start, watch, and again after a death, at once the first
+// time and then with growing pauses. A release is a plugin and a configuration; another one is
+// another runner, so that two may live side by side while one takes over from the other. Whom calls
+// go to is not decided here.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "host/base/sync.hpp"
+#include "host/core/cancel_flag.hpp"
+#include "host/supervise/life.hpp"
+#include "host/supervise/worker.hpp"
+
+namespace gantry::supervise {
+
+constexpr std::chrono::milliseconds kBackoffMsMin{250};
+constexpr std::chrono::milliseconds kBackoffMsMax{30'000};
+constexpr std::chrono::milliseconds kHealthyMs{60'000};
+
+// How a dead worker is started again.
+struct RestartPace {
+  std::chrono::milliseconds backoff_min = kBackoffMsMin;
+  std::chrono::milliseconds backoff_max = kBackoffMsMax;
+  std::chrono::milliseconds healthy = kHealthyMs;  // so long alive: the next restart is at once
+};
+
+struct RunnerSpec {
+  core::BackendConfig backend;
+  InstanceSpec instance;
+  RestartPace pace;
+  std::function<uint64_t()> next_number;  // of generations; one count a backend
+  std::function<void()> on_change;        // a worker came or went; called without locks held
+};
+
+class Runner {
+ public:
+  Runner(RunnerSpec spec, Spawner spawner);
+  ~Runner();  // stops
+
+  // Starts the first worker, not activated, and returns when it may be called: what the plugin
+  // offers is known then. An error of the plugin's create, such as a bad configuration, is
+  // returned as it is. After an error it may be tried again.
+  base::Status Start();
+  // From now on this worker and its successors run tasks, or do not.
+  base::Status Activate();
+  base::Status Deactivate();
+  // Ends the worker in order and joins the thread.
+  void Stop();
+
+  // As described by the first worker.
+  const channel::Description& description() const { return description_; }
+  // The worker to call; null between two.
+  std::shared_ptr<Worker> current() const;
+
+  struct State {
+    uint64_t generation = 0;  // the newest
+    pid_t pid = 0;            // 0: none serves
+    uint64_t deaths = 0;
+    std::string last_death;
+    std::map<std::string, uint64_t> deaths_by_end;  // by Worker::end()
+    std::string last_error;  // why no worker can be started; empty while one serves
+  };
+  State state() const;
+
+ private:
+  base::Result<std::shared_ptr<Worker>> BringUp();
+  // Makes the worker active or not, as wanted; then it may be called.
+  base::Status Publish(const std::shared_ptr<Worker>& worker);
+  base::Status SetActive(bool is_active);
+  void Keep();
+  // False when stopping.
+  bool Pause(std::chrono::milliseconds duration);
+  void Notify();
+
+  const RunnerSpec spec_;
+  const Spawner spawner_;
+  core::CancelFlag stop_;  // ends a bring-up under way
+  channel::Description description_;
+  bool described_ = false;
+
+  // What a worker rings when it ends. A caller may keep the worker longer than its runner lives.
+  struct Bell {
+    base::Mutex mutex;
+    std::function<void()> ring;
+  };
+  const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
+
+  base::Mutex activation_;  // one change at a time; taken before mutex_
+  mutable base::Mutex mutex_;
+  base::Condition changed_;
+  std::shared_ptr<Worker> current_;
+  State state_;
+  bool wants_active_ = false;
+  bool stopping_ = false;
+  base::Thread keeper_;
+};
+
+}  // namespace gantry::supervise
