@@ -190,11 +190,12 @@ TEST_F(AdminServerTest, FollowsTheLogOfOneCall) {
 TEST_F(AdminServerTest, ReloadsWhatASwapCanBringAboutAndNothingElse) {
   const auto file = directory.path() / "gantry.yaml";
   const auto write = [&](const std::string& config, int uid) {
-    std::ofstream(file) << "state_directory: " << directory.path().string()
-                        << "\nnode: {id: node-1}\nbackends:\n  fast: {plugin: nfs, owner: o, uid: "
-                        << uid << ", config: " << config
-                        << "}\ndrivers: [{name: test.gantry, endpoint: \"unix:///csi.sock\", "
-                           "backends: [fast]}]\n";
+    std::ofstream(file)
+        << "state_directory: " << directory.path().string()
+        << "\ntrust: any\nnode: {id: node-1}\nbackends:\n  fast: {plugin: nfs, owner: o, uid: "
+        << uid << ", config: " << config
+        << "}\ndrivers: [{name: test.gantry, endpoint: \"unix:///csi.sock\", "
+           "backends: [fast]}]\n";
   };
   write("{a: 1}", 61001);
   fake.parts.config = core::LoadConfig(file).value();
