@@ -16,7 +16,6 @@
 #include "host/base/process.hpp"
 #include "host/core/config.hpp"
 #include "host/core/driver.hpp"
-#include "host/fleet_view.hpp"
 #include "host/front/call_log.hpp"
 #include "host/front/server.hpp"
 #include "host/options.hpp"
@@ -28,14 +27,17 @@
 #include "host/services/kubelet_directory.hpp"
 #include "host/services/kv.hpp"
 #include "host/services/node_state.hpp"
+#include "host/services/task_cursors.hpp"
+#include "host/supervise/cgroups.hpp"
+#include "host/supervise/host_call_pool.hpp"
 #include "host/supervise/plugin_store.hpp"
-#include "host/supervise/supervisor.hpp"
+#include "host/swap/fleet.hpp"
 
 namespace gantry {
 
 constexpr std::chrono::milliseconds kStopGraceMsMax{30'000};
 
-// Where gantryd's log goes; both may be null.
+// Where gantryd's log goes.
 struct Log {
   const admin::LogRing* ring = nullptr;
   const admin::LogOutput* output = nullptr;
@@ -51,6 +53,9 @@ class Assembly {
   static base::Status LoadOnly(const core::Config& config, const Options& options);
   ~Assembly();
 
+  // Reads the configuration file again and swaps the backends whose plugin or `config:` is another
+  // one now; what needs a restart is refused, with nothing done.
+  base::Status Reload();
   // Lets calls finish, stops tasks, ends workers in order.
   void Stop();
 
@@ -65,18 +70,20 @@ class Assembly {
   base::Status OpenState();
   base::Status OpenNode();
   base::Status StartBackends();
+  swap::SwapperParts PartsOf(const core::BackendConfig& backend);
+  std::filesystem::path StoredPlugin(const std::string& sha256) const;
   base::Status StartDrivers();
 
   const core::Config config_;
   const Options options_;
   base::SystemClock clock_;
   base::UniqueFd state_lock_;  // one gantryd a state directory
+  supervise::Cgroups cgroups_;
   std::unique_ptr<base::PinnedBinary> worker_;
   std::unique_ptr<supervise::PluginStore> store_;
-  std::map<std::string, std::filesystem::path> plugins_;  // backend -> file in the store
-  std::map<std::string, std::string> digests_;            // likewise
   std::unique_ptr<services::FileKv> kv_;
   services::Counters counters_;
+  std::unique_ptr<base::PinnedBinary> helper_;
   std::unique_ptr<services::HostServiceDesk> desk_;
   std::unique_ptr<services::FileNodeState> node_state_;
   std::unique_ptr<services::KubeletDirectory> kubelet_;
@@ -85,11 +92,11 @@ class Assembly {
   std::unique_ptr<services::MountBroker> broker_;
   std::string boot_id_;
   std::unique_ptr<supervise::HostCallPool> host_calls_;
-  std::map<std::string, std::unique_ptr<supervise::Supervisor>> backends_;
+  std::unique_ptr<swap::BackendFleet> fleet_;
   core::KeyLocks locks_;
+  std::unique_ptr<services::FileTaskCursors> cursors_;
   std::unique_ptr<core::TaskRunner> tasks_;
   std::vector<std::unique_ptr<core::Driver>> drivers_;
-  std::unique_ptr<FleetView> fleet_;
   std::atomic<const core::Fleet*> seen_fleet_{nullptr};  // once there is one to look at
   std::atomic<bool> ready_{false};
   std::unique_ptr<admin::Metrics> metrics_;

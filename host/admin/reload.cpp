@@ -35,6 +35,8 @@ void CompareBackend(v1::ConfigPlan& plan, const core::BackendConfig& now,
   Compare(plan, key + "grants", now.grants, next.grants);
   Compare(plan, key + "trust", now.trust, next.trust);
   Compare(plan, key + "stuck", now.stuck, next.stuck);
+  Compare(plan, key + "limits", now.limits, next.limits);
+  Compare(plan, key + "watch", now.watch, next.watch);
   // A key that this list does not name must not pass for no change.
   if (static_cast<size_t>(plan.changes_size()) == before)
     Add(plan, "backends." + now.name, "changed", false);
@@ -49,6 +51,8 @@ v1::ConfigPlan PlanChange(const core::Config& now, const core::Config& next) {
   Compare(plan, "kubelet_directory", now.kubelet_directory, next.kubelet_directory);
   Compare(plan, "trust", now.trust, next.trust);
   Compare(plan, "keeper_socket", now.keeper_socket, next.keeper_socket);
+  Compare(plan, "cgroup", now.cgroup, next.cgroup);
+  Compare(plan, "swap", now.swap, next.swap);
   Compare(plan, "admin_socket", now.admin_socket, next.admin_socket);
   Compare(plan, "metrics.address", now.metrics_address, next.metrics_address);
   Compare(plan, "log", now.log, next.log);

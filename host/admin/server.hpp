@@ -29,6 +29,10 @@ class Server {
   static base::Result<std::unique_ptr<Server>> Start(Parts parts);
   ~Server();
 
+  // As ReloadConfig of the file that gantryd was started with.
+  base::Status Reload() {
+    return service_.Reload({}, nullptr, [](const v1::ReloadEvent&) {});
+  }
   // Ends log followers and swaps, waits for the rest, at most so long.
   void Stop(std::chrono::milliseconds grace);
 

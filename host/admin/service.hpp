@@ -31,6 +31,10 @@ class Service final : public v1::Admin::Service {
   // Ends what would go on for long: followers of the log, swaps.
   void Stop() { stopping_ = true; }
 
+  // One at a time; ABORTED while another is under way. `cancellation` may be null.
+  base::Status Reload(const v1::ConfigRequest& request, core::Cancellation* cancellation,
+                      const std::function<void(const v1::ReloadEvent&)>& out);
+
   grpc::Status GetStatus(grpc::ServerContext* context, const v1::GetStatusRequest* request,
                          v1::Status* response) override;
   grpc::Status Swap(grpc::ServerContext* context, const v1::SwapRequest* request,
@@ -61,8 +65,6 @@ class Service final : public v1::Admin::Service {
   core::Config Current() const;
   // The file's content, judged by the plugins, and what it would change.
   base::Result<core::Config> LoadChecked(const v1::ConfigRequest& request, v1::ConfigPlan& plan);
-  base::Status Reload(const v1::ConfigRequest& request, core::Cancellation* cancellation,
-                      const std::function<void(const v1::ReloadEvent&)>& out);
 
   const Parts parts_;
   mutable std::mutex mutex_;

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only ways in which the host's logic (core, supervise, swap) waits for another thread, for time
-// or for an fd: the standard library's types and poll(2) under one name each, at no cost, so that a
-// build for tests can put others in their place.
+// The only ways in which the host's logic waits for another thread, for time or for an fd. In
+// production they are the standard library's types and poll(2), under another name and at no cost.
+// Compiled with GANTRY_SIMULATED (targets that end in _sim) the same sources run on fibers that a
+// seeded scheduler switches between, with a virtual clock, so that a test tries thousands of
+// interleavings a minute and repeats any of them. Rejected: a clock and a thread factory passed to
+// every class, which still leaves mutexes and condition variables to the kernel's whims.
 #pragma once
+
+#ifdef GANTRY_SIMULATED
+#include "host/base/simulated_sync.hpp"
+#else
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -41,3 +48,5 @@ class Event {
 };
 
 }  // namespace gantry::base
+
+#endif

@@ -8,8 +8,11 @@
 #include <array>
 
 #include "host/base/file.hpp"
+#include "host/core/argument_pattern.hpp"
 #include "host/core/ids.hpp"
 #include "host/core/limits.hpp"
+#include "host/core/option_pattern.hpp"
+#include "host/core/server_pattern.hpp"
 #include "host/core/yaml.hpp"
 
 namespace gantry::core {
@@ -51,15 +54,36 @@ bool IsDriverName(const std::string& name) {
 bool IsPluginName(const std::string& name) { return IsBackendName(name); }
 
 base::Result<Grants::Helper> ReadHelper(const Yaml& yaml) {
-  GANTRY_TRY(yaml.KeysAre({"program", "arguments"}));
+  GANTRY_TRY(yaml.KeysAre({"program", "arguments", "uid", "gid"}));
   Grants::Helper helper;
   GANTRY_TRY_ASSIGN(helper.program, AbsolutePath(yaml["program"]));
   GANTRY_TRY_ASSIGN(const auto lines, yaml["arguments"].Items());
   for (const auto& line : lines) {
     GANTRY_TRY_ASSIGN(auto words, line.Texts());
+    for (const auto& word : words)
+      if (const auto pattern = ArgumentPattern::Parse(word); !pattern)
+        return tl::unexpected(base::Wrap(pattern.error(), line.Where()));
     helper.arguments.push_back(std::move(words));
   }
+  // Root only where it is asked for by its number.
+  if (yaml["uid"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t uid, yaml["uid"].Number(0, kIdMax));
+    helper.uid = helper.gid = static_cast<uint32_t>(uid);
+  }
+  if (yaml["gid"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t gid, yaml["gid"].Number(0, kIdMax));
+    helper.gid = static_cast<uint32_t>(gid);
+  }
   return helper;
+}
+
+base::Result<std::vector<std::string>> Checked(const Yaml& yaml,
+                                               base::Status (*check)(std::string_view)) {
+  GANTRY_TRY_ASSIGN(auto texts, yaml.Texts());
+  for (const auto& text : texts)
+    if (const auto status = check(text); !status)
+      return tl::unexpected(base::Wrap(status.error(), yaml.Where()));
+  return texts;
 }
 
 base::Result<Grants> ReadGrants(const Yaml& yaml) {
@@ -70,9 +94,9 @@ base::Result<Grants> ReadGrants(const Yaml& yaml) {
   for (const auto& capability : grants.capabilities)
     if (capability != "NET_BIND_SERVICE")
       return yaml["capabilities"].Complain("NET_BIND_SERVICE, the only one a worker may have");
-  GANTRY_TRY_ASSIGN(grants.servers, yaml["servers"].Texts());
+  GANTRY_TRY_ASSIGN(grants.servers, Checked(yaml["servers"], CheckServerPattern));
   GANTRY_TRY_ASSIGN(grants.fs_types, yaml["fs_types"].Texts());
-  GANTRY_TRY_ASSIGN(grants.mount_options, yaml["mount_options"].Texts());
+  GANTRY_TRY_ASSIGN(grants.mount_options, Checked(yaml["mount_options"], CheckOptionPattern));
   GANTRY_TRY_ASSIGN(grants.userspace, yaml["userspace"].BoolOr(false));
   GANTRY_TRY_ASSIGN(const auto helpers, yaml["helpers"].Entries());
   for (const auto& [name, helper] : helpers) {
@@ -129,11 +153,42 @@ base::Result<StuckLimits> ReadStuckLimits(const Yaml& yaml) {
   return limits;
 }
 
+base::Result<uint64_t> NumberOr(const Yaml& yaml, uint64_t fallback, uint64_t min, uint64_t max) {
+  if (!yaml.IsPresent()) return fallback;
+  return yaml.Number(min, max);
+}
+
+base::Result<wire::WorkerLimits> ReadLimits(const Yaml& yaml) {
+  GANTRY_TRY(yaml.KeysAre({"memory_mib", "threads", "open_files", "cpu_weight"}));
+  wire::WorkerLimits limits;
+  GANTRY_TRY_ASSIGN(limits.memory_mib, NumberOr(yaml["memory_mib"], limits.memory_mib,
+                                                wire::kMemoryMibMin, wire::kMemoryMibMax));
+  GANTRY_TRY_ASSIGN(limits.threads, NumberOr(yaml["threads"], limits.threads, wire::kThreadsMin,
+                                             wire::kThreadsMax));
+  GANTRY_TRY_ASSIGN(limits.open_files, NumberOr(yaml["open_files"], limits.open_files,
+                                                wire::kOpenFilesMin, wire::kOpenFilesMax));
+  GANTRY_TRY_ASSIGN(limits.cpu_weight,
+                    NumberOr(yaml["cpu_weight"], limits.cpu_weight, 1, wire::kCpuWeightMax));
+  return limits;
+}
+
+base::Result<CgroupConfig> ReadCgroup(const Yaml& yaml) {
+  GANTRY_TRY(yaml.KeysAre({"root", "path"}));
+  CgroupConfig cgroup;
+  GANTRY_TRY_ASSIGN(cgroup.root, AbsolutePathOr(yaml["root"], "/sys/fs/cgroup"));
+  if (!yaml.IsPresent()) return cgroup;
+  GANTRY_TRY_ASSIGN(const auto path, yaml["path"].Text());
+  cgroup.path = std::filesystem::path(path).lexically_normal();
+  if (path.empty() || cgroup.path.is_absolute() || *cgroup.path.begin() == "..")
+    return yaml["path"].Complain("a path relative to root, \".\" for root itself");
+  return cgroup;
+}
+
 base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yaml,
                                         const trust::Policy& trust) {
   if (!IsBackendName(name)) return yaml.Complain("a backend name: 1 to 32 of a-z, 0-9 and -");
-  GANTRY_TRY(yaml.KeysAre(
-      {"plugin", "owner", "uid", "gid", "config", "credentials", "grants", "stuck", "trust"}));
+  GANTRY_TRY(yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants",
+                           "limits", "stuck", "trust", "watch"}));
   BackendConfig backend;
   backend.name = name;
   GANTRY_TRY_ASSIGN(backend.plugin, yaml["plugin"].Text());
@@ -160,7 +215,18 @@ base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yam
     GANTRY_TRY_ASSIGN(backend.trust, ReadTrust(yaml["trust"]));
   }
   GANTRY_TRY_ASSIGN(backend.stuck, ReadStuckLimits(yaml["stuck"]));
+  GANTRY_TRY_ASSIGN(backend.watch, yaml["watch"].BoolOr(false));
+  GANTRY_TRY_ASSIGN(backend.limits, ReadLimits(yaml["limits"]));
   return backend;
+}
+
+// Processes of one uid signal each other and read each other's files.
+base::Status RefuseUidOfAnother(const Yaml& uid, const Config& config,
+                                const BackendConfig& backend) {
+  for (const auto& [name, other] : config.backends)
+    if (name != backend.name && other.uid == backend.uid)
+      return uid.Complain("a uid of the backend's own; " + name + " has this one");
+  return {};
 }
 
 base::Result<DriverConfig> ReadDriver(const Yaml& yaml, const Config& config) {
@@ -261,6 +327,21 @@ base::Status ReadOperations(const Yaml& yaml, Config& config) {
   return {};
 }
 
+base::Result<SwapPace> ReadSwapPace(const Yaml& yaml) {
+  constexpr uint64_t kMsMax = 3600ULL * 1000;
+  GANTRY_TRY(yaml.KeysAre({"standby_ms", "drain_ms"}));
+  SwapPace pace;
+  if (yaml["standby_ms"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t number, yaml["standby_ms"].Number(0, kMsMax));
+    pace.standby = std::chrono::milliseconds(number);
+  }
+  if (yaml["drain_ms"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t number, yaml["drain_ms"].Number(0, kMsMax));
+    pace.drain = std::chrono::milliseconds(number);
+  }
+  return pace;
+}
+
 base::Status CheckTogether(const Yaml& yaml, const Config& config) {
   std::map<std::string, std::string> endpoints;
   std::map<std::string, std::string> owner_of_backend;
@@ -282,8 +363,8 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file, kConfigBytesMax));
   GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file.filename().string()));
   GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory", "trust",
-                           "keeper_socket", "admin_socket", "metrics", "log", "node", "drivers",
-                           "backends"}));
+                           "keeper_socket", "admin_socket", "metrics", "log", "cgroup", "node",
+                           "drivers", "backends", "swap"}));
   Config config;
   GANTRY_TRY_ASSIGN(config.state_directory,
                     AbsolutePathOr(yaml["state_directory"], "/var/lib/gantry"));
@@ -297,10 +378,13 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(config.admin_socket,
                     ReadAdminSocket(yaml["admin_socket"], config.state_directory / "admin.sock"));
   GANTRY_TRY(ReadOperations(yaml, config));
+  GANTRY_TRY_ASSIGN(config.cgroup, ReadCgroup(yaml["cgroup"]));
   GANTRY_TRY(ReadNode(yaml["node"], config));
+  GANTRY_TRY_ASSIGN(config.swap, ReadSwapPace(yaml["swap"]));
   GANTRY_TRY_ASSIGN(const auto backends, yaml["backends"].Entries());
   for (const auto& [name, backend] : backends) {
     GANTRY_TRY_ASSIGN(config.backends[name], ReadBackend(name, backend, config.trust));
+    GANTRY_TRY(RefuseUidOfAnother(backend["uid"], config, config.backends[name]));
   }
   GANTRY_TRY_ASSIGN(const auto drivers, yaml["drivers"].Items());
   if (drivers.empty()) return yaml["drivers"].Complain("at least one driver");

@@ -8,24 +8,28 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "host/base/error.hpp"
 #include "host/trust/policy.hpp"
+#include "host/wire/worker_limits.hpp"
 
 namespace gantry::core {
 
-// What a backend may make the host do. Everything not granted is refused. Patterns are fnmatch(3).
+// What a backend may make the host do. Everything not granted is refused.
 struct Grants {
   std::vector<std::string> capabilities;   // for its worker, "NET_BIND_SERVICE"
-  std::vector<std::string> servers;        // sources may name these; empty: none for kernel mounts
-  std::vector<std::string> fs_types;       // FILESYSTEM sources: "tmpfs", "nfs4"
-  std::vector<std::string> mount_options;  // beyond the harmless ones
+  std::vector<std::string> servers;        // kernel mounts may name these; server_pattern.hpp
+  std::vector<std::string> fs_types;       // FILESYSTEM sources: "tmpfs", "nfs*"
+  std::vector<std::string> mount_options;  // beyond the harmless; option_pattern.hpp
   bool userspace = false;                  // USERSPACE sources: a data path of its own
   struct Helper {
     std::filesystem::path program;
-    std::vector<std::vector<std::string>> arguments;  // allowed argv tails, each word a pattern
+    std::vector<std::vector<std::string>> arguments;  // allowed argv tails; argument_pattern.hpp
+    std::optional<uint32_t> uid = std::nullopt;       // whom it runs as; default: the backend's
+    std::optional<uint32_t> gid = std::nullopt;
     bool operator==(const Helper&) const = default;
   };
   std::map<std::string, Helper> helpers;  // gantry.exec/1, by the name the plugin uses
@@ -56,6 +60,8 @@ struct BackendConfig {
   Grants grants;
   trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
   StuckLimits stuck;
+  wire::WorkerLimits limits;  // of its worker, and of each data path
+  bool watch = false;         // its plugin's file being renamed into plugin_directory begins a swap
   bool operator==(const BackendConfig&) const = default;
 };
 
@@ -73,6 +79,20 @@ struct LogConfig {
   bool operator==(const LogConfig&) const = default;
 };
 
+// How long a swap's steps take (swap/swapper.hpp).
+struct SwapPace {
+  std::chrono::milliseconds standby{60'000};  // the old release stays warm after a cut-over
+  std::chrono::milliseconds drain{30'000};    // its calls have to end, before they are cancelled
+  bool operator==(const SwapPace&) const = default;
+};
+
+// A control group that was delegated to gantryd: it makes one beneath for each worker.
+struct CgroupConfig {
+  std::filesystem::path root;  // where the cgroup filesystem is mounted, v1 or v2
+  std::filesystem::path path;  // of the delegated group beneath it; empty: none was delegated
+  bool operator==(const CgroupConfig&) const = default;
+};
+
 struct Config {
   std::filesystem::path state_directory;
   std::filesystem::path plugin_directory;
@@ -82,11 +102,13 @@ struct Config {
   std::filesystem::path admin_socket;   // default: state_directory/admin.sock
   std::string metrics_address;          // "127.0.0.1:9809"; empty: no metrics are served
   LogConfig log;
+  CgroupConfig cgroup;
   std::string node_id;
   std::map<std::string, std::string> topology;  // of this node
   uint32_t max_volumes_per_node = 0;            // 0: no limit
   std::vector<DriverConfig> drivers;
   std::map<std::string, BackendConfig> backends;
+  SwapPace swap;
   bool operator==(const Config&) const = default;
 };
 

@@ -30,7 +30,7 @@ backends:
     grants:
       userspace: true
       helpers:
-        mkfs: {program: /sbin/mkfs.ext4, arguments: [["-F", "/dev/*"]]}
+        mkfs: {program: /sbin/mkfs.ext4, arguments: [["-F", "{path:/dev/mapper}"]], uid: 0}
 node:
   id: node-1
 )";
@@ -66,19 +66,75 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
   EXPECT_EQ(backend.config_json,
             R"({"mode":"0770","reserved":true,"shares":[{"port":2049,"server":"10.0.0.1",)"
             R"("share":"/vol"}]})");
-  EXPECT_EQ(backend.grants.helpers.at("mkfs").arguments.at(0).at(1), "/dev/*");
+  EXPECT_EQ(backend.grants.helpers.at("mkfs").arguments.at(0).at(1), "{path:/dev/mapper}");
+  EXPECT_EQ(backend.grants.helpers.at("mkfs").gid, 0U);
 }
 
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
-            "owner, uid, gid, config, credentials, grants, stuck, trust");
+            "owner, uid, gid, config, credentials, grants, limits, stuck, trust, watch");
 }
 
 TEST_F(ConfigTest, AWorkerIsNeverRoot) {
   EXPECT_EQ(Error("uid: 61001", "uid: 0"),
             "gantry.yaml:11: backends.fast-nfs.uid: \"0\": expected a whole number from 1 to "
             "4294967294");
+}
+
+TEST_F(ConfigTest, TwoBackendsNeverShareAUid) {
+  EXPECT_EQ(
+      Error("node:\n", "  slow-nfs: {plugin: nfs, owner: cluster-a, uid: 61001}\nnode:\n"),
+      "gantry.yaml:20: backends.slow-nfs.uid: \"61001\": expected a uid of the backend's own; "
+      "fast-nfs has this one");
+}
+
+TEST_F(ConfigTest, LimitsHaveDefaultsOfTheirOwn) {
+  const auto config = Load(kGood);
+  ASSERT_TRUE(config) << config.error().message;
+  const auto& limits = config->backends.at("fast-nfs").limits;
+  EXPECT_EQ(limits.memory_mib, 512U);
+  EXPECT_EQ(limits.threads, 256U);
+  EXPECT_EQ(limits.open_files, 1024U);
+  EXPECT_EQ(limits.cpu_weight, 100U);
+  EXPECT_TRUE(config->cgroup.path.empty());
+}
+
+TEST_F(ConfigTest, ReadsLimitsAndTheDelegatedCgroup) {
+  std::string text = kGood;
+  text.insert(text.find("    config:"),
+              "    limits: {memory_mib: 64, threads: 32, open_files: 128, cpu_weight: 50}\n");
+  text += "cgroup: {path: system.slice/gantryd.service}\n";
+  const auto config = Load(text);
+  ASSERT_TRUE(config) << config.error().message;
+  const auto& limits = config->backends.at("fast-nfs").limits;
+  EXPECT_EQ(limits.memory_mib, 64U);
+  EXPECT_EQ(limits.threads, 32U);
+  EXPECT_EQ(limits.open_files, 128U);
+  EXPECT_EQ(limits.cpu_weight, 50U);
+  EXPECT_EQ(config->cgroup.root, "/sys/fs/cgroup");
+  EXPECT_EQ(config->cgroup.path, "system.slice/gantryd.service");
+}
+
+TEST_F(ConfigTest, LimitsThatNoWorkerCouldLiveWithAreRefused) {
+  EXPECT_EQ(
+      Error("    config:", "    limits: {memory_mib: 1}\n    config:"),
+      "gantry.yaml:12: backends.fast-nfs.limits.memory_mib: \"1\": expected a whole number from "
+      "32 to 1048576");
+  EXPECT_NE(Error("    config:", "    limits: {threads: 1}\n    config:").find("from 16 to 4096"),
+            std::string::npos);
+  EXPECT_NE(Error("    config:", "    limits: {memory: 64}\n    config:").find("unknown key"),
+            std::string::npos);
+}
+
+TEST_F(ConfigTest, ACgroupIsNamedBelowItsRoot) {
+  for (const char* path : {"/gantry", "../gantry", "a/../../b"})
+    EXPECT_NE(Error("node:\n", "cgroup: {path: " + std::string(path) + "}\nnode:\n")
+                  .find("expected a path relative to root"),
+              std::string::npos)
+        << path;
+  EXPECT_NE(Error("node:\n", "cgroup: {root: /sys/fs/cgroup}\nnode:\n").find("cgroup.path"),
+            std::string::npos);
 }
 
 TEST_F(ConfigTest, ADriverNamesBackendsThatThereAre) {
@@ -114,6 +170,18 @@ TEST_F(ConfigTest, LongNodeNamesAreHashed) {
   std::string text = kGood;
   text.replace(text.find("node-1"), 6, std::string(200, 'n'));
   EXPECT_EQ(Load(text)->node_id.size(), 64U);
+}
+
+TEST_F(ConfigTest, GrantsThatCannotBeJudgedAreRefusedWhereTheyStand) {
+  for (const auto& [grant, text] :
+       {std::pair("servers: [\"nas.*\"]", "gantry.yaml:17: backends.fast-nfs.grants.servers: "),
+        std::pair("mount_options: [\"*\"]", "grants.mount_options: mount option \"*\""),
+        std::pair("helpers: {x: {program: /bin/x, arguments: [[\"*\"]]}}",
+                  "helpers.x.arguments.[0]: \"*\": expected fixed text")})
+    EXPECT_THAT(Error("userspace: true\n      helpers:\n        mkfs: {program: /sbin/mkfs.ext4, "
+                      "arguments: [[\"-F\", \"{path:/dev/mapper}\"]], uid: 0}",
+                      grant),
+                HasSubstr(text));
 }
 
 TEST_F(ConfigTest, TrustMustBeSaidAndTheRefusalSaysHow) {

@@ -360,8 +360,9 @@ TEST(ControllerPublish, NeedsVolumeNodeAndCapability) {
   request.clear_volume_capability();
   EXPECT_EQ(CodeOf(controller.ControllerPublishVolume(request, Soon())), Code::kInvalidArgument);
   request = PublishRequest();
-  request.set_volume_id("nowhere");
-  EXPECT_EQ(CodeOf(controller.ControllerPublishVolume(request, Soon())), Code::kNotFound);
+  (*request.mutable_volume_context())["backend"] = "nowhere";
+  request.set_volume_id("server#share");
+  EXPECT_EQ(CodeOf(controller.ControllerPublishVolume(request, Soon())), Code::kInvalidArgument);
 }
 
 TEST(ControllerPublish, GivesThePublishContextAndFindsAStaticVolumeByItsContext) {

@@ -67,19 +67,16 @@ base::Result<Driver::Located> Driver::Locate(
     GANTRY_TRY_ASSIGN(Backend * backend, BackendHolding(parsed->backend, id));
     return Located{backend, parsed->handle};
   }
-  if (context != nullptr) {
-    const auto named = context->find("backend");
-    if (named != context->end()) {
-      GANTRY_TRY_ASSIGN(Backend * backend, BackendNamed(named->second));
-      return Located{backend, id};
-    }
-  }
-  if (parts_.node_state != nullptr && kind == IdKind::kVolume) {
+  if (kind == IdKind::kVolume && parts_.node_state != nullptr) {
     GANTRY_TRY_ASSIGN(const auto volume, parts_.node_state->Load(id));
     if (volume) {
       GANTRY_TRY_ASSIGN(Backend * backend, BackendHolding(volume->backend, id));
       return Located{backend, volume->handle};
     }
+  }
+  if (kind == IdKind::kVolume && context != nullptr) {
+    GANTRY_TRY_ASSIGN(Backend * backend, BackendOf(*context));
+    return Located{backend, id};
   }
   return base::Fail(base::Code::kNotFound, id + " is not known to driver " + parts_.config.name);
 }

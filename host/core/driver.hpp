@@ -93,7 +93,9 @@ class Driver {
     Backend* backend = nullptr;
     std::string handle;
   };
-  // Where an id leads: its prefix, else `backend` in the context, else what this node has staged.
+  // Where an id leads: its prefix, else what this node has staged, else `backend` in the context,
+  // else the driver's default. The default only where the call has a context to look into: a call
+  // without one can't say that the volume is another backend's, and might delete the wrong one.
   // NOT_FOUND when it leads nowhere; FAILED_PRECONDITION when its backend is not configured any
   // more, which must never read as "absent".
   base::Result<Located> Locate(

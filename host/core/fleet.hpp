@@ -44,6 +44,7 @@ struct GenerationStatus {
   pid_t pid = 0;  // 0: between two workers
   WallTime since;
   uint64_t calls_in_flight = 0;
+  uint64_t log_lines_dropped = 0;
   ProcessUse use;
   std::vector<std::string> not_enforced;  // parts of the sandbox that this machine does not have
 };

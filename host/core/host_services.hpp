@@ -16,8 +16,8 @@ class HostServices {
  public:
   virtual ~HostServices() = default;
   // Blocks at most until `deadline`; any thread. Cancelled when whoever asked is dead: what was
-  // started for it is gone when this returns. The reply of a kSecretGet holds a credential: the
-  // caller wipes it after sending.
+  // started for it is gone when this returns. The reply of a kSecretGet holds a credential in its
+  // value: the caller sends it as a kSecretReply and wipes it.
   virtual channel::HostReply Serve(const std::string& backend, const channel::HostCall& request,
                                    base::TimePoint deadline, Cancellation* cancellation) = 0;
 };

@@ -151,7 +151,6 @@ TEST_F(NodeTest, NamesEveryMissingOrBadField) {
 TEST_F(NodeTest, StagesAStaticVolumeByItsContext) {
   auto stage = StageRequest();
   stage.set_volume_id("server#share");
-  EXPECT_EQ(Stage(stage), Code::kNotFound);
   (*stage.mutable_volume_context())["backend"] = "fast";
   EXPECT_EQ(Stage(stage), Code::kOk);
   EXPECT_EQ(fake.backend().seen(channel::ATTACH).at(0).message.handle(), "server#share");
@@ -159,6 +158,22 @@ TEST_F(NodeTest, StagesAStaticVolumeByItsContext) {
   auto publish = PublishRequest();
   publish.set_volume_id("server#share");
   EXPECT_EQ(Publish(publish), Code::kOk);
+}
+
+TEST_F(NodeTest, AStaticVolumeGoesToTheDefaultButWhereItIsStagedComesFirst) {
+  FakeDriver two(
+      {{"slow", Describe(testing::AllOperations())}, {"fast", Describe(testing::AllOperations())}});
+  two.backend("slow").Answers(channel::ATTACH, Emits{SourceEmit("server:/v1")});
+  two.backend("fast").Answers(channel::ATTACH, Emits{SourceEmit("server:/v1")});
+  auto stage = StageRequest();
+  stage.set_volume_id("server#share");
+  const Node node(two.driver());
+  ASSERT_EQ(CodeOf(node.NodeStageVolume(stage, Soon())), Code::kOk);
+  EXPECT_EQ(two.backend("slow").seen(channel::ATTACH).size(), 1U);
+  // Another word about it later does not make it another's.
+  (*stage.mutable_volume_context())["backend"] = "fast";
+  EXPECT_EQ(CodeOf(node.NodeStageVolume(stage, Soon())), Code::kAlreadyExists);
+  EXPECT_TRUE(two.backend("fast").seen().empty());
 }
 
 TEST_F(NodeTest, StagesAgainWithoutAskingTheBackend) {

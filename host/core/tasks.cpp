@@ -4,171 +4,253 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 
 namespace gantry::core {
-
-TaskRunner::TaskRunner(const base::Clock& clock, KeyLocks& locks) : clock_(clock), locks_(locks) {
-  for (size_t i = 0; i < kTaskThreadsMax; ++i) threads_.emplace_back([this] { Work(); });
-}
 
 TaskRunner::~TaskRunner() { Stop(); }
 
 void TaskRunner::Stop() {
+  std::vector<base::Thread> threads;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    for (auto& [name, lane] : lanes_) {
+      lane->changed.notify_all();
+      std::move(lane->threads.begin(), lane->threads.end(), std::back_inserter(threads));
+      lane->threads.clear();
+    }
   }
   stop_.Cancel();
-  changed_.notify_all();
-  for (auto& thread : threads_)
-    if (thread.joinable()) thread.join();
+  for (auto& thread : threads) thread.join();
+}
+
+TaskRunner::Lane& TaskRunner::LaneOf(Lock& lock, Backend& backend) {
+  const auto found = lanes_.find(backend.name());
+  if (found != lanes_.end()) return *found->second;
+  auto made = std::make_unique<Lane>();
+  made->backend = &backend;
+  if (cursors_ != nullptr) {
+    lock.unlock();
+    auto kept = cursors_->Load(backend.name());
+    lock.lock();
+    if (!kept)
+      spdlog::warn("backend {}: cursors of its tasks: {}", backend.name(), kept.error().message);
+    else
+      for (auto& task : *kept)
+        made->kept.emplace(Key{task.kind(), task.key()}, std::move(*task.mutable_cursor()));
+  }
+  // Somebody else may have been faster meanwhile.
+  const auto [it, is_new] = lanes_.try_emplace(backend.name(), std::move(made));
+  Lane& lane = *it->second;
+  if (is_new && !stopping_)
+    for (size_t i = 0; i < kTasksRunningMax; ++i)
+      lane.threads.emplace_back([this, &lane] { Work(lane); });
+  return lane;
 }
 
 void TaskRunner::Add(Backend& backend) {
   if (!backend.capabilities().Offers(channel::LIST_TASKS)) return;
-  const std::lock_guard lock(mutex_);
-  next_list_[&backend] = clock_.Now();
-  changed_.notify_one();
+  Lock lock(mutex_);
+  Lane& lane = LaneOf(lock, backend);
+  lane.lists = true;
+  lane.list_due = clock_.Now();
+  lane.changed.notify_one();
 }
 
 void TaskRunner::Schedule(Backend& backend, const channel::Task& task) {
-  const std::lock_guard lock(mutex_);
-  if (entries_.size() >= kTasksMax) return;
-  auto [it, is_new] = entries_.try_emplace(Key{backend.name(), task.kind(), task.key()}, Entry{});
+  Lock lock(mutex_);
+  ScheduleLocked(LaneOf(lock, backend), task);
+}
+
+void TaskRunner::ScheduleLocked(Lane& lane, const channel::Task& task) {
+  const Key key{task.kind(), task.key()};
+  if (lane.entries.size() >= kTasksMax && !lane.entries.contains(key)) return;
+  auto [it, is_new] = lane.entries.try_emplace(key);
   Entry& entry = it->second;
-  entry.backend = &backend;
   entry.lock = task.lock();
+  if (auto kept = lane.kept.extract(key)) {
+    entry.cursor = std::move(kept.mapped());
+    entry.saved = true;
+  }
   const auto due = clock_.Now() + std::chrono::milliseconds(task.after_ms());
   if (entry.running)
     entry.again = true;
   else if (is_new || entry.failures == 0)
     entry.due = is_new ? due : std::min(entry.due, due);
-  changed_.notify_one();
+  lane.changed.notify_one();
 }
 
 std::vector<TaskStatus> TaskRunner::List() const {
   const std::lock_guard lock(mutex_);
   std::vector<TaskStatus> all;
-  for (const auto& [key, entry] : entries_)
-    all.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), entry.running,
-                   entry.failures, entry.done, entry.total, entry.last_error});
+  for (const auto& [name, lane] : lanes_)
+    for (const auto& [key, entry] : lane->entries)
+      all.push_back({name, key.first, key.second, entry.running, entry.failures, entry.done,
+                     entry.total, entry.last_error});
   return all;
 }
 
-void TaskRunner::Work() {
-  std::unique_lock lock(mutex_);
+void TaskRunner::Work(Lane& lane) {
+  Lock lock(mutex_);
   while (!stopping_) {
     const auto now = clock_.Now();
     auto wake = now + kTaskListPeriodMs;
-    Backend* to_list = nullptr;
-    for (auto& [backend, due] : next_list_) {
-      if (due <= now) to_list = backend;
-      wake = std::min(wake, due);
-    }
-    if (to_list != nullptr) {
-      next_list_[to_list] = now + kTaskListPeriodMs;
-      lock.unlock();
-      ListTasks(*to_list);
-      lock.lock();
-      continue;
-    }
-    const Key* ready = nullptr;
-    for (const auto& [key, entry] : entries_) {
-      if (entry.running) continue;
-      if (entry.due <= now) {
-        ready = &key;
-        break;
+    if (lane.lists && !lane.listing) {
+      if (lane.list_due <= now) {
+        ListTasks(lock, lane);
+        continue;
       }
-      wake = std::min(wake, entry.due);
+      wake = std::min(wake, lane.list_due);
     }
-    if (ready != nullptr) {
-      Run(lock, Key(*ready));
+    // The one that has waited longest.
+    const std::pair<const Key, Entry>* ready = nullptr;
+    for (const auto& item : lane.entries) {
+      if (item.second.running) continue;
+      if (ready == nullptr || item.second.due < ready->second.due) ready = &item;
+    }
+    if (ready != nullptr && ready->second.due <= now) {
+      Run(lock, lane, Key(ready->first));
       continue;
     }
-    changed_.wait_until(lock, wake);
+    if (ready != nullptr) wake = std::min(wake, ready->second.due);
+    lane.changed.wait_until(lock, wake);
   }
 }
 
-void TaskRunner::ListTasks(Backend& backend) {
+void TaskRunner::ListTasks(Lock& lock, Lane& lane) {
+  lane.list_due = clock_.Now() + kTaskListPeriodMs;
+  lane.listing = true;
   BackendCall call;
   call.message.set_operation(channel::LIST_TASKS);
   call.deadline = clock_.Now() + kTaskListMsMax;
   call.cancellation = &stop_;
-  const auto emits = backend.Call(call);
+  lock.unlock();
+  const auto emits = lane.backend->Call(call);
+  lock.lock();
+  lane.listing = false;
   if (!emits) {
-    spdlog::debug("backend {}: listing tasks: {}", backend.name(), emits.error().message);
+    spdlog::debug("backend {}: listing tasks: {}", lane.backend->name(), emits.error().message);
     return;
   }
   for (const auto& emit : *emits)
-    if (emit.has_task()) Schedule(backend, emit.task());
+    if (emit.has_task()) ScheduleLocked(lane, emit.task());
+  // What the storage does not name is done, by another controller perhaps.
+  const auto kept = std::exchange(lane.kept, {});
+  lock.unlock();
+  for (const auto& [key, cursor] : kept) Remove(lane, key);
+  lock.lock();
 }
 
-void TaskRunner::Run(std::unique_lock<base::Mutex>& lock, const Key& key) {
-  Entry& entry = entries_.at(key);
-  BackendCall call;
-  call.message.set_operation(channel::RUN_TASK);
-  auto* task = call.message.mutable_task();
-  task->set_kind(std::get<1>(key));
-  task->set_key(std::get<2>(key));
-  task->set_cursor(entry.cursor);
+void TaskRunner::Save(const Lane& lane, const Key& key, const std::string& cursor) const {
+  if (cursors_ == nullptr) return;
+  channel::TaskRun task;
+  task.set_kind(key.first);
+  task.set_key(key.second);
+  task.set_cursor(cursor);
+  if (const auto saved = cursors_->Save(lane.backend->name(), task); !saved)
+    spdlog::warn("backend {}: cursor of task {} {}: {}", lane.backend->name(), key.first,
+                 key.second, saved.error().message);
+}
+
+void TaskRunner::Remove(const Lane& lane, const Key& key) const {
+  if (cursors_ == nullptr) return;
+  if (const auto gone = cursors_->Remove(lane.backend->name(), key.first, key.second); !gone)
+    spdlog::warn("backend {}: cursor of task {} {}: {}", lane.backend->name(), key.first,
+                 key.second, gone.error().message);
+}
+
+void TaskRunner::Run(Lock& lock, Lane& lane, const Key& key) {
+  const std::string& backend = lane.backend->name();
+  Entry& entry = lane.entries.at(key);  // stays while it runs
   // The task's own key too: a slice that did not end in time may still run in the worker.
-  std::vector<std::string> keys{"task " + std::get<0>(key) + " " + std::get<1>(key) + " " +
-                                std::get<2>(key)};
-  if (!entry.lock.empty()) keys.push_back("volume " + entry.backend->name() + ":" + entry.lock);
+  std::vector<std::string> keys{"task " + backend + " " + key.first + " " + key.second};
+  if (!entry.lock.empty()) keys.push_back("volume " + backend + ":" + entry.lock);
   auto held = locks_.TryLock(std::move(keys));
   if (!held) {
     entry.due = clock_.Now() + kTaskBackoffMsMin;
     return;
   }
+  BackendCall call;
+  call.message.set_operation(channel::RUN_TASK);
+  auto* task = call.message.mutable_task();
+  task->set_kind(key.first);
+  task->set_key(key.second);
+  task->set_cursor(entry.cursor);
   call.hold = std::move(*held);
-  entry.running = true;
-  Backend& backend = *entry.backend;
   call.deadline = clock_.Now() + kTaskRunMsMax;
   call.cancellation = &stop_;
+  entry.running = true;
+  bool is_saved = entry.saved;
+  std::string saved = is_saved ? entry.cursor : std::string();
   lock.unlock();
 
-  uint64_t done = 0;
-  uint64_t total = 0;
-  std::string cursor;
   std::vector<channel::Task> more;
-  const auto status = backend.Stream(call, [&](const channel::Emit& emit) {
+  auto save_due = clock_.Now() + kTaskSavePeriodMs;
+  const auto status = lane.backend->Stream(call, [&](const channel::Emit& emit) {
     if (emit.has_task()) more.push_back(emit.task());
-    if (emit.has_progress()) {
-      done = emit.progress().done();
-      total = emit.progress().total();
-      if (emit.progress().cursor().size() <= kTaskCursorBytesMax) cursor = emit.progress().cursor();
+    if (!emit.has_progress()) return true;
+    std::string cursor;
+    {
+      const std::lock_guard guard(mutex_);
+      entry.done = emit.progress().done();
+      entry.total = emit.progress().total();
+      if (!emit.progress().cursor().empty() &&
+          emit.progress().cursor().size() <= kTaskCursorBytesMax)
+        entry.cursor = emit.progress().cursor();
+      cursor = entry.cursor;
+    }
+    if (cursor != saved && clock_.Now() >= save_due) {
+      Save(lane, key, cursor);
+      is_saved = true;
+      saved = std::move(cursor);
+      save_due = clock_.Now() + kTaskSavePeriodMs;
     }
     return true;
   });
-  for (const auto& found : more) Schedule(backend, found);
+  // Before anybody can run it again, so that what is on the disk never goes back.
+  const bool is_done = status || status.error().code == base::Code::kNotFound;
+  if (is_done && is_saved) {
+    Remove(lane, key);
+  } else if (!is_done && entry.cursor != saved) {
+    Save(lane, key, entry.cursor);
+    is_saved = true;
+  }
 
   lock.lock();
-  Entry& after = entries_.at(key);
-  after.running = false;
-  after.done = done;
-  after.total = total;
-  if (!cursor.empty()) after.cursor = cursor;
-  const bool finished = status || status.error().code == base::Code::kNotFound;
-  if (finished && !after.again) {
-    entries_.erase(key);
+  entry.saved = is_saved && !is_done;
+  if (is_done) entry.cursor.clear();
+  for (const auto& found : more) ScheduleLocked(lane, found);
+  Settle(lane, key, status);
+}
+
+void TaskRunner::Settle(Lane& lane, const Key& key, const base::Status& status) {
+  Entry& entry = lane.entries.at(key);
+  entry.running = false;
+  const bool again = std::exchange(entry.again, false);
+  if (status || status.error().code == base::Code::kNotFound) {
+    if (!again) {
+      lane.entries.erase(key);
+      return;
+    }
+    entry.failures = 0;
+    entry.due = clock_.Now();
     return;
   }
-  after.again = false;
-  if (finished || status.error().code == base::Code::kAborted) {
-    after.failures = 0;
-    after.due =
-        clock_.Now() + (finished ? base::Duration::zero() : base::Duration(kTaskBackoffMsMin));
+  if (status.error().code == base::Code::kAborted) {
+    entry.failures = 0;
+    entry.due = clock_.Now() + kTaskBackoffMsMin;
     return;
   }
-  after.last_error = status.error().message;
+  entry.last_error = status.error().message;
   constexpr uint32_t kDoublingsMax = 10;
-  after.due =
+  entry.due =
       clock_.Now() +
       std::min<base::Duration>(kTaskBackoffMsMax,
-                               kTaskBackoffMsMin * (1U << std::min(after.failures, kDoublingsMax)));
-  ++after.failures;
+                               kTaskBackoffMsMin * (1U << std::min(entry.failures, kDoublingsMax)));
+  ++entry.failures;
   if (!stopping_)
-    spdlog::warn("backend {}: task {} {}: {}", backend.name(), std::get<1>(key), std::get<2>(key),
+    spdlog::warn("backend {}: task {} {}: {}", lane.backend->name(), key.first, key.second,
                  status.error().message);
 }
 

@@ -2,17 +2,19 @@
 // Work outside any CSI call: what backends said is to be done, run one at a time for each backend,
 // kind and key, under the volume's lock where the task names one, again with backoff until it is
 // done. What is to be done is on the storage: list_tasks finds it after every start, so nothing
-// here needs to be durable but cursors, which only save work. Rejected: threads of the plugins'
-// own, which a swap or a crash could not stop or resume.
+// here needs to be durable but cursors, which only save work. That a task runs on the active
+// generation alone is the backend's affair, which knows what that is; that two controllers do not
+// both run it is the plugin's, by a lease on the storage (plugins/common/owner_lease.hpp).
+// Rejected: threads of the plugins' own, which a swap or a crash could not stop or resume, and one
+// pool for all backends, which a few dead servers would fill.
 #pragma once
 
 #include <chrono>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "host/base/clock.hpp"
@@ -20,11 +22,14 @@
 #include "host/core/backend.hpp"
 #include "host/core/cancel_flag.hpp"
 #include "host/core/locks.hpp"
+#include "host/core/task_cursors.hpp"
 
 namespace gantry::core {
 
-constexpr size_t kTasksMax = 10000;    // known at once; more are found again by list_tasks
-constexpr size_t kTaskThreadsMax = 2;  // running at once
+// Of one backend, each: known at once (more are found again by list_tasks), and running at once,
+// a listing included.
+constexpr size_t kTasksMax = 10000;
+constexpr size_t kTasksRunningMax = 2;
 constexpr size_t kTaskCursorBytesMax = 4096;
 constexpr std::chrono::milliseconds kTaskRunMsMax{
     60'000};  // one slice; then it goes on from its cursor
@@ -32,6 +37,8 @@ constexpr std::chrono::milliseconds kTaskListMsMax{30'000};
 constexpr std::chrono::milliseconds kTaskListPeriodMs{60'000};
 constexpr std::chrono::milliseconds kTaskBackoffMsMin{500};
 constexpr std::chrono::milliseconds kTaskBackoffMsMax{60'000};
+// While a slice runs its cursor is saved at most so often; at its end always.
+constexpr std::chrono::milliseconds kTaskSavePeriodMs{5'000};
 
 struct TaskStatus {
   std::string backend;
@@ -47,7 +54,9 @@ struct TaskStatus {
 // Thread-safe.
 class TaskRunner {
  public:
-  TaskRunner(const base::Clock& clock, KeyLocks& locks);
+  // `cursors` may be null: then they live as long as the runner. All of it outlives the runner.
+  TaskRunner(const base::Clock& clock, KeyLocks& locks, TaskCursors* cursors = nullptr)
+      : clock_(clock), locks_(locks), cursors_(cursors) {}
   ~TaskRunner();  // stops
 
   // Asks the backend for its tasks from now on. The backend outlives the runner.
@@ -60,32 +69,47 @@ class TaskRunner {
   std::vector<TaskStatus> List() const;
 
  private:
-  using Key = std::tuple<std::string, std::string, std::string>;  // backend, kind, key
+  using Key = std::pair<std::string, std::string>;  // kind, key
   struct Entry {
-    Backend* backend = nullptr;
     std::string lock;
     std::string cursor;
     base::TimePoint due;
     bool running = false;
     bool again = false;  // scheduled while it ran
+    bool saved = false;  // there is a file of its cursor
     uint32_t failures = 0;
     uint64_t done = 0;
     uint64_t total = 0;
     std::string last_error;
   };
+  // One backend's tasks, with threads of their own.
+  struct Lane {
+    Backend* backend = nullptr;
+    bool lists = false;
+    base::TimePoint list_due;
+    bool listing = false;
+    std::map<Key, Entry> entries;
+    std::map<Key, std::string> kept;  // cursors from before this start whose tasks are not known
+    base::Condition changed;
+    std::vector<base::Thread> threads;
+  };
+  using Lock = std::unique_lock<base::Mutex>;
 
-  void Work();
-  void ListTasks(Backend& backend);
-  void Run(std::unique_lock<base::Mutex>& lock, const Key& key);
+  Lane& LaneOf(Lock& lock, Backend& backend);
+  void Work(Lane& lane);
+  void ScheduleLocked(Lane& lane, const channel::Task& task);
+  void ListTasks(Lock& lock, Lane& lane);
+  void Run(Lock& lock, Lane& lane, const Key& key);
+  void Settle(Lane& lane, const Key& key, const base::Status& status);
+  void Save(const Lane& lane, const Key& key, const std::string& cursor) const;
+  void Remove(const Lane& lane, const Key& key) const;
 
   const base::Clock& clock_;
   KeyLocks& locks_;
+  TaskCursors* const cursors_;
   CancelFlag stop_;
   mutable base::Mutex mutex_;
-  base::Condition changed_;
-  std::map<Key, Entry> entries_;
-  std::map<Backend*, base::TimePoint> next_list_;
-  std::vector<base::Thread> threads_;
+  std::map<std::string, std::unique_ptr<Lane>> lanes_;  // by backend; none is ever removed
   bool stopping_ = false;
 };
 

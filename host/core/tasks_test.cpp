@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <future>
+#include <map>
+#include <mutex>
 
 namespace gantry::core {
 namespace {
@@ -14,7 +16,7 @@ constexpr std::chrono::seconds kLong{20};
 // A backend whose tasks are whatever the test says.
 class TaskBackend final : public Backend {
  public:
-  explicit TaskBackend(bool lists) {
+  explicit TaskBackend(bool lists, std::string name = "b") : name_(std::move(name)) {
     channel::Description description;
     if (lists) description.add_slots("gantry.task/1:list_tasks");
     description.add_slots("gantry.task/1:run_task");
@@ -35,9 +37,48 @@ class TaskBackend final : public Backend {
       run;
 
  private:
-  std::string name_ = "b";
+  const std::string name_;
   Capabilities capabilities_;
 };
+
+class KeptCursors final : public TaskCursors {
+ public:
+  base::Result<std::vector<channel::TaskRun>> Load(const std::string& backend) override {
+    const std::lock_guard lock(mutex_);
+    std::vector<channel::TaskRun> all;
+    for (const auto& [key, cursor] : kept_[backend]) {
+      all.emplace_back().set_kind(key.first);
+      all.back().set_key(key.second);
+      all.back().set_cursor(cursor);
+    }
+    return all;
+  }
+  base::Status Save(const std::string& backend, const channel::TaskRun& task) override {
+    const std::lock_guard lock(mutex_);
+    kept_[backend][{task.kind(), task.key()}] = task.cursor();
+    return {};
+  }
+  base::Status Remove(const std::string& backend, const std::string& kind,
+                      const std::string& key) override {
+    const std::lock_guard lock(mutex_);
+    kept_[backend].erase({kind, key});
+    return {};
+  }
+  std::map<std::pair<std::string, std::string>, std::string> Of(const std::string& backend) {
+    const std::lock_guard lock(mutex_);
+    return kept_[backend];
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::map<std::pair<std::string, std::string>, std::string>> kept_;
+};
+
+channel::Emit Progress(const std::string& cursor) {
+  channel::Emit emit;
+  emit.mutable_progress()->set_cursor(cursor);
+  return emit;
+}
 
 channel::Task MakeTask(const std::string& key) {
   channel::Task task;
@@ -141,6 +182,89 @@ TEST(Tasks, ThatRunAreCancelledByStop) {
   started.get_future().wait();
   runner.Stop();
   EXPECT_FALSE(runner.List().at(0).running);
+}
+
+TEST(Tasks, GoOnFromTheirCursorAfterARestart) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(false);
+  KeptCursors cursors;
+  {
+    std::promise<void> stuck;
+    backend.run = [&](const BackendCall& call, const auto& emit) -> base::Status {
+      auto cancelled = std::make_shared<std::promise<void>>();
+      const auto registration =
+          call.cancellation->OnCancel([cancelled] { cancelled->set_value(); });
+      emit(Progress("half"));
+      stuck.set_value();
+      cancelled->get_future().wait();
+      return base::Fail(base::Code::kCancelled, "stopped");
+    };
+    TaskRunner before(clock, locks, &cursors);
+    before.Schedule(backend, MakeTask("a"));
+    ASSERT_EQ(stuck.get_future().wait_for(kLong), std::future_status::ready);
+    before.Stop();
+  }
+  std::promise<std::string> cursor;
+  backend.run = [&](const BackendCall& call, const auto&) {
+    cursor.set_value(call.message.task().cursor());
+    return base::Status();
+  };
+  TaskRunner after(clock, locks, &cursors);
+  after.Schedule(backend, MakeTask("a"));
+  auto future = cursor.get_future();
+  ASSERT_EQ(future.wait_for(kLong), std::future_status::ready);
+  EXPECT_EQ(future.get(), "half");
+  after.Stop();
+  EXPECT_TRUE(cursors.Of("b").empty());
+}
+
+TEST(Tasks, ForgetTheCursorsOfWhatTheStorageNamesNoMore) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(true);
+  KeptCursors cursors;
+  channel::TaskRun gone;
+  gone.set_kind("trash");
+  gone.set_key("done elsewhere");
+  gone.set_cursor("half");
+  ASSERT_TRUE(cursors.Save("b", gone));
+  std::promise<void> ran;
+  backend.run = [&](const BackendCall&, const auto&) {
+    ran.set_value();
+    return base::Status();
+  };
+  TaskRunner runner(clock, locks, &cursors);
+  runner.Add(backend);  // its list names another task, which runs after the list is taken in
+  ASSERT_EQ(ran.get_future().wait_for(kLong), std::future_status::ready);
+  runner.Stop();
+  EXPECT_TRUE(cursors.Of("b").empty());
+}
+
+TEST(Tasks, OfABackendThatHangsDelayNoOthers) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend dead(false, "dead");
+  TaskBackend sound(false, "sound");
+  std::promise<void> let_go;
+  const auto released = let_go.get_future().share();
+  std::atomic<int> hanging = 0;
+  dead.run = [&](const BackendCall&, const auto&) -> base::Status {
+    ++hanging;
+    released.wait();
+    return base::Fail(base::Code::kUnavailable, "server away");
+  };
+  std::promise<void> ran;
+  sound.run = [&](const BackendCall&, const auto&) {
+    ran.set_value();
+    return base::Status();
+  };
+  TaskRunner runner(clock, locks);
+  for (int i = 0; i < 20; ++i) runner.Schedule(dead, MakeTask(std::to_string(i)));
+  runner.Schedule(sound, MakeTask("a"));
+  EXPECT_EQ(ran.get_future().wait_for(kLong), std::future_status::ready);
+  EXPECT_LE(hanging, static_cast<int>(kTasksRunningMax));
+  let_go.set_value();
 }
 
 }  // namespace

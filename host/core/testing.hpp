@@ -115,6 +115,10 @@ class FakeBackend final : public Backend {
     std::map<std::string, std::string> secrets;
   };
 
+  // Instead of the scripts; set before the first call.
+  std::function<base::Status(const BackendCall&, const std::function<bool(const channel::Emit&)>&)>
+      streams;
+
   explicit FakeBackend(std::string name,
                        channel::Description description = Describe(AllOperations()),
                        Steps* steps = nullptr)
@@ -164,6 +168,7 @@ class FakeBackend final : public Backend {
   }
   base::Status Stream(const BackendCall& call,
                       const std::function<bool(const channel::Emit&)>& on_emit) override {
+    if (streams) return streams(call, on_emit);
     GANTRY_TRY_ASSIGN(const auto emits, Call(call));
     for (const auto& emit : emits)
       if (!on_emit(emit)) break;

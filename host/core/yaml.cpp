@@ -65,10 +65,13 @@ std::string Yaml::Found() const {
   return "\"" + node_.Scalar() + "\"";
 }
 
+std::string Yaml::Where() const {
+  return file_ + ":" + std::to_string(line_) + ": " + (path_.empty() ? "the file" : path_);
+}
+
 tl::unexpected<base::Error> Yaml::Complain(const std::string& expected) const {
-  return base::Fail(base::Code::kInvalidArgument, file_ + ":" + std::to_string(line_) + ": " +
-                                                      (path_.empty() ? "the file" : path_) + ": " +
-                                                      Found() + ": expected " + expected);
+  return base::Fail(base::Code::kInvalidArgument,
+                    Where() + ": " + Found() + ": expected " + expected);
 }
 
 Yaml Yaml::Child(YAML::Node node, const std::string& step) const {

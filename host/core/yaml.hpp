@@ -25,6 +25,9 @@ class Yaml {
   // INVALID_ARGUMENT "file:line: path: found: expected ...".
   tl::unexpected<base::Error> Complain(const std::string& expected) const;
 
+  // "file:line: path", for errors that others word.
+  std::string Where() const;
+
   bool IsPresent() const { return node_.IsDefined() && !node_.IsNull(); }
   // The child of a mapping; not present when missing.
   Yaml operator[](const std::string& key) const;

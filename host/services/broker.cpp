@@ -31,6 +31,15 @@ std::string Name(const MountEntry& mount) {
   return mount.fs_type + " \"" + mount.source + "\" at " + mount.mount_point;
 }
 
+// Somebody mounted it, or mounted it again, without what keeps a server from making root of a pod.
+base::Status RefuseUnsafe(const MountEntry& mount, const std::string& field) {
+  const std::string lacking = mount.Unsafe();
+  if (!mount.IsForeign() || lacking.empty()) return {};
+  return Fail(Code::kFailedPrecondition, field + ": " + Name(mount) + " is mounted without " +
+                                             lacking +
+                                             ": expected nothing, or a mount that has both");
+}
+
 HelperRequest RequestFor(HelperOperation operation, const std::string& relative) {
   HelperRequest request;
   request.operation = operation;
@@ -130,6 +139,7 @@ base::Result<bool> MountBroker::PrepareStaging(const core::StageMount& mount, co
                                                plan.fs_type + " \"" + plan.source + "\"");
   GANTRY_TRY_ASSIGN(const Examination examination, Examine(relative, deadline));
   if (examination.health == Health::kAlive) {
+    GANTRY_TRY(RefuseUnsafe(top, "staging_target_path"));
     if (top.ReadOnly() == plan.readonly) return true;
     return Fail(Code::kFailedPrecondition,
                 "staging_target_path: volume " + mount.volume_id + " is staged there " +
@@ -203,6 +213,7 @@ base::Status MountBroker::StageUserspace(const core::StageMount& mount,
   for (const auto& [key, value] : mount.source.parameters()) spec.parameters[key] = value;
   spec.uid = backend.uid;
   spec.gid = backend.gid;
+  spec.limits = backend.limits;
   spec.capabilities = backend.grants.capabilities;
   spec.readonly = plan.readonly;
   spec.mount_group = mount.mount_group;
@@ -266,7 +277,7 @@ base::Result<MountEntry> MountBroker::StagedMount(const std::string& relative) {
 }
 
 base::Status MountBroker::VerifyPublished(const MountEntry& staged, const std::string& target,
-                                          bool readonly) {
+                                          const core::PublishMount& mount) {
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
   const std::string mount_point = parts_.kubelet.MountPoint(target);
   const auto at = MountsAt(mounts, mount_point);
@@ -277,7 +288,8 @@ base::Status MountBroker::VerifyPublished(const MountEntry& staged, const std::s
     return Fail(
         Code::kFailedPrecondition,
         "target_path: " + Name(top) + " is mounted there, expected nothing or " + Name(staged));
-  if (top.ReadOnly() != (readonly || staged.ReadOnly()))
+  if (!mount.block) GANTRY_TRY(RefuseUnsafe(top, "target_path"));
+  if (top.ReadOnly() != (mount.readonly || staged.ReadOnly()))
     return Fail(Code::kAlreadyExists, "target_path: " + mount_point + " is published " +
                                           (top.ReadOnly() ? "read-only" : "read-write") +
                                           " already");
@@ -288,12 +300,13 @@ base::Status MountBroker::Publish(const core::PublishMount& mount, base::TimePoi
   GANTRY_TRY_ASSIGN(const std::string staging, parts_.kubelet.Relative(mount.staging_path));
   GANTRY_TRY_ASSIGN(const std::string target, parts_.kubelet.Relative(mount.target_path));
   GANTRY_TRY_ASSIGN(const MountEntry staged, StagedMount(staging));
+  if (!mount.block) GANTRY_TRY(RefuseUnsafe(staged, "staging_target_path"));
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
   const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(target));
   if (!at.empty()) {
-    if (at.back().device == staged.device) return VerifyPublished(staged, target, mount.readonly);
+    if (at.back().device == staged.device) return VerifyPublished(staged, target, mount);
     GANTRY_TRY_ASSIGN(const Examination examination, Examine(target, deadline));
-    if (examination.health != Health::kDead) return VerifyPublished(staged, target, mount.readonly);
+    if (examination.health != Health::kDead) return VerifyPublished(staged, target, mount);
     GANTRY_TRY(TakeDownAll(target, Roughness::kDetach, deadline));
   }
   GANTRY_TRY_ASSIGN(const Examination examination, Examine(staging, deadline));
@@ -303,9 +316,12 @@ base::Status MountBroker::Publish(const core::PublishMount& mount, base::TimePoi
   HelperRequest request = RequestFor(HelperOperation::kBind, target);
   request.source = staging;
   request.file = mount.block;
-  if (mount.readonly) request.attributes = MOUNT_ATTR_RDONLY;
+  if (mount.readonly) request.attributes |= MOUNT_ATTR_RDONLY;
+  // A clone keeps what its mount has; said again, since it must be so (a raw disk is a device).
+  if (!mount.block && staged.IsForeign())
+    request.attributes |= MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   GANTRY_TRY(Helper(request, deadline));
-  return VerifyPublished(staged, target, mount.readonly);
+  return VerifyPublished(staged, target, mount);
 }
 
 base::Status MountBroker::Unpublish(const std::string& target_path, base::TimePoint deadline) {

@@ -89,7 +89,8 @@ class MountBroker final : public core::Broker {
                               const MountPlan& plan, const std::string& relative,
                               base::TimePoint deadline);
   base::Result<MountEntry> StagedMount(const std::string& relative);
-  base::Status VerifyPublished(const MountEntry& staged, const std::string& target, bool readonly);
+  base::Status VerifyPublished(const MountEntry& staged, const std::string& target,
+                               const core::PublishMount& mount);
 
   Parts parts_;
 };

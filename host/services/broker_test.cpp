@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <fstream>
+#include <memory>
 
 #include "host/services/mount_namespace.hpp"
 
@@ -191,6 +193,51 @@ TEST_F(BrokerTest, PublishesTheStagedVolumeAndTheSameAgainIsTheSame) {
   EXPECT_THAT(At(kTarget)[0].options, Contains("nosuid"));
   ASSERT_TRUE(Write(kubelet_.Path(kTarget) + "/file"));
   EXPECT_TRUE(fs::exists(kubelet_.Path(kStaging) + "/file"));
+}
+
+// What `id -u` says as another user than root, from a copy of id that belongs to root and is setuid.
+std::string UserOfSetuidId(const std::string& directory) {
+  const std::string file = directory + "/id";
+  fs::copy_file("/usr/bin/id", file, fs::copy_options::overwrite_existing);
+  EXPECT_EQ(chmod(file.c_str(), 04755), 0);
+  EXPECT_EQ(chmod(directory.c_str(), 0755), 0);
+  const std::string command = "setpriv --reuid=1234 --regid=1234 --clear-groups " + file + " -u";
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "re"), pclose);
+  std::string said(64, '\0');
+  said.resize(std::fread(said.data(), 1, said.size(), pipe.get()));
+  return said;
+}
+
+TEST_F(BrokerTest, ASetuidFileOfAVolumeMakesNobodyRoot) {
+  fs::permissions(kubelet_.outside(), fs::perms(0755));
+  ExpectOk(broker_.Stage(Tmpfs(), Soon()));
+  ExpectOk(broker_.Publish(To(kTarget), Soon()));
+  ExpectOk(broker_.Publish(To("pods/p2/mount"), Soon()));
+  // On the directory around it, which is mounted as tests mount, the same file does.
+  EXPECT_EQ(UserOfSetuidId(kubelet_.Path("pods/p1")), "0\n");
+  EXPECT_EQ(UserOfSetuidId(kubelet_.Path(kTarget)), "1234\n");
+  EXPECT_EQ(UserOfSetuidId(kubelet_.Path("pods/p2/mount")), "1234\n");
+  ExpectOk(broker_.Unpublish(kubelet_.Path("pods/p2/mount"), Soon()));
+  ExpectOk(broker_.Publish(To("pods/p2/mount", /*readonly=*/true), Soon()));
+  for (const char* word : {"nosuid", "nodev", "ro"})
+    EXPECT_THAT(At("pods/p2/mount").at(0).options, Contains(word));
+}
+
+TEST_F(BrokerTest, AMountThatSomebodyMadeUnsafeIsNeitherPublishedNorTakenForOurs) {
+  ExpectOk(broker_.Stage(Tmpfs(), Soon()));
+  ExpectOk(broker_.Publish(To(kTarget), Soon()));
+  const auto remount = [&](const std::string& relative, unsigned long flags) {
+    ASSERT_EQ(mount(nullptr, kubelet_.Path(relative).c_str(), nullptr, MS_REMOUNT | MS_BIND | flags,
+                    nullptr),
+              0);
+  };
+  remount(kTarget, MS_NODEV);
+  ExpectFails(broker_.Publish(To(kTarget), Soon()), Code::kFailedPrecondition, "without nosuid");
+  remount(kStaging, MS_NOSUID);
+  ExpectFails(broker_.Stage(Tmpfs(), Soon()), Code::kFailedPrecondition, "without nodev");
+  ExpectFails(broker_.Publish(To("pods/p2/mount"), Soon()), Code::kFailedPrecondition,
+              "without nodev");
+  EXPECT_TRUE(At("pods/p2/mount").empty());
 }
 
 TEST_F(BrokerTest, PublishesReadOnlyWhileTheStagedVolumeStaysWritable) {

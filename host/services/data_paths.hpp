@@ -13,6 +13,7 @@
 #include "host/base/error.hpp"
 #include "host/base/fd.hpp"
 #include "host/core/backend.hpp"
+#include "host/wire/worker_limits.hpp"
 
 namespace gantry::services {
 
@@ -26,6 +27,7 @@ struct DataPathSpec {
   std::map<std::string, std::string> parameters;  // of the USERSPACE source
   uint32_t uid = 0;
   uint32_t gid = 0;
+  wire::WorkerLimits limits;
   std::vector<std::string> capabilities;
   bool readonly = false;
   std::string mount_group;

@@ -2,10 +2,12 @@
 #include "host/services/exec.hpp"
 
 #include <fcntl.h>
-#include <fnmatch.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +20,8 @@
 #include "host/base/file.hpp"
 #include "host/base/process.hpp"
 #include "host/base/secret.hpp"
+#include "host/core/argument_pattern.hpp"
+#include "host/services/helper_program.hpp"
 
 namespace gantry::services {
 namespace {
@@ -33,13 +37,49 @@ std::string Shown(const std::string& word) {
   return "\"" + word.substr(0, kShownBytesMax) + (word.size() > kShownBytesMax ? "...\"" : "\"");
 }
 
-// How many words of argv, from argv[1], the pattern allows.
-size_t Allowed(const std::vector<std::string>& patterns, const std::vector<std::string>& argv) {
+// No component of it is a symlink, as far as it exists: the program would follow it.
+bool IsFreeOfSymlinks(const std::string& directory, const std::string& below) {
+  const UniqueFd top(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!top) return errno == ENOENT;
+  open_how how{};
+  how.flags = static_cast<uint64_t>(O_PATH | O_CLOEXEC | O_NOFOLLOW);
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  constexpr int kTriesMax = 32;
+  UniqueFd found;
+  for (int attempt = 0; !found && attempt < kTriesMax; ++attempt) {
+    found.Reset(
+        static_cast<int>(syscall(SYS_openat2, top.get(), below.c_str(), &how, sizeof(how))));
+    if (!found && errno != EINTR && errno != EAGAIN) return errno == ENOENT;
+  }
+  struct stat status {};
+  return found && fstat(found.get(), &status) == 0 && !S_ISLNK(status.st_mode);
+}
+
+bool IsAllowed(const std::string& grant, const std::string& word) {
+  const auto pattern = core::ArgumentPattern::Parse(grant);
+  if (!pattern || !pattern->Matches(word)) return false;
+  return pattern->directory().empty() ||
+         IsFreeOfSymlinks(pattern->directory(), std::string(pattern->BelowDirectory(word)));
+}
+
+// How many words of argv, from argv[1], the grant allows.
+size_t Allowed(const std::vector<std::string>& grant, const std::vector<std::string>& argv) {
   size_t n = 0;
-  while (n < patterns.size() && n + 1 < argv.size() &&
-         fnmatch(patterns[n].c_str(), argv[n + 1].c_str(), 0) == 0)
-    ++n;
+  while (n < grant.size() && n + 1 < argv.size() && IsAllowed(grant[n], argv[n + 1])) ++n;
   return n;
+}
+
+// A program that its backend could change would be no grant.
+base::Status CheckProgram(const std::filesystem::path& program, const std::string& grant) {
+  struct stat status {};
+  if (stat(program.c_str(), &status) != 0)
+    return Fail(Code::kFailedPrecondition,
+                grant + ".program: " + base::FromErrno(errno, program.string()).message);
+  if (!S_ISREG(status.st_mode) || (status.st_uid != 0 && status.st_uid != geteuid()) ||
+      (status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return Fail(Code::kFailedPrecondition, grant + ".program: " + program.string() +
+                                               ": expected a file that only root may change");
+  return {};
 }
 
 // The child's standard input: memory rather than a pipe, so that nothing waits for its reading it.
@@ -128,9 +168,8 @@ bool CollectUntilEnd(const base::Child& child, UniqueFd* out, std::string* outpu
 
 }  // namespace
 
-base::Result<std::filesystem::path> JudgeExec(const std::string& backend,
-                                              const core::Grants& grants,
-                                              const std::vector<std::string>& argv) {
+base::Result<const core::Grants::Helper*> JudgeExec(const core::BackendConfig& backend,
+                                                    const std::vector<std::string>& argv) {
   if (argv.empty() || argv.size() > kExecArgumentsMax)
     return Fail(Code::kInvalidArgument, "exec: " + std::to_string(argv.size()) +
                                             " arguments, expected 1 to " +
@@ -140,17 +179,18 @@ base::Result<std::filesystem::path> JudgeExec(const std::string& backend,
       return Fail(Code::kInvalidArgument,
                   "exec: argv[" + std::to_string(i) + "]: expected at most " +
                       std::to_string(kExecArgumentBytesMax) + " bytes without NUL");
-  const std::string grant = "backends." + backend + ".grants.helpers";
-  const auto helper = grants.helpers.find(argv[0]);
-  if (helper == grants.helpers.end())
+  const std::string grant = "backends." + backend.name + ".grants.helpers";
+  const auto helper = backend.grants.helpers.find(argv[0]);
+  if (helper == backend.grants.helpers.end())
     return Fail(Code::kPermissionDenied,
                 "exec: argv[0] " + Shown(argv[0]) + ": no such helper is granted (" + grant + ")");
-  if (!helper->second.program.is_absolute())
-    return Fail(Code::kInternal, grant + "." + argv[0] + ".program: expected an absolute path");
   size_t best = 0;
-  for (const auto& patterns : helper->second.arguments) {
-    const size_t allowed = Allowed(patterns, argv);
-    if (allowed == patterns.size() && allowed + 1 == argv.size()) return helper->second.program;
+  for (const auto& words : helper->second.arguments) {
+    const size_t allowed = Allowed(words, argv);
+    if (allowed == words.size() && allowed + 1 == argv.size()) {
+      GANTRY_TRY(CheckProgram(helper->second.program, grant + "." + argv[0]));
+      return &helper->second;
+    }
     best = std::max(best, allowed);
   }
   if (best + 1 == argv.size())
@@ -162,10 +202,11 @@ base::Result<std::filesystem::path> JudgeExec(const std::string& backend,
                                            grant + "." + argv[0] + ".arguments)");
 }
 
-base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants& grants,
+base::Result<ExecResult> RunExec(const core::BackendConfig& backend,
+                                 const base::PinnedBinary& helper,
                                  const std::vector<std::string>& argv, std::string_view input,
                                  base::TimePoint deadline, core::Cancellation* cancellation) {
-  GANTRY_TRY_ASSIGN(const auto program, JudgeExec(backend, grants, argv));
+  GANTRY_TRY_ASSIGN(const auto* granted, JudgeExec(backend, argv));
   if (input.size() > kExecInputBytesMax)
     return Fail(Code::kInvalidArgument, "exec: input of " + std::to_string(input.size()) +
                                             " bytes, expected at most " +
@@ -173,6 +214,9 @@ base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants&
   GANTRY_TRY_ASSIGN(const InputFile standard_input, InputFile::Make(input));
   GANTRY_TRY_ASSIGN(Pipe out, MakePipe());
   GANTRY_TRY_ASSIGN(Pipe err, MakePipe());
+  GANTRY_TRY_ASSIGN(Pipe fault, MakePipe());
+  // Where gantryd itself is nobody, it can make nobody else of its children, as of its workers.
+  const bool is_root = geteuid() == 0;
   // Shared, since a cancel may be on its way while this returns.
   const auto stop = std::make_shared<UniqueFd>(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!*stop) return base::FailErrno(errno, "eventfd");
@@ -180,21 +224,34 @@ base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants&
   if (cancellation != nullptr)
     registration = cancellation->OnCancel([stop] { (void)eventfd_write(stop->get(), 1); });
   base::SpawnOptions options;
-  options.arguments = argv;
-  options.arguments[0] = program.string();
-  options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
+  options.arguments = {"gantry-helper",
+                       std::string(kProgramWord),
+                       std::to_string(getpid()),
+                       std::to_string(is_root ? granted->uid.value_or(backend.uid) : geteuid()),
+                       std::to_string(is_root ? granted->gid.value_or(backend.gid) : getegid()),
+                       granted->program.string()};
+  options.arguments.insert(options.arguments.end(), argv.begin() + 1, argv.end());
+  options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"};
+  options.pass_fds = {fault.write.get()};
   options.stdin_fd = standard_input.fd();
   options.stdout_fd = out.write.get();
   options.stderr_fd = err.write.get();
   options.new_session = true;
-  GANTRY_TRY_ASSIGN(base::Child child, base::SpawnProgram(program, options));
+  GANTRY_TRY_ASSIGN(base::Child child, base::Spawn(helper, options));
   out.write.Reset();
   err.write.Reset();
+  fault.write.Reset();
 
   ExecResult result;
   const bool ended = CollectUntilEnd(child, &out.read, &result.output, &err.read,
                                      &result.error_output, deadline, stop->get());
-  // Not reaped yet, so the number is still its own, and its group's.
+  // The helper kills what it started and ends last; where it does not, the session goes whole. Not
+  // reaped yet, so the number is still its own, and its group's.
+  if (!ended) {
+    (void)child.Kill(SIGTERM);
+    pollfd end{child.pidfd(), POLLIN, 0};
+    (void)poll(&end, 1, static_cast<int>(kExecReapMsMax.count()));
+  }
   kill(-child.pid(), SIGKILL);
   if (out.read) Drain(&out.read, &result.output);
   if (err.read) Drain(&err.read, &result.error_output);
@@ -205,6 +262,10 @@ base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants&
     return Fail(Code::kDeadlineExceeded,
                 "exec: " + argv[0] + " did not end before the deadline and was killed");
   if (!status) return Fail(Code::kInternal, "exec: " + argv[0] + " ended but cannot be reaped");
+  std::string why;
+  Drain(&fault.read, &why);
+  if (!why.empty())
+    return Fail(Code::kFailedPrecondition, "exec: " + argv[0] + " cannot be run: " + why);
   result.exit_status = status->signal != 0 ? 128 + status->signal : status->code;
   return result;
 }

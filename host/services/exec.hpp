@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // gantry.exec/1: helper programs for plugins, which may run none themselves. The plugin says a name
-// and words; the configuration says which program that is and which words it may say, so a plugin
-// gone bad can do no more than it was meant to. No shell, an environment of one variable, a session
-// of its own that is killed whole.
+// and words; the configuration says which program that is and which words it may say (typed, see
+// core/argument_pattern), so a plugin gone bad can do no more than it was meant to. No shell; run
+// by gantry-helper as an unprivileged user, in /, with an environment of two variables, no fds but
+// the three, no new privileges and no core; killed at the deadline with all that it started.
 #pragma once
 
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
+#include "host/base/process.hpp"
 #include "host/core/backend.hpp"
 #include "host/core/config.hpp"
 
@@ -26,14 +28,16 @@ struct ExecResult {
   std::string error_output;
 };
 
-// The program that argv[0] names. PERMISSION_DENIED names the argument that no grant allows.
-base::Result<std::filesystem::path> JudgeExec(const std::string& backend,
-                                              const core::Grants& grants,
-                                              const std::vector<std::string>& argv);
+// What argv[0] names. PERMISSION_DENIED names the argument that no grant allows; a path that leads
+// through a symlink is none that a grant allows. Points into `backend`.
+base::Result<const core::Grants::Helper*> JudgeExec(const core::BackendConfig& backend,
+                                                    const std::vector<std::string>& argv);
 
-// Runs it and blocks until it and whatever it left running in its session is gone.
-// DEADLINE_EXCEEDED and CANCELLED: it was killed, and is reaped.
-base::Result<ExecResult> RunExec(const std::string& backend, const core::Grants& grants,
+// Runs it and blocks until it and whatever it started is gone. `helper` is gantry-helper.
+// DEADLINE_EXCEEDED and CANCELLED: it was killed, and is reaped. FAILED_PRECONDITION: it is granted
+// but cannot be run, which is the operator's to mend.
+base::Result<ExecResult> RunExec(const core::BackendConfig& backend,
+                                 const base::PinnedBinary& helper,
                                  const std::vector<std::string>& argv, std::string_view input,
                                  base::TimePoint deadline,
                                  core::Cancellation* cancellation = nullptr);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// gantry-helper: one operation that may hang, then the end. Started by gantryd for each, killed by
-// it when it takes too long.
+// gantry-helper: one operation that may hang, or one granted program, then the end. Started by
+// gantryd for each, killed by it when it takes too long.
 #include <poll.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -10,6 +10,7 @@
 
 #include "host/base/open_files.hpp"
 #include "host/services/helper_operations.hpp"
+#include "host/services/helper_program.hpp"
 
 namespace {
 
@@ -22,8 +23,9 @@ bool ParentIsGone() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv, char** environment) {
   using namespace gantry::services;
+  if (argc > 1 && argv[1] == kProgramWord) _exit(RunProgram(argc, argv, environment));
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   (void)gantry::base::LimitOpenFiles();  // for the programs it runs
   const auto bytes = ReceiveMessage(kHelperSocketFd, nullptr);

@@ -5,8 +5,9 @@
 
 namespace gantry::services {
 
-HostServiceDesk::HostServiceDesk(const core::Config& config, FileKv& kv, Counters& counters)
-    : config_(config), kv_(kv), counters_(counters) {
+HostServiceDesk::HostServiceDesk(const core::Config& config, FileKv& kv, Counters& counters,
+                                 const base::PinnedBinary& helper)
+    : config_(config), kv_(kv), counters_(counters), helper_(helper) {
   for (const auto& [name, backend] : config.backends)
     credentials_[name] = std::make_unique<CredentialFiles>(backend.credentials);
 }
@@ -39,9 +40,8 @@ base::Status HostServiceDesk::ServeInto(const core::BackendConfig& backend,
     }
     case channel::HostCall::kExec: {
       const auto& words = request.exec().argv();
-      GANTRY_TRY_ASSIGN(ExecResult result,
-                        RunExec(backend.name, backend.grants, {words.begin(), words.end()},
-                                request.exec().input(), deadline, cancellation));
+      GANTRY_TRY_ASSIGN(ExecResult result, RunExec(backend, helper_, {words.begin(), words.end()},
+                                                   request.exec().input(), deadline, cancellation));
       reply->set_exit_status(result.exit_status);
       reply->set_value(std::move(result.output));
       reply->set_error_output(std::move(result.error_output));

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "host/base/process.hpp"
 #include "host/core/config.hpp"
 #include "host/core/host_services.hpp"
 #include "host/services/counters.hpp"
@@ -18,8 +19,9 @@ namespace gantry::services {
 // Any thread.
 class HostServiceDesk final : public core::HostServices {
  public:
-  // All must outlive it.
-  HostServiceDesk(const core::Config& config, FileKv& kv, Counters& counters);
+  // All must outlive it. `helper` is gantry-helper, which runs granted programs.
+  HostServiceDesk(const core::Config& config, FileKv& kv, Counters& counters,
+                  const base::PinnedBinary& helper);
 
   channel::HostReply Serve(const std::string& backend, const channel::HostCall& request,
                            base::TimePoint deadline, core::Cancellation* cancellation) override;
@@ -32,6 +34,7 @@ class HostServiceDesk final : public core::HostServices {
   const core::Config& config_;
   FileKv& kv_;
   Counters& counters_;
+  const base::PinnedBinary& helper_;
   std::map<std::string, std::unique_ptr<CredentialFiles>> credentials_;
 };
 

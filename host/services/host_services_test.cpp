@@ -3,14 +3,25 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <optional>
+#include <stdexcept>
 
 #include "host/base/temp_dir.hpp"
 
 namespace gantry::services {
 namespace {
+
+base::PinnedBinary BuiltHelper() {
+  const char* build = std::getenv("GANTRY_BUILD_DIR");
+  auto binary = base::PinnedBinary::Open(std::filesystem::path(build != nullptr ? build : ".") /
+                                         "bin/gantry-helper");
+  if (!binary) throw std::runtime_error(binary.error().message);
+  return std::move(*binary);
+}
 
 class DeskTest : public ::testing::Test {
  protected:
@@ -18,8 +29,10 @@ class DeskTest : public ::testing::Test {
     for (const char* name : {"a", "b"}) config_.backends[name].name = name;
     std::ofstream(temp_.path() / "key") << "hunter2";
     config_.backends["a"].credentials["key"] = temp_.path() / "key";
-    config_.backends["a"].grants.helpers["say"] = {"/bin/echo", {{"*"}}};
-    desk_.emplace(config_, kv_, counters_);
+    config_.backends["a"].grants.helpers["say"] = {"/bin/echo", {{"{name}"}}};
+    config_.backends["a"].uid = geteuid();
+    config_.backends["a"].gid = getegid();
+    desk_.emplace(config_, kv_, counters_, helper_);
   }
   channel::HostReply Ask(const std::string& backend, const channel::HostCall& call) {
     return desk_->Serve(backend, call,
@@ -44,6 +57,7 @@ class DeskTest : public ::testing::Test {
   core::Config config_;
   FileKv kv_;
   Counters counters_;
+  const base::PinnedBinary helper_ = BuiltHelper();
   std::optional<HostServiceDesk> desk_;
 };
 

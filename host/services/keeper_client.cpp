@@ -51,6 +51,7 @@ base::Result<base::UniqueFd> Describe(const DataPathSpec& spec) {
   d.capabilities = spec.capabilities;
   d.uid = spec.uid;
   d.gid = spec.gid;
+  d.limits = spec.limits;
   d.readonly = spec.readonly;
   d.mount_group = spec.mount_group;
   if (spec.secrets != nullptr)

@@ -9,6 +9,9 @@
 #include <charconv>
 #include <string_view>
 
+#include "host/core/option_pattern.hpp"
+#include "host/core/server_pattern.hpp"
+
 namespace gantry::services {
 namespace {
 
@@ -75,8 +78,16 @@ std::string_view KeyOf(std::string_view option) { return option.substr(0, option
 std::string Shown(std::string_view option) {
   const auto key = KeyOf(option);
   constexpr size_t kShownBytesMax = 64;
-  return "\"" + std::string(key.substr(0, kShownBytesMax)) +
-         (key.size() < option.size() ? "=...\"" : "\"");
+  std::string shown(key.substr(0, kShownBytesMax));
+  std::replace_if(
+      shown.begin(), shown.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
+  return "\"" + shown + (key.size() < option.size() ? "=...\"" : "\"");
+}
+
+// What a control character means to the kernel, to mountinfo and to people differs.
+bool HoldsControl(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; });
 }
 
 // As mount -o: one flag may hold several, separated by commas.
@@ -91,6 +102,10 @@ base::Result<std::vector<std::string>> AllOptions(const core::StageMount& mount)
   };
   for (const auto& words : mount.source.options()) split(words);
   for (const auto& words : mount.mount_flags) split(words);
+  for (const auto& option : all)
+    if (HoldsControl(option))
+      return Fail(Code::kInvalidArgument,
+                  "mount option " + Shown(KeyOf(option)) + ": expected no control characters");
   if (all.size() > kOptionsMax)
     return Fail(Code::kInvalidArgument, "mount_flags: " + std::to_string(all.size()) +
                                             " options: expected at most " +
@@ -144,52 +159,99 @@ base::Result<MountPlan> PlanCommon(const core::StageMount& mount) {
   return plan;
 }
 
-// "[::1]:2049" and "::1" -> "::1"; "host:2049" -> "host".
-std::string WithoutPort(std::string server) {
-  if (server.starts_with('[')) return server.substr(1, server.find(']') - 1);
-  if (std::count(server.begin(), server.end(), ':') == 1) server.resize(server.find(':'));
-  return server;
+// Options by which a filesystem's client is sent elsewhere than its source says.
+bool NamesServers(std::string_view key) {
+  return key == "addr" || key == "mountaddr" || key == "mounthost" || key == "mon_addr" ||
+         key == "ip";
 }
 
-void AddEach(std::string_view list, char separator, std::vector<std::string>* servers) {
+// Options that would replace the source that was judged.
+bool ReplacesSource(std::string_view key) {
+  return key == "source" || key == "unc" || key == "device" || key == "target";
+}
+
+Status AddEach(std::string_view list, char separator, std::vector<core::ServerName>* servers) {
   for (size_t start = 0; start <= list.size();) {
     const size_t end = std::min(list.find(separator, start), list.size());
-    if (end > start) servers->push_back(WithoutPort(std::string(list.substr(start, end - start))));
+    GANTRY_TRY_ASSIGN(auto server, core::ParseServer(list.substr(start, end - start)));
+    servers->push_back(std::move(server));
     start = end + 1;
   }
+  return {};
+}
+
+// Filesystems whose sources are understood, so that a wildcard may grant them. Any other type must
+// be granted by its own name, because a wildcard would also match what shows the kernel (proc,
+// debugfs) or other directories (overlay).
+enum class Grammar {
+  kNothing,   // tmpfs: the source is a label
+  kHostPath,  // "server:/path"
+  kUnc,       // "//server/share"
+  kCeph,      // "mon1,mon2:/path", or "user@fsid.name=/path" with mon_addr=
+};
+struct KnownType {
+  std::string_view name;
+  Grammar grammar;
+};
+constexpr std::array kKnownTypes = {
+    KnownType{"tmpfs", Grammar::kNothing}, KnownType{"nfs", Grammar::kHostPath},
+    KnownType{"nfs4", Grammar::kHostPath}, KnownType{"cifs", Grammar::kUnc},
+    KnownType{"smb3", Grammar::kUnc},      KnownType{"ceph", Grammar::kCeph},
+};
+
+const KnownType* FindType(std::string_view fs_type) {
+  const auto* found =
+      std::find_if(kKnownTypes.begin(), kKnownTypes.end(),
+                   [fs_type](const KnownType& type) { return type.name == fs_type; });
+  return found == kKnownTypes.end() ? nullptr : found;
+}
+
+bool TypeIsGranted(const core::Grants& grants, const std::string& fs_type) {
+  const bool is_known = FindType(fs_type) != nullptr;
+  return std::any_of(
+      grants.fs_types.begin(), grants.fs_types.end(), [&](const std::string& pattern) {
+        return pattern == fs_type ||
+               (is_known && fnmatch(pattern.c_str(), fs_type.c_str(), FNM_NOESCAPE) == 0);
+      });
+}
+
+Status AddServersOfSource(Grammar grammar, const std::string& source,
+                          std::vector<core::ServerName>* servers) {
+  switch (grammar) {
+    case Grammar::kNothing:
+      return {};
+    case Grammar::kUnc:
+      if (!source.starts_with("//")) return {};
+      return AddEach(std::string_view(source).substr(2, source.find('/', 2) - 2), '\0', servers);
+    case Grammar::kCeph:
+      if (source.find('@') != std::string::npos) return {};
+      [[fallthrough]];
+    case Grammar::kHostPath: {
+      const size_t colon = source.find(":/");
+      if (colon == std::string::npos) return {};
+      return AddEach(std::string_view(source).substr(0, colon),
+                     grammar == Grammar::kCeph ? ',' : '\0', servers);
+    }
+  }
+  return {};
 }
 
 // Who would be talked to. An option that redirects the client counts as much as the source.
-base::Result<std::vector<std::string>> ServersOf(const MountPlan& plan) {
-  std::vector<std::string> servers;
-  const std::string& source = plan.source;
-  const auto is = [&plan](std::initializer_list<const char*> types) {
-    return std::any_of(types.begin(), types.end(),
-                       [&plan](const char* type) { return plan.fs_type == type; });
-  };
-  if (is({"tmpfs"})) return servers;
-  if (is({"nfs", "nfs4"})) {
-    const size_t colon = source.find(":/");
-    if (colon != std::string::npos) servers.push_back(WithoutPort(source.substr(0, colon)));
-  } else if (is({"cifs", "smb3"})) {
-    if (source.starts_with("//"))
-      servers.push_back(WithoutPort(source.substr(2, source.find('/', 2) - 2)));
-  } else if (is({"ceph"})) {
-    // "mon1,mon2:/path", or "user@fsid.name=/path" with mon_addr=.
-    const size_t colon = source.find(":/");
-    if (source.find('@') == std::string::npos && colon != std::string::npos)
-      AddEach(std::string_view(source).substr(0, colon), ',', &servers);
-  } else if (!source.starts_with('/')) {
-    servers.push_back(source);
-  }
+base::Result<std::vector<core::ServerName>> ServersOf(const MountPlan& plan) {
+  std::vector<core::ServerName> servers;
+  const KnownType* const type = FindType(plan.fs_type);
+  const Grammar grammar = type == nullptr ? Grammar::kHostPath : type->grammar;
+  if (const auto added = AddServersOfSource(grammar, plan.source, &servers); !added)
+    return tl::unexpected(base::Wrap(added.error(), "source \"" + plan.source + "\""));
   for (const auto& option : plan.options) {
     const auto key = KeyOf(option);
-    if (key != "addr" && key != "mountaddr" && key != "mon_addr" && key != "ip") continue;
+    if (!NamesServers(key)) continue;
     const auto value = std::string_view(option).substr(std::min(key.size() + 1, option.size()));
-    AddEach(value, key == "mon_addr" ? '/' : ',', &servers);
+    if (const auto added = AddEach(value, key == "mon_addr" ? '/' : '\0', &servers); !added)
+      return tl::unexpected(base::Wrap(added.error(), "mount option " + std::string(key)));
   }
-  if (servers.empty())
-    return Fail(Code::kInvalidArgument, "source \"" + source + "\" of filesystem type " +
+  if (servers.empty() && grammar != Grammar::kNothing)
+    return Fail(Code::kInvalidArgument, "source \"" + plan.source + "\" of filesystem type " +
                                             plan.fs_type + ": expected one that names a server");
   return servers;
 }
@@ -208,18 +270,18 @@ Status JudgeOption(const core::StageMount& mount, const core::Grants& grants,
     return Fail(Code::kInvalidArgument, "mount option " + Shown(option) +
                                             ": expected a value of at most " +
                                             std::to_string(kOptionValueBytesMax) + " bytes");
-  if (!MatchesAny(grants.mount_options, option))
-    return Missing(mount, "mount_options", "mount option " + Shown(option));
+  if (ReplacesSource(KeyOf(option)))
+    return Fail(Code::kInvalidArgument,
+                "mount option " + Shown(option) + ": expected the source in the source alone");
+  const bool granted = std::any_of(
+      grants.mount_options.begin(), grants.mount_options.end(), [&](const std::string& pattern) {
+        return core::MatchesOption(pattern, option, NamesServers(KeyOf(option)));
+      });
+  if (!granted) return Missing(mount, "mount_options", "mount option " + Shown(option));
   return {};
 }
 
 }  // namespace
-
-bool MatchesAny(const std::vector<std::string>& patterns, const std::string& text) {
-  return std::any_of(patterns.begin(), patterns.end(), [&text](const std::string& pattern) {
-    return fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
-  });
-}
 
 base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core::Grants& grants) {
   GANTRY_TRY_ASSIGN(MountPlan plan, PlanCommon(mount));
@@ -228,13 +290,17 @@ base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core
   if (plan.fs_type.empty())
     return Fail(Code::kInternal,
                 "backend " + mount.backend + " gave a FILESYSTEM source without a filesystem type");
+  if (HoldsControl(plan.fs_type) || HoldsControl(plan.source))
+    return Fail(Code::kInvalidArgument,
+                "backend " + mount.backend +
+                    " gave a filesystem type or source with control characters in it");
   if (plan.fs_type.starts_with("fuse"))
     return Fail(Code::kInvalidArgument,
                 "filesystem type " + plan.fs_type + ": expected a USERSPACE source for it");
   if (!mount.fs_type.empty() && mount.fs_type != plan.fs_type)
     return Fail(Code::kInvalidArgument, "fs_type: \"" + mount.fs_type + "\": this volume is " +
                                             plan.fs_type + ", expected that or none");
-  if (!MatchesAny(grants.fs_types, plan.fs_type))
+  if (!TypeIsGranted(grants, plan.fs_type))
     return Missing(mount, "fs_types", "filesystem type \"" + plan.fs_type + "\"");
   GANTRY_TRY_ASSIGN(const auto options, AllOptions(mount));
   for (const auto& option : options) {
@@ -245,8 +311,9 @@ base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core
   }
   GANTRY_TRY_ASSIGN(const auto servers, ServersOf(plan));
   for (const auto& server : servers)
-    if (!MatchesAny(grants.servers, server))
-      return Missing(mount, "servers", "server \"" + server + "\"");
+    if (std::none_of(grants.servers.begin(), grants.servers.end(),
+                     [&](const auto& pattern) { return core::MatchesServer(pattern, server); }))
+      return Missing(mount, "servers", "server \"" + server.text + "\"");
   if (plan.readonly) {
     plan.attributes |= MOUNT_ATTR_RDONLY;
     plan.options.push_back("ro");

@@ -31,7 +31,4 @@ base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core
 // its attach and turned them into parameters; they reach no kernel code and are passed over.
 base::Result<MountPlan> PlanUserspace(const core::StageMount& mount, const core::Grants& grants);
 
-// fnmatch(3) without flags: '*' matches slashes too.
-bool MatchesAny(const std::vector<std::string>& patterns, const std::string& text);
-
 }  // namespace gantry::services

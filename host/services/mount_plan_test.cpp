@@ -18,7 +18,7 @@ class MountPlanTest : public ::testing::Test {
  protected:
   MountPlanTest() {
     grants_.fs_types = {"nfs*", "tmpfs", "ceph", "cifs"};
-    grants_.servers = {"10.0.*", "fd00::*", "*.example"};
+    grants_.servers = {"10.0.*", "fd00::/16", "*.example"};
     grants_.mount_options = {"vers=*", "hard", "addr=*", "mon_addr=*"};
     grants_.userspace = true;
     mount_.backend = "fast";
@@ -72,8 +72,8 @@ TEST_F(MountPlanTest, ReadOnlyComesFromEitherSideAndNothingTakesItBack) {
 }
 
 TEST_F(MountPlanTest, NoGrantAllowsSuidDevicesOrOtherOperations) {
-  grants_.mount_options = {"*"};
   for (const char* flag : {"suid", "dev", "remount", "bind", "rbind", "move", "rshared"}) {
+    grants_.mount_options = {"hard", flag};
     mount_.mount_flags = {flag};
     ExpectRefused(Code::kInvalidArgument, flag);
     mount_.mount_flags = {std::string("hard,") + flag};
@@ -135,10 +135,86 @@ TEST_F(MountPlanTest, ASourceThatNamesNoServerIsRefused) {
     Set(fs_type, source);
     ExpectRefused(Code::kInvalidArgument, "names a server");
   }
-  grants_.fs_types = {"*"};
+  grants_.fs_types = {"*", "ext4"};
   grants_.servers = {"*"};
   Set("ext4", "/dev/sda");
   ExpectRefused(Code::kInvalidArgument, "names a server");
+}
+
+TEST_F(MountPlanTest, AWildcardGrantsOnlyFilesystemsWhoseSourcesAreUnderstood) {
+  grants_.fs_types = {"*"};
+  grants_.servers = {"*"};
+  for (const char* type : {"proc", "sysfs", "overlay", "debugfs", "cgroup2", "bpf", "9p", "ext4"}) {
+    Set(type, "10.0.0.1:/x");
+    ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.fs_types");
+  }
+  grants_.fs_types.push_back("9p");
+  Set("9p", "10.0.0.1:/x");
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
+}
+
+TEST_F(MountPlanTest, AServerThatOnlyLooksLikeAGrantedOneIsRefused) {
+  for (const char* source : {"10.0.0.1.evil.org:/x", "a.example.evil.org:/x", "evil.org:/a.example",
+                             "10.0.evil:/x", "[fe80::1]:/x", "a.b.example:/x"}) {
+    Set("nfs4", source);
+    ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.servers");
+  }
+  for (const char* source :
+       {"[fd00::1]evil.org:/x", "[fd00::1:/x", "a.example,evil.org:/x", "a.example evil:/x",
+        "0x0a000001:/x", "10.1:/x", "fe80::1%eth0:/x", "user@a.example:/x"}) {
+    Set("nfs4", source);
+    ExpectRefused(Code::kInvalidArgument, "expected a host name or an address");
+  }
+  Set("nfs4", "[FD00:0::1]:/x");
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
+}
+
+TEST_F(MountPlanTest, ControlCharactersAreRefusedWhereverTheyAre) {
+  Set("nfs4", std::string("10.0.0.1:/x\0/y", 14));
+  ExpectRefused(Code::kInvalidArgument, "control characters");
+  Set("nfs4", "10.0.0.1:/x\nevil");
+  ExpectRefused(Code::kInvalidArgument, "control characters");
+  Set("nfs4\n", "10.0.0.1:/x");
+  ExpectRefused(Code::kInvalidArgument, "control characters");
+  Set("nfs4", "10.0.0.1:/x");
+  for (const std::string& option :
+       {std::string("vers=4\nsuid"), std::string("vers=4\0x", 8), std::string("ha\trd")}) {
+    mount_.source.clear_options();
+    mount_.source.add_options(option);
+    ExpectRefused(Code::kInvalidArgument, "control characters");
+  }
+}
+
+TEST_F(MountPlanTest, ACommaStartsAnotherOptionThatIsJudgedByItself) {
+  mount_.source.add_options("vers=4.1,suid");
+  ExpectRefused(Code::kInvalidArgument, "\"suid\"");
+  mount_.source.clear_options();
+  mount_.source.add_options("vers=4.1,addr=192.168.0.1");
+  ExpectRefused(Code::kPermissionDenied, "192.168.0.1");
+  mount_.source.clear_options();
+  mount_.source.add_options("vers=4.1,krb5");
+  ExpectRefused(Code::kPermissionDenied, "\"krb5\"");
+}
+
+TEST_F(MountPlanTest, NoOptionReplacesTheSource) {
+  for (const char* key : {"source", "unc", "device", "target"}) {
+    grants_.mount_options = {std::string(key) + "=*"};
+    mount_.source.clear_options();
+    mount_.source.add_options(std::string(key) + "=evil");
+    ExpectRefused(Code::kInvalidArgument, key);
+  }
+}
+
+TEST_F(MountPlanTest, AGrantedValueDoesNotGrantAPath) {
+  grants_.mount_options = {"secretfile=*"};
+  mount_.source.add_options("secretfile=/etc/shadow");
+  ExpectRefused(Code::kPermissionDenied, "secretfile=...");
+  grants_.mount_options = {"secretfile=/etc/ceph/*"};
+  ExpectRefused(Code::kPermissionDenied, "secretfile=...");
+  mount_.source.set_options(0, "secretfile=/etc/ceph/../shadow");
+  ExpectRefused(Code::kPermissionDenied, "secretfile=...");
+  mount_.source.set_options(0, "secretfile=/etc/ceph/key");
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
 }
 
 TEST_F(MountPlanTest, FuseIsNoKernelFilesystemHere) {

@@ -79,6 +79,13 @@ bool Contains(const std::vector<std::string>& options, std::string_view word) {
 
 }  // namespace
 
+std::string MountEntry::Unsafe() const {
+  std::string lacking;
+  for (const char* word : {"nosuid", "nodev"})
+    if (!Contains(options, word)) lacking += (lacking.empty() ? "" : " and ") + std::string(word);
+  return lacking;
+}
+
 bool MountEntry::ReadOnly() const {
   return Contains(options, "ro") || Contains(super_options, "ro");
 }

@@ -25,6 +25,11 @@ struct MountEntry {
   std::vector<std::string> super_options;
 
   bool ReadOnly() const;  // the mount or its filesystem
+  // Not on a device of this node: in the network, in user space or in memory, so that what it says
+  // of owners and devices is said by somebody else (its device has the major number 0).
+  bool IsForeign() const { return device.starts_with("0:"); }
+  // Which of nosuid and nodev it lacks, for people; empty: none.
+  std::string Unsafe() const;
 };
 
 // INTERNAL names the first line that is not understood.

@@ -3,11 +3,11 @@
 
 #include <openssl/evp.h>
 
-#include <array>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "host/base/file.hpp"
+#include "host/services/name_hash.hpp"
 
 namespace gantry::services {
 namespace {
@@ -17,20 +17,6 @@ using nlohmann::json;
 constexpr int kFormat = 1;
 constexpr const char* kSuffix = ".json";
 constexpr const char* kTemporarySuffix = ".json.tmp";
-
-base::Result<std::string> HashOf(const std::string& text) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int length = 0;
-  if (EVP_Digest(text.data(), text.size(), digest.data(), &length, EVP_sha256(), nullptr) != 1)
-    return base::Fail(base::Code::kInternal, "sha256 failed");
-  constexpr const char* kDigits = "0123456789abcdef";
-  std::string hex;
-  for (unsigned int i = 0; i < length; ++i) {
-    hex += kDigits[digest[i] >> 4];
-    hex += kDigits[digest[i] & 15];
-  }
-  return hex;
-}
 
 // Protobuf bytes are no text, and JSON has no bytes.
 std::string ToBase64(const std::string& bytes) {

@@ -6,10 +6,12 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <future>
 
 #include "host/base/call_scope.hpp"
 #include "host/core/process_use.hpp"
 #include "host/supervise/lease.hpp"
+#include "host/supervise/use_watch.hpp"
 #include "host/wire/socket_pair.hpp"
 
 namespace gantry::supervise {
@@ -52,9 +54,21 @@ void LogLine(const std::string& backend, uint64_t number, const wire::LogRecord&
   spdlog::log(LevelOf(record.level), "backend {} generation {}: {}", backend, number, text);
 }
 
-std::vector<std::string> Arguments(const WorkerSpec& spec) {
-  std::vector<std::string> arguments{"gantry-worker", "--backend", spec.backend.name, "--plugin",
-                                     spec.plugin.string()};
+std::vector<std::string> Arguments(const WorkerSpec& spec, const WorkerCgroup& cgroup) {
+  const wire::WorkerLimits& limits = spec.backend.limits;
+  std::vector<std::string> arguments{"gantry-worker",
+                                     "--backend",
+                                     spec.backend.name,
+                                     "--plugin",
+                                     spec.plugin.string(),
+                                     "--memory-mib",
+                                     std::to_string(limits.memory_mib),
+                                     "--threads",
+                                     std::to_string(limits.threads),
+                                     "--open-files",
+                                     std::to_string(limits.open_files)};
+  for (const auto& path : cgroup.paths())
+    arguments.insert(arguments.end(), {"--cgroup", path.string()});
   if (!spec.drop_privileges) return arguments;
   arguments.insert(arguments.end(), {"--uid", std::to_string(spec.backend.uid), "--gid",
                                      std::to_string(spec.backend.gid)});
@@ -67,20 +81,22 @@ std::vector<std::string> Arguments(const WorkerSpec& spec) {
 
 }  // namespace
 
-Generation::Generation(uint64_t number, const WorkerSpec& spec, base::Child child,
-                       base::UniqueFd log, HostCallPool& host_calls, std::function<void()> on_end)
+Generation::Generation(uint64_t number, const WorkerSpec& spec, base::UniqueFd log,
+                       HostCallPool& host_calls, std::function<void()> on_end)
     : number_(number),
       backend_(spec.backend.name),
       ping_period_(spec.ping_period),
-      child_(std::move(child)),
-      pid_(child_.pid()),
+      limits_(spec.backend.limits),
+      cgroup_(spec.cgroups.Make(backend_, number, limits_)),
       log_(std::move(log), [name = backend_, number](
                                const wire::LogRecord& record) { LogLine(name, number, record); }),
       host_calls_(host_calls),
       caller_(std::make_shared<HostCaller>(backend_)),
       on_end_(std::move(on_end)),
-      look_period_(std::min(ping_period_, spec.backend.stuck.grace / 4 + kLookMsMin)),
-      stuck_(spec.backend.stuck) {}
+      look_period_(
+          std::min({ping_period_, kUseSampleMs, spec.backend.stuck.grace / 4 + kLookMsMin})),
+      stuck_(spec.backend.stuck),
+      not_enforced_(cgroup_.not_enforced()) {}
 
 base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& spec, uint64_t number,
                                                             HostCallPool& host_calls,
@@ -89,29 +105,47 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   GANTRY_TRY_ASSIGN(const auto lease, TakeLease(spec.lease, kLeaseMsMax));
   GANTRY_TRY_ASSIGN(auto pair, wire::MakeChannelPair());
   GANTRY_TRY_ASSIGN(auto log, wire::MakeLogPipe());
+  std::shared_ptr<Generation> generation(
+      new Generation(number, spec, std::move(log.reader), host_calls, std::move(on_end)));
   base::SpawnOptions options;
-  options.arguments = Arguments(spec);
+  options.arguments = Arguments(spec, generation->cgroup_);
   options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"};
   options.pass_fds = {pair.theirs.get(), log.writer.get(), lease.get()};
   options.stderr_fd = log.writer.get();
   options.new_session = true;
-  GANTRY_TRY_ASSIGN(auto child, base::Spawn(*spec.worker, options));
-  GANTRY_TRY(NoteHolder(lease.get(), child.pid()));
-  std::shared_ptr<Generation> generation(new Generation(
-      number, spec, std::move(child), std::move(log.reader), host_calls, std::move(on_end)));
+  // The kernel ends a worker with the thread that spawned it (PR_SET_PDEATHSIG), so that is the one
+  // that watches it.
+  const auto begun = std::make_shared<std::promise<base::Status>>();
+  generation->watcher_ = base::Thread([&, raw = generation.get(), begun] {
+    auto status = raw->Begin(*spec.worker, options, lease.get(), std::move(pair.ours));
+    const bool is_running = status.has_value();
+    begun->set_value(std::move(status));
+    if (is_running) raw->Watch();
+  });
+  if (auto status = begun->get_future().get(); !status) {
+    generation->watcher_.join();
+    return tl::unexpected(std::move(status.error()));
+  }
+  return generation;
+}
+
+base::Status Generation::Begin(const base::PinnedBinary& worker, const base::SpawnOptions& options,
+                               int lease, base::UniqueFd channel) {
+  GANTRY_TRY_ASSIGN(child_, base::Spawn(worker, options));
+  pid_ = child_.pid();
+  GANTRY_TRY(NoteHolder(lease, pid_));
   wire::ChannelOptions channel_options;
   channel_options.accept_fds = false;
-  GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(pair.ours), channel_options));
-  generation->channel_ = std::move(channel);
-  generation->caller_->channel = generation->channel_;
-  GANTRY_TRY(generation->channel_->Start(*generation));
-  generation->watcher_ = base::Thread([raw = generation.get()] { raw->Watch(); });
-  return generation;
+  GANTRY_TRY_ASSIGN(channel_, wire::Channel::Create(std::move(channel), channel_options));
+  caller_->channel = channel_;
+  return channel_->Start(*this);
 }
 
 Generation::~Generation() {
   End();
-  if (watcher_.joinable()) watcher_.join();
+  // Whoever drops the last reference may hold a lock that on_end_ wants, so the watcher is not
+  // waited for once it has nothing but that left to do; only one that still works here is.
+  if (watcher_.joinable()) end().empty() ? watcher_.join() : watcher_.detach();
   if (channel_) channel_->Close();
 }
 
@@ -169,9 +203,8 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   return channel_->Send(std::move(out));
 }
 
-Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
-                        const OnEmit& on_emit) {
-  auto pending = std::make_shared<PendingCall>(std::move(hold));
+Outcome Generation::Run(const core::BackendCall& call, Attempt attempt, const OnEmit& on_emit) {
+  auto pending = std::make_shared<PendingCall>(std::move(attempt.hold));
   uint64_t id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -179,9 +212,9 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     id = next_id_++;
     calls_.emplace(id, pending);
     stuck_.Begun();
-    history_.Begun(id, call.message, attempt, base::Now());
+    history_.Begun(id, call.message, attempt.number, base::Now());
   }
-  if (const auto sent = SendCall(id, call, attempt); !sent) {
+  if (const auto sent = SendCall(id, call, attempt.number); !sent) {
     Forget(id, sent.error().code);
     Outcome outcome;
     if (sent.error().code == base::Code::kUnavailable) return outcome;  // the channel is gone
@@ -194,8 +227,8 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     return outcome;
   }
   std::shared_ptr<void> registration;
-  if (call.cancellation != nullptr)
-    registration = call.cancellation->OnCancel([pending] { pending->Cancel(); });
+  if (attempt.cancellation != nullptr)
+    registration = attempt.cancellation->OnCancel([pending] { pending->Cancel(); });
 
   Outcome outcome;
   outcome.sent = true;
@@ -271,10 +304,12 @@ void Generation::OnMessage(wire::Message message) {
     }
     channel::Emit emit;
     // Text that is not UTF-8, for one; leaving the item out would make a list short.
-    if (emit.ParseFromString(message.payload))
+    if (emit.ParseFromString(message.payload)) {
+      if (emit.has_description()) NoteSandbox(emit.description());
       call->Emit(std::move(emit));
-    else
+    } else {
       call->Spoil("backend " + backend_ + " emitted something unreadable");
+    }
     return;
   }
   channel::Finish finish;
@@ -284,6 +319,18 @@ void Generation::OnMessage(wire::Message message) {
   }
   if (const auto call = Forget(message.call_id, static_cast<base::Code>(finish.code())))
     call->Finish(std::move(finish));
+}
+
+// It is the worker's own word, hence bounded, and good for people only.
+void Generation::NoteSandbox(const channel::Description& description) {
+  constexpr size_t kPartsMax = 16;
+  constexpr size_t kPartBytesMax = 256;
+  const std::lock_guard lock(mutex_);
+  not_enforced_ = cgroup_.not_enforced();
+  for (const auto& part : description.not_enforced())
+    if (not_enforced_.size() < kPartsMax) not_enforced_.push_back(part.substr(0, kPartBytesMax));
+  for (const auto& part : not_enforced_)
+    spdlog::info("backend {} generation {}: not enforced: {}", backend_, number_, part);
 }
 
 void Generation::OnClosed(const base::Error& error) {
@@ -319,6 +366,8 @@ bool Generation::LookForStuckCalls() {
 
 void Generation::WatchUntilOver() {
   auto next_ping = base::Now() + ping_period_;
+  const UseWatch use(pid_, limits_);
+  auto next_look = base::Now() + kUseSampleMs;
   bool log_open = true;
   for (;;) {
     const auto next = std::min(next_ping, base::Now() + base::Duration(look_period_));
@@ -333,6 +382,15 @@ void Generation::WatchUntilOver() {
     if (!LookForStuckCalls()) {
       (void)child_.Kill(SIGKILL);
       return;
+    }
+    if (base::Now() >= next_look) {
+      next_look = base::Now() + kUseSampleMs;
+      if (auto excess = use.Excess()) {
+        (void)child_.Kill(SIGKILL);  // at once: it grows while calls would be awaited
+        const std::lock_guard lock(mutex_);
+        retired_ = std::move(*excess);
+        return;
+      }
     }
     if (base::Now() < next_ping) continue;
     next_ping += ping_period_;
@@ -362,9 +420,11 @@ WorkerReport Generation::Report() const {
     if (child_) report.use = core::ReadProcessUse(pid_);
     if (report.use.resident_bytes == 0) report.use = use_;
     report.last_calls = history_.Describe(base::Now());
+    report.not_enforced = not_enforced_;
   }
   const std::lock_guard lock(log_mutex_);
   report.stderr_tail = log_.Tail();
+  report.log_lines_dropped = log_.dropped();
   return report;
 }
 
@@ -407,12 +467,14 @@ void Generation::Watch() {
     spdlog::error("backend {} generation {}: services it asked for have not ended", backend_,
                   number_);
   FailAll();
+  const auto on_end = on_end_;
   {
     const std::lock_guard lock(mutex_);
     end_ = how;
     ended_.notify_all();
   }
-  on_end_();
+  // The generation may be gone from here on.
+  on_end();
 }
 
 Spawner MakeSpawner(WorkerSpec spec, HostCallPool& host_calls) {

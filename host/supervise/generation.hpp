@@ -14,6 +14,7 @@
 #include "host/core/backend.hpp"
 #include "host/core/config.hpp"
 #include "host/supervise/call_history.hpp"
+#include "host/supervise/cgroups.hpp"
 #include "host/supervise/host_call_pool.hpp"
 #include "host/supervise/pending_call.hpp"
 #include "host/supervise/stuck_watch.hpp"
@@ -37,6 +38,7 @@ struct WorkerSpec {
   std::filesystem::path lease;
   core::BackendConfig backend;
   bool drop_privileges = true;  // false where gantryd itself is not root
+  Cgroups cgroups;
   std::chrono::milliseconds ping_period = kPingPeriodMs;
 };
 
@@ -48,8 +50,7 @@ class Generation final : public Worker, private wire::Receiver {
                                                          std::function<void()> on_end);
   ~Generation() override;
 
-  Outcome Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
-              const OnEmit& on_emit) override;
+  Outcome Run(const core::BackendCall& call, Attempt attempt, const OnEmit& on_emit) override;
   void End() override;
   bool AwaitEnd(base::TimePoint deadline) override;
   std::string end() const override;
@@ -58,9 +59,12 @@ class Generation final : public Worker, private wire::Receiver {
   WorkerReport Report() const override;
 
  private:
-  Generation(uint64_t number, const WorkerSpec& spec, base::Child child, base::UniqueFd log,
-             HostCallPool& host_calls, std::function<void()> on_end);
+  Generation(uint64_t number, const WorkerSpec& spec, base::UniqueFd log, HostCallPool& host_calls,
+             std::function<void()> on_end);
 
+  base::Status Begin(const base::PinnedBinary& worker, const base::SpawnOptions& options, int lease,
+                     base::UniqueFd channel);
+  void NoteSandbox(const channel::Description& description);
   void OnMessage(wire::Message message) override;
   void OnClosed(const base::Error& error) override;
   base::Status SendCall(uint64_t id, const core::BackendCall& call, uint32_t attempt);
@@ -80,8 +84,10 @@ class Generation final : public Worker, private wire::Receiver {
   const uint64_t number_;
   const std::string backend_;
   const std::chrono::milliseconds ping_period_;
+  const wire::WorkerLimits limits_;
+  WorkerCgroup cgroup_;  // outlives the process
   base::Child child_;
-  const pid_t pid_;
+  pid_t pid_ = 0;
   mutable base::Mutex log_mutex_;
   wire::LogPipeReader log_;  // read by the watching thread
   HostCallPool& host_calls_;
@@ -102,6 +108,7 @@ class Generation final : public Worker, private wire::Receiver {
   base::TimePoint drained_by_;
   base::Condition ended_;
   std::string end_;
+  std::vector<std::string> not_enforced_;
   std::atomic<uint64_t> pings_sent_{0};
   std::atomic<uint64_t> pongs_seen_{0};
   base::Thread watcher_;

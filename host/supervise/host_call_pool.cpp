@@ -8,14 +8,22 @@
 namespace gantry::supervise {
 namespace {
 
-void Reply(wire::Channel& channel, uint64_t id, channel::HostReply& reply) {
+void Reply(wire::Channel& channel, uint64_t id, const channel::HostReply& reply) {
   wire::Message message;
   message.kind = wire::Kind::kHostReply;
   message.call_id = id;
   message.payload = reply.SerializeAsString();
-  // The value may be a credential.
-  base::Wipe({reply.mutable_value()->data(), reply.value().size()});
   // A worker that is gone needs no answer.
+  (void)channel.Send(std::move(message));
+}
+
+// A credential: in no buffer that is not wiped.
+void ReplySecret(wire::Channel& channel, uint64_t id, channel::HostReply& reply) {
+  wire::Message message;
+  message.kind = wire::Kind::kSecretReply;
+  message.call_id = id;
+  message.secret = base::SecretBytes(reply.value());
+  base::Wipe(*reply.mutable_value());
   (void)channel.Send(std::move(message));
 }
 
@@ -108,7 +116,11 @@ void HostCallPool::Serve(Job& job) {
     reply = services_.Serve(job.caller->backend, call, deadline, &job.caller->gone);
   }
   if (call.service_case() == channel::HostCall::kCount) return;
-  if (const auto channel = job.caller->channel.lock()) Reply(*channel, job.message.call_id, reply);
+  const auto channel = job.caller->channel.lock();
+  const bool is_secret = call.service_case() == channel::HostCall::kSecretGet && reply.code() == 0;
+  if (channel && is_secret) return ReplySecret(*channel, job.message.call_id, reply);
+  if (is_secret) base::Wipe(*reply.mutable_value());
+  if (channel) Reply(*channel, job.message.call_id, reply);
 }
 
 }  // namespace gantry::supervise

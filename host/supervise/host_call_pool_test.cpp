@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <string>
 
 #include "host/wire/socket_pair.hpp"
 
@@ -28,6 +29,10 @@ class FakeServices final : public core::HostServices {
       changed.wait(lock, [&] { return released || (heeds_cancel && cancellation->cancelled()); });
     ++ended[backend];
     channel::HostReply reply;
+    if (request.has_secret_get() && request.secret_get().name() == "none") {
+      reply.set_code(static_cast<int32_t>(base::Code::kNotFound));
+      return reply;
+    }
     reply.set_value(backend + ":" + request.kv_get().key());
     return reply;
   }
@@ -58,6 +63,8 @@ class Collector final : public wire::Receiver {
     const std::lock_guard lock(mutex_);
     channel::HostReply reply;
     reply.ParseFromString(message.payload);
+    if (message.kind == wire::Kind::kSecretReply)
+      secrets_[message.call_id] = std::move(message.secret);
     replies_[message.call_id] = std::move(reply);
     changed_.notify_all();
   }
@@ -66,6 +73,11 @@ class Collector final : public wire::Receiver {
     std::unique_lock lock(mutex_);
     EXPECT_TRUE(changed_.wait_for(lock, kLongS, [&] { return replies_.contains(id); }));
     return replies_[id];
+  }
+  // What came in memory that is wiped; empty: nothing did.
+  std::string Secret(uint64_t id) {
+    const std::lock_guard lock(mutex_);
+    return std::string(secrets_[id].view());
   }
   size_t count() {
     const std::lock_guard lock(mutex_);
@@ -76,6 +88,7 @@ class Collector final : public wire::Receiver {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<uint64_t, channel::HostReply> replies_;
+  std::map<uint64_t, base::SecretBytes> secrets_;
 };
 
 class HostCallPoolTest : public ::testing::Test {
@@ -127,6 +140,18 @@ TEST_F(HostCallPoolTest, AnswersEachCallUnderItsId) {
   Submit("slow", 8, "b");
   EXPECT_EQ(worker.Await(7).value(), "fast:a");
   EXPECT_EQ(worker.Await(8).value(), "slow:b");
+}
+
+TEST_F(HostCallPoolTest, ACredentialTravelsAsASecretAndARefusalInTheOpen) {
+  channel::HostCall call;
+  call.mutable_secret_get()->set_name("key");
+  SubmitRaw("fast", 7, call.SerializeAsString());
+  call.mutable_secret_get()->set_name("none");
+  SubmitRaw("fast", 8, call.SerializeAsString());
+  EXPECT_EQ(worker.Await(7).value(), "");
+  EXPECT_EQ(worker.Secret(7), "fast:");
+  EXPECT_EQ(worker.Await(8).code(), static_cast<int32_t>(base::Code::kNotFound));
+  EXPECT_EQ(worker.Secret(8), "");
 }
 
 TEST_F(HostCallPoolTest, RefusesWhatItCannotRead) {

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <cstdio>
 #include <ctime>
 #include <fstream>
 #include <optional>
@@ -156,26 +157,32 @@ TEST_F(PluginStoreTest, StoresWhatIsSignedAndRefusesItOnceTampered) {
 
 // Whatever is read and when: what was judged is the copy, so a swap comes too early or too late.
 TEST_F(PluginStoreTest, APluginSwappedDuringTheCheckIsNotWhatIsLoaded) {
-  const auto key = trust::testing::MakeKey(temp_.path(), "vendor");
-  Sign(key);
+  // Large, so that many swaps fall into one copying.
+  constexpr size_t kBytes = 4U << 20;
+  const auto other = temp_.path() / "other.so";
+  Write(plugin_, std::string(kBytes, 'g'));
+  Write(other, std::string(kBytes, 'e'));
+  const auto good = store_->Add(plugin_, any_);
+  ASSERT_TRUE(good);
+  const trust::Policy policy{false, {trust::ParseHex(good->digest).value()}, {}};
   std::atomic<bool> done{false};
   std::thread swapper([&] {
-    bool bad = false;
-    while (!done) {
-      Write(temp_.path() / "next", bad ? "plugin" : "evil!!");
-      std::filesystem::rename(temp_.path() / "next", plugin_);
-      bad = !bad;
-    }
+    while (!done) renameat2(AT_FDCWD, plugin_.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE);
   });
-  for (int i = 0; i < 300; ++i) {
-    const auto stored = store_->Add(plugin_, trust::Policy{false, {}, {key.open}});
+  int refused = 0;
+  constexpr int kTries = 40;
+  for (int i = 0; i < kTries; ++i) {
+    const auto stored = store_->Add(plugin_, policy);
     if (stored) {
-      EXPECT_EQ(Content(stored->path), "plugin");
+      EXPECT_EQ(stored->digest, good->digest);
+    } else {
+      ++refused;
     }
   }
   done = true;
   swapper.join();
-  EXPECT_LE(Stored(), 1U);
+  EXPECT_EQ(Stored(), 1U);
+  EXPECT_GT(refused, 0) << "no swap came between";
 }
 
 TEST_F(PluginStoreTest, AnObjectSwappedAfterTheCheckIsNotUsed) {

@@ -70,6 +70,8 @@ void Encode(const DataPathDescription& d, Writer& out) {
     out.Text(*text);
   out.Number(d.uid);
   out.Number(d.gid);
+  for (const uint64_t limit : {d.limits.memory_mib, d.limits.threads, d.limits.open_files})
+    out.Number(limit);
   out.Number(d.readonly ? 1 : 0);
   out.Number(d.parameters.size());
   for (const auto& [key, value] : d.parameters) {
@@ -99,6 +101,8 @@ base::Result<DataPathDescription> Decode(std::string_view bytes) {
     *text = in.Text();
   d.uid = static_cast<uint32_t>(in.Number());
   d.gid = static_cast<uint32_t>(in.Number());
+  for (uint64_t* limit : {&d.limits.memory_mib, &d.limits.threads, &d.limits.open_files})
+    *limit = in.Number();
   d.readonly = in.Number() != 0;
   for (uint64_t left = in.Number(); left > 0 && in.ok(); --left) {
     std::string key(in.Text());

@@ -15,10 +15,11 @@
 #include "host/base/error.hpp"
 #include "host/base/fd.hpp"
 #include "host/base/secret.hpp"
+#include "host/wire/worker_limits.hpp"
 
 namespace gantry::wire {
 
-constexpr uint32_t kDescriptionVersion = 1;
+constexpr uint32_t kDescriptionVersion = 2;
 constexpr size_t kDescriptionBytesMax = 2 * 1024 * 1024;
 
 struct DataPathDescription {
@@ -32,6 +33,7 @@ struct DataPathDescription {
   std::vector<std::string> capabilities;
   uint32_t uid = 0;
   uint32_t gid = 0;
+  WorkerLimits limits;
   bool readonly = false;
   std::string mount_group;
   std::map<std::string, base::SecretBytes, std::less<>> secrets;

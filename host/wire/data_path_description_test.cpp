@@ -18,6 +18,7 @@ DataPathDescription Example() {
   d.capabilities = {"NET_BIND_SERVICE"};
   d.uid = 60000;
   d.gid = 60001;
+  d.limits = {64, 32, 128, 50};
   d.readonly = true;
   d.mount_group = "4000";
   d.secrets.emplace("key", base::SecretBytes("sec\0ret"));
@@ -36,6 +37,9 @@ TEST(DataPathDescription, ComesBackWhole) {
   EXPECT_EQ(d->capabilities, example.capabilities);
   EXPECT_EQ(d->uid, 60000U);
   EXPECT_EQ(d->gid, 60001U);
+  EXPECT_EQ(d->limits.memory_mib, 64U);
+  EXPECT_EQ(d->limits.threads, 32U);
+  EXPECT_EQ(d->limits.open_files, 128U);
   EXPECT_TRUE(d->readonly);
   EXPECT_EQ(d->mount_group, "4000");
   EXPECT_EQ(d->secrets.at("key").view(), example.secrets.at("key").view());

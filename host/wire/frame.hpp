@@ -54,8 +54,9 @@ enum class Kind : uint8_t {
   kFinish,     // the end of a call
   kSecrets,    // secrets of the call that follows; in memory that is wiped
   kCall,
-  kEmit,      // one result of a call
-  kHostCall,  // the plugin asks for a host service
+  kEmit,         // one result of a call
+  kHostCall,     // the plugin asks for a host service
+  kSecretReply,  // the answer to a kHostCall for a credential: the credential's bytes, all of it
 };
 
 // Lower goes first. A message never overtakes an earlier one of the same call (see KindTraits).
@@ -86,6 +87,7 @@ inline constexpr KindTraits kKinds[] = {
     {Kind::kCall, "CALL", Priority::kBulk, true, false, true, kMessageBytesMax},
     {Kind::kEmit, "EMIT", Priority::kBulk, true, false, true, kMessageBytesMax},
     {Kind::kHostCall, "HOST_CALL", Priority::kBulk, false, false, false, kMessageBytesMax},
+    {Kind::kSecretReply, "SECRET_REPLY", Priority::kReply, false, true, false, kSecretBytesMax},
 };
 constexpr size_t kKindCount = sizeof(kKinds) / sizeof(kKinds[0]);
 

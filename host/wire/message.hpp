@@ -15,8 +15,8 @@ namespace gantry::wire {
 struct Message {
   Kind kind = Kind::kPing;
   uint64_t call_id = 0;
-  std::string payload;       // opaque; empty for kSecrets
-  base::SecretBytes secret;  // the payload of kSecrets, else empty
+  std::string payload;       // opaque; empty for kinds that are secret
+  base::SecretBytes secret;  // the payload of kSecrets and kSecretReply, else empty
   std::vector<base::UniqueFd> fds;
 };
 

@@ -10,6 +10,8 @@
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
 #include "host/datapath/data_path.hpp"
+#include "host/datapath/nodes.hpp"
+#include "host/datapath/slots.hpp"
 #include "host/wire/data_path_description.hpp"
 #include "host/worker/load.hpp"
 #include "host/worker/sandbox.hpp"
@@ -19,6 +21,10 @@ namespace {
 
 constexpr std::string_view kOpenDeadline = "--open-deadline-ns=";
 constexpr int kExitRefused = 2;
+// The requests under way are locked, so that writing back memory does not wait for itself.
+constexpr uint64_t kLockedBytesMax = 128 * wire::kBytesPerMib;
+// Killed by the kernel before gantryd, but after workers: a pod's volume goes with it.
+constexpr int kOomScore = 300;
 
 base::Result<int64_t> ParseOpenDeadline(const std::vector<std::string>& arguments) {
   if (arguments.size() == 1 && arguments[0].starts_with(kOpenDeadline)) {
@@ -41,7 +47,14 @@ base::Status Serve(const std::vector<std::string>& arguments) {
   sandbox.gid = description.gid;
   sandbox.capabilities = description.capabilities;
   sandbox.last_fd = datapath::kDescriptionFd;
-  GANTRY_TRY(EnterSandbox(sandbox));
+  sandbox.plugin = description.plugin;
+  sandbox.limits = description.limits;
+  sandbox.file_bytes = datapath::kSlotsBytes + datapath::kNodesBytesMax;
+  sandbox.locked_bytes = kLockedBytesMax;
+  sandbox.oom_score = kOomScore;
+  GANTRY_TRY_ASSIGN(const SandboxReport report, EnterSandbox(sandbox));
+  for (const auto& part : report.not_enforced)
+    std::fprintf(stderr, "not enforced: %s\n", part.c_str());
   GANTRY_TRY_ASSIGN(const LoadedPlugin plugin, LoadPlugin(description.plugin));
   const auto ended =
       datapath::RunDataPath(plugin.table, description, base::FromNanoseconds(deadline_ns));
@@ -51,10 +64,11 @@ base::Status Serve(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
-int RunDataPathMode(const std::vector<std::string>& arguments) {
+void RunDataPathMode(const std::vector<std::string>& arguments) {
   const auto served = Serve(arguments);
   std::fprintf(stderr, "gantry-worker --datapath: %s\n", served.error().message.c_str());
-  return kExitRefused;
+  // No destructors and no leak check: in the sandbox it could not look (seccomp).
+  _exit(kExitRefused);
 }
 
 }  // namespace gantry::worker

@@ -10,8 +10,8 @@
 
 namespace gantry::worker {
 
-// `arguments` after "--datapath". Ends the process when the volume is served no more; returns an
-// exit code only when it could not start.
-int RunDataPathMode(const std::vector<std::string>& arguments);
+// `arguments` after "--datapath". Ends the process when the volume is served no more, or could not
+// be.
+[[noreturn]] void RunDataPathMode(const std::vector<std::string>& arguments);
 
 }  // namespace gantry::worker

@@ -4,11 +4,9 @@
 #include <algorithm>
 #include <chrono>
 
-#include "host/base/secret.hpp"
-
 namespace gantry::worker {
 
-base::Result<channel::HostReply> HostCalls::Call(channel::HostCall call, int64_t deadline_ns) {
+base::Result<HostCalls::Answer> HostCalls::Call(channel::HostCall call, int64_t deadline_ns) {
   const auto latest = std::chrono::steady_clock::now() + std::chrono::milliseconds(kHostCallMsMax);
   const auto deadline = std::min(base::FromNanoseconds(deadline_ns), latest);
   call.set_deadline_ns(base::ToNanoseconds(deadline));
@@ -25,31 +23,33 @@ base::Result<channel::HostReply> HostCalls::Call(channel::HostCall call, int64_t
   bool replied = false;
   if (sent)
     replied =
-        replied_.wait_until(lock, deadline, [&] { return waiting_.at(id).reply.has_value(); });
+        replied_.wait_until(lock, deadline, [&] { return waiting_.at(id).answer.has_value(); });
   Waiter waiter = std::move(waiting_.extract(id).mapped());
   lock.unlock();
   if (!sent) return base::Fail(base::Code::kUnavailable, sent.error().message);
   if (!replied) return base::Fail(base::Code::kDeadlineExceeded, "the host did not answer in time");
-  return std::move(*waiter.reply);
+  return std::move(*waiter.answer);
 }
 
-void HostCalls::OnReply(uint64_t id, std::string payload) {
+void HostCalls::OnReply(uint64_t id, const std::string& payload) {
   channel::HostReply reply;
   if (!reply.ParseFromString(payload)) {
     reply.set_code(static_cast<int32_t>(base::Code::kUnavailable));
     reply.set_message("the host's reply cannot be read");
   }
-  base::Wipe(payload);
-  {
-    std::lock_guard lock(mutex_);
-    const auto found = waiting_.find(id);
-    if (found != waiting_.end()) {
-      found->second.reply = std::move(reply);
-      replied_.notify_all();
-      return;
-    }
-  }
-  base::Wipe(*reply.mutable_value());  // too late for anybody
+  Give(id, {std::move(reply), std::nullopt});
+}
+
+void HostCalls::OnSecret(uint64_t id, base::SecretBytes secret) {
+  Give(id, {channel::HostReply(), std::move(secret)});
+}
+
+void HostCalls::Give(uint64_t id, Answer answer) {
+  const std::lock_guard lock(mutex_);
+  const auto found = waiting_.find(id);
+  if (found == waiting_.end()) return;  // too late for anybody; a secret is wiped with it
+  found->second.answer = std::move(answer);
+  replied_.notify_all();
 }
 
 }  // namespace gantry::worker

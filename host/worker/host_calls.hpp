@@ -15,6 +15,7 @@
 #include "gantry/channel.pb.h"
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
+#include "host/base/secret.hpp"
 
 namespace gantry::worker {
 
@@ -29,16 +30,23 @@ class HostCalls {
 
   // Fills in the deadline. The reply's own code is not looked at. DEADLINE_EXCEEDED, UNAVAILABLE
   // (the channel), RESOURCE_EXHAUSTED (too many wait).
-  base::Result<channel::HostReply> Call(channel::HostCall call, int64_t deadline_ns);
+  struct Answer {
+    channel::HostReply reply;  // its code is OK when there is a secret
+    std::optional<base::SecretBytes> secret;
+  };
+  base::Result<Answer> Call(channel::HostCall call, int64_t deadline_ns);
   // Not answered and not waited for.
   void Tell(const channel::HostCall& call) { (void)send_(0, call); }
-  // From the reader. `payload` is a HostReply; it is wiped, since it may hold a credential.
-  void OnReply(uint64_t id, std::string payload);
+  // From the reader. `payload` is a HostReply.
+  void OnReply(uint64_t id, const std::string& payload);
+  void OnSecret(uint64_t id, base::SecretBytes secret);
 
  private:
   struct Waiter {
-    std::optional<channel::HostReply> reply;
+    std::optional<Answer> answer;
   };
+  void Give(uint64_t id, Answer answer);
+
   const Send send_;
   std::mutex mutex_;
   std::condition_variable replied_;

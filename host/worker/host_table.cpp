@@ -5,7 +5,6 @@
 #include <cstring>
 #include <string>
 
-#include "host/base/secret.hpp"
 #include "host/worker/emit.hpp"
 #include "host/worker/operations.hpp"
 #include "host/worker/plugin_text.hpp"
@@ -114,12 +113,15 @@ struct HostTable::Functions {
   // The reply, or the code to answer the plugin with.
   static base::Result<channel::HostReply> Ask(void* ctx, channel::HostCall call, gantry_call id,
                                               int64_t deadline_ns) {
+    GANTRY_TRY_ASSIGN(auto answer, AskAll(ctx, std::move(call), id, deadline_ns));
+    return std::move(answer.reply);
+  }
+  static base::Result<HostCalls::Answer> AskAll(void* ctx, channel::HostCall call, gantry_call id,
+                                                int64_t deadline_ns) {
     call.set_call_id(id);
-    GANTRY_TRY_ASSIGN(channel::HostReply reply,
-                      Of(ctx).services_.Call(std::move(call), deadline_ns));
-    if (reply.code() == GANTRY_OK) return reply;
-    base::Wipe(*reply.mutable_value());
-    return base::Fail(static_cast<base::Code>(reply.code()), reply.message());
+    GANTRY_TRY_ASSIGN(auto answer, Of(ctx).services_.Call(std::move(call), deadline_ns));
+    if (answer.reply.code() == GANTRY_OK) return answer;
+    return base::Fail(static_cast<base::Code>(answer.reply.code()), answer.reply.message());
   }
   static bool IsKey(gantry_str key) {
     return IsName(ToView(key, GANTRY_KV_KEY_BYTES_MAX + 1), GANTRY_KV_KEY_BYTES_MAX);
@@ -212,10 +214,10 @@ struct HostTable::Functions {
     if (!IsKey(name)) return GANTRY_INVALID_ARGUMENT;
     channel::HostCall call;
     call.mutable_secret_get()->set_name(std::string(ToView(name)));
-    auto reply = Ask(ctx, std::move(call), 0, deadline_ns);
-    if (!reply) return CodeOf(reply.error());
-    CopyOut(reply->value(), buffer, capacity, length);
-    base::Wipe(*reply->mutable_value());
+    const auto answer = AskAll(ctx, std::move(call), 0, deadline_ns);
+    if (!answer) return CodeOf(answer.error());
+    if (!answer->secret) return GANTRY_UNAVAILABLE;  // a credential in the open is not taken
+    CopyOut(answer->secret->view(), buffer, capacity, length);
     return GANTRY_OK;
   }
 
@@ -255,7 +257,8 @@ HostTable::HostTable(CallTable& calls, HostCalls& services, Misbehaviour& misbeh
                &F::Emit<gantry_block_range>,
                &F::Emit<gantry_source>,
                &F::Emit<gantry_task>,
-               &F::Emit<gantry_task_progress>};
+               &F::Emit<gantry_task_progress>,
+               &F::Emit<gantry_state>};
   kv_api_ = {sizeof(kv_api_), 0, this, &F::KvGet, &F::KvPut, &F::KvRemove, &F::KvScan};
   exec_api_ = {sizeof(exec_api_), 0, this, &F::ExecRun};
   secret_api_ = {sizeof(secret_api_), 0, this, &F::SecretGet};

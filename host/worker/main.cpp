@@ -27,6 +27,13 @@ constexpr int kLeaseFd = 5;
 // Out of the way of plugins that close what they take for leftovers.
 constexpr int kMovedFdMin = 900;
 
+// A plugin writes no files, but can fill memfds, which nothing else counts.
+constexpr uint64_t kFileBytesMax = wire::kBytesPerMib;
+// For the secrets of the calls under way.
+constexpr uint64_t kLockedBytesMax = 16 * wire::kBytesPerMib;
+// Killed by the kernel before gantryd and before data paths: it costs no pod its volume.
+constexpr int kOomScore = 600;
+
 base::Result<base::UniqueFd> MoveUp(int fd) {
   base::UniqueFd old(fd);
   int moved = fcntl(fd, F_DUPFD_CLOEXEC, kMovedFdMin);
@@ -53,6 +60,13 @@ base::Status Serve(const Options& options) {
   sandbox.gid = options.gid;
   sandbox.capabilities = options.capabilities;
   sandbox.last_fd = kLeaseFd;
+  sandbox.plugin = options.plugin;
+  sandbox.limits = options.limits;
+  sandbox.file_bytes = kFileBytesMax;
+  sandbox.locked_bytes = kLockedBytesMax;
+  sandbox.oom_score = kOomScore;
+  sandbox.cgroups = options.cgroups;
+  sandbox.ends_with_parent = true;
   GANTRY_TRY_ASSIGN(const SandboxReport report, EnterSandbox(sandbox));
 
   GANTRY_TRY_ASSIGN(base::UniqueFd channel_fd, MoveUp(kChannelFd));
@@ -71,13 +85,13 @@ base::Status Serve(const Options& options) {
   channel_options.accept_fds = false;
   GANTRY_TRY_ASSIGN(auto channel, wire::Channel::Create(std::move(channel_fd), channel_options));
   // Never destroyed: the plugin's threads use it until _exit.
-  auto* worker = new Worker(options.backend, std::move(channel), std::move(log));
+  auto* worker =
+      new Worker(options.backend, report.not_enforced, std::move(channel), std::move(log));
   worker->Run(options.plugin);
 }
 
 int Main(int argc, char** argv) {
-  if (argc > 1 && std::string(argv[1]) == "--datapath")
-    return RunDataPathMode({argv + 2, argv + argc});
+  if (argc > 1 && std::string(argv[1]) == "--datapath") RunDataPathMode({argv + 2, argv + argc});
   const auto options = ParseOptions({argv + 1, argv + argc});
   if (!options) {
     std::fprintf(stderr, "gantry-worker: %s\n", options.error().message.c_str());
@@ -89,7 +103,8 @@ int Main(int argc, char** argv) {
   }
   const auto served = Serve(*options);  // returns only when it could not start
   std::fprintf(stderr, "gantry-worker: %s\n", served.error().message.c_str());
-  return kExitFailed;
+  // No destructors and no leak check: in the sandbox it could not look (seccomp).
+  _exit(kExitFailed);
 }
 
 }  // namespace

@@ -24,6 +24,35 @@ base::Result<unsigned> ParseId(const std::string& option, const std::string& val
   return id;
 }
 
+base::Result<uint64_t> ParseNumber(const std::string& option, const std::string& value,
+                                   uint64_t low, uint64_t high) {
+  uint64_t number = 0;
+  const char* const end = value.data() + value.size();
+  const auto [stop, error] = std::from_chars(value.data(), end, number);
+  if (error != std::errc() || stop != end || number < low || number > high)
+    return Bad(option, value,
+               ("a number from " + std::to_string(low) + " to " + std::to_string(high)).c_str());
+  return number;
+}
+
+// One of the options that say how much the process may use; false when it is none of them.
+base::Result<bool> ParseLimit(const std::string& name, const std::string& value,
+                              wire::WorkerLimits& limits) {
+  if (name == "--memory-mib") {
+    GANTRY_TRY_ASSIGN(limits.memory_mib,
+                      ParseNumber(name, value, wire::kMemoryMibMin, wire::kMemoryMibMax));
+  } else if (name == "--threads") {
+    GANTRY_TRY_ASSIGN(limits.threads,
+                      ParseNumber(name, value, wire::kThreadsMin, wire::kThreadsMax));
+  } else if (name == "--open-files") {
+    GANTRY_TRY_ASSIGN(limits.open_files,
+                      ParseNumber(name, value, wire::kOpenFilesMin, wire::kOpenFilesMax));
+  } else {
+    return false;
+  }
+  return true;
+}
+
 base::Status ParseBackend(const std::string& value) {
   if (!value.empty() && value.size() <= kBackendBytesMax &&
       value.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos)
@@ -41,6 +70,13 @@ std::vector<std::string> Split(const std::string& text) {
   return parts;
 }
 
+bool IsOption(const std::string& name) {
+  for (const char* known : {"--backend", "--plugin", "--uid", "--gid", "--capabilities",
+                            "--memory-mib", "--threads", "--open-files", "--cgroup"})
+    if (name == known) return true;
+  return false;
+}
+
 }  // namespace
 
 const char kHelp[] =
@@ -50,6 +86,7 @@ It is started by gantryd and of no use on its own: file descriptor 3 is its chan
 log, 5 the lease of its backend, which the kernel lets go when the process ends.
 
   gantry-worker --backend NAME --plugin PATH --uid N --gid N [--capabilities NAME,...]
+                [--memory-mib N] [--threads N] [--open-files N] [--cgroup PATH]...
 
   --backend NAME        the backend's name in the configuration; ps shows "gw:NAME"
   --plugin PATH         the plugin, a shared object that exports gantry_plugin_entry_v0
@@ -57,9 +94,15 @@ log, 5 the lease of its backend, which the kernel lets go when the process ends.
                         worker keeps the ids that it was started with, and logs that.
   --capabilities NAMES  Linux capabilities to keep, e.g. net_bind_service; all others are dropped.
                         Those that are as good as root are refused.
+  --memory-mib N        RLIMIT_DATA is this and 2 MiB more for each thread (512)
+  --threads N           how many it is counted for (256)
+  --open-files N        RLIMIT_NOFILE (1024)
+  --cgroup PATH         a control group to join, more than one with cgroup v1
   --help                this text
 
-It gives up its privileges first and loads the plugin after. A plugin that cannot be loaded is the
+It gives up its privileges first and loads the plugin after: it leaves the host's mounts for a tree of
+its own, becomes another user, and lets landlock and seccomp refuse what no plugin needs. What this
+machine cannot enforce it tells gantryd, which shows it. A plugin that cannot be loaded is the
 answer to gantryd's first call. The worker ignores SIGINT, SIGTERM and SIGHUP: it ends when gantryd
 says so, or at once when gantryd is gone.
 
@@ -75,12 +118,13 @@ base::Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       options.help = true;
       return options;
     }
-    if (name != "--backend" && name != "--plugin" && name != "--uid" && name != "--gid" &&
-        name != "--capabilities")
+    if (!IsOption(name))
       return base::Fail(base::Code::kInvalidArgument, name + ": unknown option, see --help");
     if (++i == arguments.size())
       return base::Fail(base::Code::kInvalidArgument, name + ": expected a value");
     const std::string& value = arguments[i];
+    GANTRY_TRY_ASSIGN(const bool is_limit, ParseLimit(name, value, options.limits));
+    if (is_limit) continue;
     if (name == "--backend") {
       GANTRY_TRY(ParseBackend(value));
       options.backend = value;
@@ -91,6 +135,9 @@ base::Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       GANTRY_TRY_ASSIGN(options.uid, ParseId(name, value));
     } else if (name == "--gid") {
       GANTRY_TRY_ASSIGN(options.gid, ParseId(name, value));
+    } else if (name == "--cgroup") {
+      options.cgroups.emplace_back(value);
+      if (!options.cgroups.back().is_absolute()) return Bad(name, value, "an absolute path");
     } else {
       options.capabilities = Split(value);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line of gantry-worker. Parsed by hand: five options do not pay for a parser in a
+// The command line of gantry-worker. Parsed by hand: ten options do not pay for a parser in a
 // process that is started a hundred times on a node.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/wire/worker_limits.hpp"
 
 namespace gantry::worker {
 
@@ -20,6 +21,8 @@ struct Options {
   uid_t uid = 0;
   gid_t gid = 0;
   std::vector<std::string> capabilities;
+  wire::WorkerLimits limits;
+  std::vector<std::filesystem::path> cgroups;
 };
 
 extern const char kHelp[];

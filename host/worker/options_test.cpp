@@ -27,6 +27,18 @@ TEST(Options, TakesACompleteCommandLine) {
   EXPECT_EQ(options->capabilities, (std::vector<std::string>{"net_bind_service", "net_raw"}));
 }
 
+TEST(Options, TakesLimitsAndCgroups) {
+  auto arguments = kGood;
+  arguments.insert(arguments.end(), {"--memory-mib", "64", "--threads", "32", "--open-files", "128",
+                                     "--cgroup", "/a", "--cgroup", "/b"});
+  const auto options = ParseOptions(arguments);
+  ASSERT_TRUE(options) << options.error().message;
+  EXPECT_EQ(options->limits.memory_mib, 64u);
+  EXPECT_EQ(options->limits.threads, 32u);
+  EXPECT_EQ(options->limits.open_files, 128u);
+  EXPECT_EQ(options->cgroups, (std::vector<std::filesystem::path>{"/a", "/b"}));
+}
+
 TEST(Options, NamesTheOptionAndTheValueItRefuses) {
   const auto message = [](const std::vector<std::string>& arguments) {
     const auto options = ParseOptions(arguments);
@@ -40,6 +52,11 @@ TEST(Options, NamesTheOptionAndTheValueItRefuses) {
             "--uid: \"4294967295\", expected a number above 0: a plugin never runs as root");
   EXPECT_EQ(message(With(7, "12x")),
             "--gid: \"12x\", expected a number above 0: a plugin never runs as root");
+  EXPECT_EQ(message({"--memory-mib", "31"}),
+            "--memory-mib: \"31\", expected a number from 32 to 1048576");
+  EXPECT_EQ(message({"--threads", "many"}),
+            "--threads: \"many\", expected a number from 16 to 4096");
+  EXPECT_EQ(message({"--cgroup", "a"}), "--cgroup: \"a\", expected an absolute path");
   EXPECT_EQ(message(With(0, "--backends")), "--backends: unknown option, see --help");
   EXPECT_EQ(message({"--backend"}), "--backend: expected a value");
   EXPECT_EQ(message({kGood.begin(), kGood.begin() + 4}), "--uid: missing, see --help");

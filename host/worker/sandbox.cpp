@@ -5,12 +5,17 @@
 #include <grp.h>
 #include <linux/close_range.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <utility>
+
+#include "host/worker/landlock.hpp"
+#include "host/worker/own_root.hpp"
+#include "host/worker/process_limits.hpp"
+#include "host/worker/syscall_filter.hpp"
 
 namespace gantry::worker {
 namespace {
@@ -44,13 +49,6 @@ base::Status RefusePowerful(const std::vector<unsigned>& capabilities) {
 base::Status CloseOthers(int last_fd) {
   if (close_range(static_cast<unsigned>(last_fd) + 1, ~0u, 0) != 0)
     return base::FailErrno(errno, "close_range");
-  return {};
-}
-
-base::Status ForbidDumps() {
-  const rlimit none{0, 0};
-  if (setrlimit(RLIMIT_CORE, &none) != 0) return base::FailErrno(errno, "setrlimit RLIMIT_CORE");
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return base::FailErrno(errno, "PR_SET_DUMPABLE");
   return {};
 }
 
@@ -104,9 +102,40 @@ base::Status Verify(uid_t uid, gid_t gid, const std::vector<unsigned>& granted) 
 }
 
 void IgnoreSignals() {
-  // A closed socket is an error of a write, and the worker ends when gantryd says so or is gone,
-  // not by a signal to its process group (Ctrl-C, a service manager's stop).
-  for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) std::signal(number, SIG_IGN);
+  // A closed socket is an error of a write, and so is a file that grows too large. The worker ends
+  // when gantryd says so or is gone, not by a signal to its process group (Ctrl-C, a service
+  // manager's stop).
+  for (const int number : {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM, SIGHUP}) std::signal(number, SIG_IGN);
+}
+
+// What this machine does not have is reported, and no reason not to serve.
+void Attempt(const char* what, const base::Status& status, SandboxReport& report) {
+  if (!status) report.not_enforced.push_back(std::string(what) + ": " + status.error().message);
+}
+
+base::Status ChangeIdsOrKeep(const SandboxOptions& options, const std::vector<unsigned>& granted,
+                             SandboxReport& report) {
+  report.ids_kept = geteuid() != 0;
+  if (!report.ids_kept) {
+    GANTRY_TRY(ChangeIds(options.uid, options.gid, granted));
+    return Verify(options.uid, options.gid, granted);
+  }
+  if (!granted.empty())
+    return base::Fail(base::Code::kPermissionDenied,
+                      "--capabilities: only a worker that is started as root can be granted any");
+  report.not_enforced.emplace_back("uid: not started as root");
+  return {};
+}
+
+// The change of ids sets all of this anew (prctl(2)), so it comes after.
+base::Status SetFlags(bool ends_with_parent) {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    return base::FailErrno(errno, "PR_SET_NO_NEW_PRIVS");
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return base::FailErrno(errno, "PR_SET_DUMPABLE");
+  // A parent that died before this is noticed by the channel's end.
+  if (ends_with_parent && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+    return base::FailErrno(errno, "PR_SET_PDEATHSIG");
+  return {};
 }
 
 }  // namespace
@@ -124,19 +153,17 @@ base::Result<SandboxReport> EnterSandbox(const SandboxOptions& options) {
   if (chdir("/") != 0) return base::FailErrno(errno, "chdir /");
 
   SandboxReport report;
-  report.ids_kept = geteuid() != 0;
-  if (report.ids_kept) {
-    if (!granted.empty())
-      return base::Fail(base::Code::kPermissionDenied,
-                        "--capabilities: only a worker that is started as root can be granted any");
-  } else {
-    GANTRY_TRY(ChangeIds(options.uid, options.gid, granted));
-    GANTRY_TRY(Verify(options.uid, options.gid, granted));
-  }
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-    return base::FailErrno(errno, "PR_SET_NO_NEW_PRIVS");
-  GANTRY_TRY(ForbidDumps());  // after the change of ids, which sets dumpable anew (prctl(2))
-  // Landlock and seccomp belong here: after the last privileged step, before the plugin's first.
+  // While it is root.
+  JoinCgroups(options.cgroups, report.not_enforced);
+  Attempt("oom_score_adj", RaiseOomScore(options.oom_score), report);
+  GANTRY_TRY(LimitResources(options, report.not_enforced));
+  const OwnRoot root = ReadableFolders();
+  Attempt("mounts", EnterOwnRoot(root, options.plugin), report);
+  GANTRY_TRY(ChangeIdsOrKeep(options, granted, report));
+  GANTRY_TRY(SetFlags(options.ends_with_parent));
+  // Last: they would forbid the steps before.
+  Attempt("landlock", RestrictFiles(root.readable, options.plugin, report.not_enforced), report);
+  Attempt("seccomp", FilterSystemCalls(), report);
   return report;
 }
 

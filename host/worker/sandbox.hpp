@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the process gives up before vendor code is mapped into it: foreign fds, core dumps, uid 0,
-// capabilities. uid 0 without capabilities is no sandbox (it connects to root's sockets and kills
-// root's processes), so it is always refused. Used by both of the worker's modes.
+// What the process gives up before vendor code is mapped into it, in the order in which it can be
+// given up: foreign fds, its place among the host's mounts, resources without bound, uid 0 and
+// capabilities, new privileges, files, system calls. uid 0 without capabilities is no sandbox (it
+// connects to root's sockets and kills root's processes), so it is always refused. Used by both of
+// the worker's modes.
+//
+// What a kernel or a container does not allow is reported and left out: a cluster on an older kernel
+// must work. What the ids need is never left out.
 #pragma once
 
 #include <sys/types.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/wire/worker_limits.hpp"
 
 namespace gantry::worker {
 
@@ -19,10 +26,18 @@ struct SandboxOptions {
   gid_t gid = 0;
   std::vector<std::string> capabilities;  // granted ones: "net_bind_service"
   int last_fd = 2;                        // fds above it are closed
+  std::filesystem::path plugin;           // the one file outside the system's folders that is read
+  wire::WorkerLimits limits;
+  uint64_t file_bytes = 0;                     // the largest file, memfds included
+  uint64_t locked_bytes = 0;                   // that may be locked in memory
+  int oom_score = 0;                           // raised to this, never lowered
+  std::vector<std::filesystem::path> cgroups;  // made by gantryd; joined
+  bool ends_with_parent = false;               // SIGKILL when the thread that spawned it ends
 };
 
 struct SandboxReport {
   bool ids_kept = false;  // the process was not started as root: it keeps the ids it has
+  std::vector<std::string> not_enforced;  // "mounts: unshare: Operation not permitted"
 };
 
 // One thread only, before any other is started. An error leaves the process half confined: exit.

@@ -127,8 +127,10 @@ class Worker::Operation final : public Call, public Work {
   Request request_;
 };
 
-Worker::Worker(std::string backend, std::unique_ptr<wire::Channel> channel, wire::LogPipe log)
+Worker::Worker(std::string backend, std::vector<std::string> not_enforced,
+               std::unique_ptr<wire::Channel> channel, wire::LogPipe log)
     : backend_(std::move(backend)),
+      not_enforced_(std::move(not_enforced)),
       log_(std::move(log)),
       channel_(std::move(channel)),
       outbound_(*channel_,
@@ -220,7 +222,10 @@ void Worker::OnMessage(wire::Message message) {
       return;
     }
     case wire::Kind::kHostReply:
-      services_.OnReply(id, std::move(message.payload));
+      services_.OnReply(id, message.payload);
+      return;
+    case wire::Kind::kSecretReply:
+      services_.OnSecret(id, std::move(message.secret));
       return;
     case wire::Kind::kSecrets:
       return OnSecrets(std::move(message));
@@ -339,6 +344,7 @@ base::Error Worker::Create(ControlCall& call, const base::Result<LoadedPlugin>& 
   Enter("extension", [&] { extensions = AskExtensions(plugin->table, instance); });
   channel::Emit emit;
   *emit.mutable_description() = DescribePlugin(*plugin, extensions);
+  for (const auto& part : not_enforced_) emit.mutable_description()->add_not_enforced(part);
   if (const auto sent = outbound_.Emit(call.id(), emit); !sent)
     return {base::Code::kUnavailable, "the description cannot be sent: " + sent.error().message};
   live_ = new Live{*plugin, extensions, instance, {LimitsOf(plugin->manifest), clerk_}};

@@ -16,6 +16,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "host/base/error.hpp"
 #include "host/wire/channel.hpp"
@@ -45,7 +46,9 @@ constexpr int64_t kStopMsMax = 30 * 1000;  // that operations have to end, witho
 
 class Worker final : public wire::Receiver {
  public:
-  Worker(std::string backend, std::unique_ptr<wire::Channel> channel, wire::LogPipe log);
+  // `not_enforced`: of the sandbox; told to the host with the description.
+  Worker(std::string backend, std::vector<std::string> not_enforced,
+         std::unique_ptr<wire::Channel> channel, wire::LogPipe log);
 
   // Starts the channel, loads the plugin, then serves. A plugin that cannot be loaded is the answer
   // to CREATE_INSTANCE, so that the host need not guess it from the log.
@@ -84,6 +87,7 @@ class Worker final : public wire::Receiver {
   [[noreturn]] void Exit(int code, wire::LogLevel level, std::string_view why);
 
   const std::string backend_;
+  const std::vector<std::string> not_enforced_;
   wire::LogPipe log_;
   const std::unique_ptr<wire::Channel> channel_;
   Outbound outbound_;

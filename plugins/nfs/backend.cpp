@@ -12,6 +12,7 @@
 #include "plugins/common/sub_dir.hpp"
 #include "plugins/common/trash.hpp"
 #include "plugins/nfs/datapath/table.hpp"
+#include "plugins/nfs/mount_flags.hpp"
 
 namespace gantry::nfs {
 namespace {
@@ -385,13 +386,20 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
   const auto path = plugin::ParseSubDir(sub_dir->second);
   if (!path) return ToStatus(plugin::Wrap(path.error(), "volume_context"));
 
+  const gantry_list& given = request.capability.mount_flags;
+  std::vector<std::string_view> flags;
+  for (size_t i = 0; i < given.count; ++i) flags.push_back(View(given.items[i]));
+  const auto judged = JudgeMountFlags(flags, **share, config_.reserved_ports);
+  if (!judged) return ToStatus(judged.error());
+
   const std::map<std::string, std::string> parameters = {
       {"server", (*share)->server},
       {"share", (*share)->share},
       {"path", plugin::Join(*path)},
       {"port", std::to_string((*share)->port)},
       {"mountPort", std::to_string((*share)->mount_port)},
-      {"reservedPorts", config_.reserved_ports ? "true" : "false"}};
+      {"reservedPorts", config_.reserved_ports ? "true" : "false"},
+      {"timeoutSeconds", std::to_string(judged->soft_timeout_seconds)}};
   const MapRef map(parameters);
   gantry_source source{};
   source.kind = GANTRY_SOURCE_USERSPACE;

@@ -54,7 +54,7 @@ class AdminTest : public ::testing::Test {
     options.driver_backends = "[one, two]";
     options.backends = "  one: {plugin: " + plugin + ", owner: test, uid: 61001}\n" +
                        "  two: {plugin: good, owner: test, uid: 61002}\n";
-    options.more = "metrics: {address: \"127.0.0.1:0\"}\n" + more;
+    options.top = "metrics: {address: \"127.0.0.1:0\"}\n" + more;
     auto started = lab::Gantryd::Start(std::move(options));
     ASSERT_TRUE(started) << started.error().message;
     gantryd = std::move(*started);

@@ -111,6 +111,22 @@ TEST_F(CheckConfig, NamesAPluginThatIsNotThere) {
   EXPECT_THAT(outcome.words, HasSubstr("backends.nfs.plugin: \"nsf\""));
 }
 
+TEST_F(CheckConfig, NamesThePluginThatIsNotTrustedAndWhatIsMissing) {
+  const auto with = [&](const std::string& trust) {
+    std::string text = Text("");
+    return Check(text.replace(text.find("trust: any"), 10, trust));
+  };
+  EXPECT_EQ(with("").code, kBadConfiguration);
+  EXPECT_THAT(with("").words, HasSubstr("trust: nothing: expected which plugins may be loaded"));
+  const auto listed = with("trust: {sha256: [\"" + std::string(64, 'a') + "\"]}");
+  EXPECT_EQ(listed.code, kBadConfiguration) << listed.words;
+  EXPECT_THAT(listed.words, HasSubstr("nfs.so (sha256 "));
+  EXPECT_THAT(listed.words, HasSubstr("is not trusted: its sha256 is none of the 1 listed"));
+  const auto keyed = with("trust: {keys: [" + (directory_.path() / "none.pem").string() + "]}");
+  EXPECT_EQ(keyed.code, kBadConfiguration) << keyed.words;
+  EXPECT_THAT(keyed.words, HasSubstr("none.pem"));
+}
+
 // --- its end and its next start -------------------------------------------------------------
 
 class GantrydLife : public ::testing::Test {

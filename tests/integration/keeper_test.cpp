@@ -266,10 +266,11 @@ TEST_F(KeeperTest, AnUnmountedVolumesProcessEndsByItself) {
   EXPECT_TRUE(client().Stop("v", In(kLong)));
 }
 
-TEST_F(KeeperTest, TheRealWorkerServesWithoutPrivileges) {
+// That it serves from there is shown with a real server, in nfs_node_test.
+TEST_F(KeeperTest, TheRealWorkerSeesNoDirectoryOfTheHost) {
   constexpr uint32_t kUid = 61234;
   fs::permissions(directory_.path(), fs::perms::all);
-  ASSERT_EQ(chown(backing().c_str(), kUid, kUid), 0);
+  fs::permissions(backing(), fs::perms::all);
   auto options = Options();
   options.worker = BuildDir() / "bin" / "gantry-worker";
   services::KeeperClient real(options);
@@ -277,21 +278,10 @@ TEST_F(KeeperTest, TheRealWorkerServesWithoutPrivileges) {
   auto spec = Spec("v", mount.TakeFd());
   spec.uid = kUid;
   spec.gid = kUid;
-  spec.parameters["identity"] = "fixed(61234,61234)";
-  // localfs opens files by their handles.
-  spec.capabilities = {"dac_read_search"};
-  const auto started = real.Start(std::move(spec), In(kLong));
-  ASSERT_TRUE(started) << started.error().message;
-  std::ofstream(mount.path() / "f") << "unprivileged";
-  EXPECT_EQ(base::ReadFile(backing() / "f", 100).value(), "unprivileged");
-  struct stat s {};
-  ASSERT_EQ(stat((backing() / "f").c_str(), &s), 0);
-  EXPECT_EQ(s.st_uid, kUid);
-  const auto status =
-      base::ReadFile("/proc/" + std::to_string(real.List(In(kLong))->at(0).pid) + "/status", 16384);
-  ASSERT_TRUE(status);
-  EXPECT_NE(status->find("Uid:\t61234\t61234\t61234\t61234"), std::string::npos) << *status;
-  EXPECT_NE(status->find("NoNewPrivs:\t1"), std::string::npos);
+  const auto started = real.Start(std::move(spec), In(std::chrono::milliseconds(1500)));
+  ASSERT_FALSE(started);
+  EXPECT_NE(started.error().message.find("No such file"), std::string::npos)
+      << started.error().message;
 }
 
 TEST_F(KeeperTest, AWorkerThatEndsBeforeItServesSaysWhyInItsLastLine) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <set>
 
@@ -270,7 +271,7 @@ TEST_F(NfsNodeTest, GivesEveryCallerTheMountGroup) {
 
 TEST_F(NfsNodeTest, MountsWithTheFlagsAskedForAndNeverWithDevicesOrSetuid) {
   Volume volume = node_->Plan("flags");
-  volume.mount_flags = {"noexec"};
+  volume.mount_flags = {"noexec", "hard,nfsvers=3"};
   ASSERT_GRPC_OK(node_->Create(volume));
   ASSERT_GRPC_OK(node_->Stage(volume));
   ASSERT_GRPC_OK(node_->Publish(volume));
@@ -283,8 +284,13 @@ TEST_F(NfsNodeTest, MountsWithTheFlagsAskedForAndNeverWithDevicesOrSetuid) {
   ASSERT_GRPC_OK(node_->End(volume));
   volume = node_->Plan("bad-flags");
   ASSERT_GRPC_OK(node_->Create(volume));
-  volume.mount_flags = {"suid"};
-  EXPECT_EQ(node_->Stage(volume).error_code(), StatusCode::INVALID_ARGUMENT);
+  for (const char* flag : {"suid", "nfsvers=4.1", "sec=krb5"}) {
+    volume.mount_flags = {"hard", flag};
+    const auto refused = node_->Stage(volume);
+    EXPECT_EQ(refused.error_code(), StatusCode::INVALID_ARGUMENT);
+    const std::string name(flag, std::strcspn(flag, "="));
+    EXPECT_THAT(refused.error_message(), ::testing::HasSubstr("\"" + name + "\""));
+  }
   EXPECT_THAT(node_->Mounted(), ::testing::IsEmpty());
   ASSERT_GRPC_OK(node_->Unstage(volume));
   ASSERT_GRPC_OK(node_->Delete(volume));
@@ -298,6 +304,7 @@ void ExpectUnprivileged(pid_t pid) {
   for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
     EXPECT_EQ(StatusOf(pid, set), "0000000000000000") << set;
   EXPECT_EQ(StatusOf(pid, "NoNewPrivs"), "1");
+  EXPECT_EQ(StatusOf(pid, "Seccomp"), "2");
   EXPECT_EQ(StatusOf(pid, "Groups"), "");
   std::ifstream limits("/proc/" + std::to_string(pid) + "/limits");
   const std::string text((std::istreambuf_iterator<char>(limits)), {});

@@ -3,6 +3,7 @@
 
 #include <csi_lite.pb.h>
 #include <fcntl.h>
+#include <gantry/abi.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/mman.h>
@@ -252,9 +253,13 @@ void WorkerProcess::OnMessage(wire::Message message) {
       const auto reply = on_host_call_(call);
       if (!reply) break;
       wire::Message out;
-      out.kind = wire::Kind::kHostReply;
+      const bool is_secret = call.has_secret_get() && reply->code() == GANTRY_OK;
+      out.kind = is_secret ? wire::Kind::kSecretReply : wire::Kind::kHostReply;
       out.call_id = message.call_id;
-      out.payload = reply->SerializeAsString();
+      if (is_secret)
+        out.secret = base::SecretBytes(reply->value());
+      else
+        out.payload = reply->SerializeAsString();
       (void)channel_->Send(std::move(out));
       break;
     }

@@ -68,7 +68,7 @@ base::Result<std::unique_ptr<Gantryd>> Gantryd::Start(GantrydOptions options) {
   const std::string text = "state_directory: " + (self->directory() / "state").string() +
                            "\nplugin_directory: " + plugins.string() +
                            "\nkubelet_directory: " + self->kubelet().string() +
-                           "\ntrust: " + self->options_.trust + "\n" + self->options_.more +
+                           "\ntrust: " + self->options_.trust + "\n" + self->options_.top +
                            "node: {id: " + self->options_.node_id + "}\ndrivers:\n" +
                            "  - name: test.gantry.example\n    endpoint: unix://" +
                            (self->directory() / "csi.sock").string() +

@@ -23,8 +23,8 @@ struct GantrydOptions {
   std::string node_id = "node-1";
   std::filesystem::path plugin_directory;  // default: the build's
   std::string log_level = "debug";
-  std::string more;           // YAML of other top-level keys, whole lines
   std::string trust = "any";  // YAML after `trust:`
+  std::string top;            // more YAML of the top level, each line ended
 };
 
 // Not thread-safe, but for the stubs' channels.

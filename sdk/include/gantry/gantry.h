@@ -9,5 +9,6 @@
 #include <gantry/node.h>
 #include <gantry/plugin.h>
 #include <gantry/snapshot.h>
+#include <gantry/state.h>
 #include <gantry/task.h>
 #endif

@@ -136,6 +136,10 @@ class Call {
   bool Emit(gantry_source item) { return EmitAs(api_.emit_source, item); }
   bool Emit(gantry_task item) { return EmitAs(api_.emit_task, item); }
   bool Emit(gantry_task_progress item) { return EmitAs(api_.emit_progress, item); }
+  bool Emit(gantry_state item) {
+    return api_.size >= offsetof(gantry_call_api, emit_state) + sizeof api_.emit_state &&
+           EmitAs(api_.emit_state, item);
+  }
   bool EmitPublishContext(const std::map<std::string, std::string>& context) {
     const MapRef map(context);
     const gantry_map borrowed = map.get();
@@ -324,6 +328,20 @@ const gantry_task_ops* TaskTable() {
 }
 
 template <class Backend>
+const gantry_state_ops* StateTable() {
+  static bool any = false;
+  static const gantry_state_ops kTable = [] {
+    gantry_state_ops t{};
+    t.size = sizeof t;
+    GANTRY_DETAIL_SLOT(t, export_state, ExportState, gantry_state)
+    GANTRY_DETAIL_SLOT(t, import_state, ImportState, gantry_state)
+    GANTRY_DETAIL_SLOT(t, use_formats, UseFormats, gantry_formats)
+    return t;
+  }();
+  return any ? &kTable : nullptr;
+}
+
+template <class Backend>
 void Create(const gantry_host* c_host, gantry_call id, const gantry_create* request,
             gantry_instance** instance) noexcept {
   const Host host(c_host);
@@ -355,6 +373,7 @@ const void* Extension(gantry_instance* instance, const char* c_id) noexcept {
   if (id == GANTRY_EXT_METADATA) return MetadataTable<Backend>();
   if (id == GANTRY_EXT_NODE) return NodeTable<Backend>();
   if (id == GANTRY_EXT_TASK) return TaskTable<Backend>();
+  if (id == GANTRY_EXT_STATE) return StateTable<Backend>();
   if constexpr (requires { Backend::DataPath(); })
     if (id == GANTRY_EXT_DATAPATH) return Backend::DataPath();
   return nullptr;
