@@ -210,7 +210,7 @@ swap::SwapperParts Assembly::PartsOf(const core::BackendConfig& backend) {
   return parts;
 }
 
-base::Status Assembly::StartBackends() {
+base::Status Assembly::StartBackends(bool must_all) {
   std::vector<swap::SwapperParts> parts;
   for (const auto& [name, backend] : config_.backends) {
     GANTRY_TRY(
@@ -219,7 +219,7 @@ base::Status Assembly::StartBackends() {
   }
   fleet_ = std::make_unique<swap::BackendFleet>(std::move(parts));
   seen_fleet_ = fleet_.get();
-  return fleet_->Start();
+  return fleet_->Start(must_all);
 }
 
 base::Status Assembly::Reload() { return admin_->Reload(); }
@@ -261,7 +261,7 @@ base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& conf
   GANTRY_TRY(assembly->OpenState());
   GANTRY_TRY(assembly->OpenNode());
   GANTRY_TRY(assembly->OpenMetrics(log));
-  GANTRY_TRY(assembly->StartBackends());
+  GANTRY_TRY(assembly->StartBackends(/*must_all=*/false));
   GANTRY_TRY(assembly->StartDrivers());
   GANTRY_TRY(assembly->fleet_->Watch(config.plugin_directory));
   GANTRY_TRY(assembly->OpenAdmin(log));
@@ -310,7 +310,7 @@ base::Status CheckBackends(const core::Config& config, const Options& options) {
 base::Status Assembly::LoadOnly(const core::Config& config, const Options& options) {
   Assembly assembly(config, options);
   GANTRY_TRY(assembly.OpenState());
-  return assembly.StartBackends();
+  return assembly.StartBackends(/*must_all=*/true);
 }
 
 }  // namespace gantry

@@ -69,7 +69,7 @@ class Assembly {
 
   base::Status OpenState();
   base::Status OpenNode();
-  base::Status StartBackends();
+  base::Status StartBackends(bool must_all);
   swap::SwapperParts PartsOf(const core::BackendConfig& backend);
   std::filesystem::path StoredPlugin(const std::string& sha256) const;
   base::Status StartDrivers();

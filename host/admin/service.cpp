@@ -142,7 +142,7 @@ grpc::Status Service::GetStatus(grpc::ServerContext*, const v1::GetStatusRequest
       to.set_uid(configured->second.uid);
     }
     const auto backend = parts_.backends.find(status.name);
-    if (backend != parts_.backends.end())
+    if (backend != parts_.backends.end() && backend->second->Known())
       for (const auto& slot : backend->second->capabilities().description().slots())
         to.add_capabilities(slot);
   }

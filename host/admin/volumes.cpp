@@ -48,6 +48,8 @@ v1::Volume Failure(const std::string& backend, const base::Error& error) {
 bool ListBackend(core::Backend& backend, const std::set<std::string>& seen,
                  base::TimePoint deadline, core::Cancellation* cancellation,
                  const std::function<bool(const v1::Volume&)>& out) {
+  if (const auto known = backend.Known(); !known)
+    return out(Failure(backend.name(), known.error()));
   if (!backend.capabilities().Offers(channel::LIST_VOLUMES))
     return out(Failure(backend.name(), {base::Code::kUnimplemented, "it lists no volumes"}));
   size_t count = 0;
@@ -96,6 +98,10 @@ channel::Operation GetOf(core::IdKind kind) {
 void AskBackend(core::Backend& backend, core::IdKind kind, base::TimePoint deadline,
                 core::Cancellation* cancellation, v1::Explanation& to) {
   const auto operation = GetOf(kind);
+  if (const auto known = backend.Known(); !known) {
+    to.set_backend_code(base::CodeName(known.error().code));
+    return to.set_backend_message(known.error().message);
+  }
   if (!backend.capabilities().Offers(operation)) {
     to.set_backend_code(base::CodeName(base::Code::kUnimplemented));
     to.set_backend_message("backend " + backend.name() + " does not offer " +

@@ -77,8 +77,13 @@ Slot SlotOf(channel::Operation operation) {
 }  // namespace
 
 Capabilities::Capabilities(channel::Description description)
-    : description_(std::move(description)) {
+    : known_(true), description_(std::move(description)) {
   slots_.insert(description_.slots().begin(), description_.slots().end());
+}
+
+base::Status Backend::Known() const {
+  if (capabilities().known()) return {};
+  return base::Fail(base::Code::kUnavailable, "backend " + name() + " has not started yet");
 }
 
 bool Capabilities::Has(std::string_view extension, std::string_view slot) const {

@@ -33,6 +33,7 @@ base::Result<Backend*> Driver::BackendNamed(const std::string& name) const {
   const auto found = parts_.backends.find(name);
   if (found != parts_.backends.end()) {
     base::CallScope::NoteBackend(name);
+    GANTRY_TRY(found->second->Known());
     return found->second;
   }
   std::string known;
@@ -53,6 +54,7 @@ base::Result<Backend*> Driver::BackendHolding(const std::string& name,
   const auto found = parts_.backends.find(name);
   if (found != parts_.backends.end()) {
     base::CallScope::NoteBackend(name);
+    GANTRY_TRY(found->second->Known());
     return found->second;
   }
   return base::Fail(
@@ -83,6 +85,7 @@ base::Result<Driver::Located> Driver::Locate(
 
 base::Status Driver::RequireAnyOffers(channel::Operation operation) const {
   if (AnyOffers(operation)) return {};
+  for (const auto& [name, backend] : parts_.backends) GANTRY_TRY(backend->Known());
   return base::Fail(base::Code::kUnimplemented, "no backend of driver " + parts_.config.name +
                                                     " offers " +
                                                     channel::Operation_Name(operation));
@@ -105,6 +108,7 @@ bool Driver::ListsAll(channel::Operation list, channel::Operation make) const {
 
 base::Status Driver::RequireListsAll(channel::Operation list, channel::Operation make) const {
   GANTRY_TRY(RequireAnyOffers(list));
+  for (const auto& [name, backend] : parts_.backends) GANTRY_TRY(backend->Known());
   if (ListsAll(list, make)) return {};
   return base::Fail(base::Code::kUnimplemented,
                     "not every backend of driver " + parts_.config.name + " offers " +

@@ -124,6 +124,9 @@ class FakeBackend final : public Backend {
                        Steps* steps = nullptr)
       : name_(std::move(name)), capabilities_(std::move(description)), steps_(steps) {}
 
+  // As if no worker of it had come up yet.
+  void BeUnknown() { capabilities_ = Capabilities(); }
+
   void On(channel::Operation operation, Script script) {
     const std::lock_guard lock(mutex_);
     scripts_[operation] = std::move(script);
@@ -177,7 +180,7 @@ class FakeBackend final : public Backend {
 
  private:
   const std::string name_;
-  const Capabilities capabilities_;
+  Capabilities capabilities_;
   Steps* const steps_;
   mutable std::mutex mutex_;
   std::map<channel::Operation, Script> scripts_;

@@ -8,6 +8,19 @@
 
 namespace gantry::supervise {
 
+namespace {
+
+base::Status CheckOffersAsMuch(const channel::Description& before,
+                               const channel::Description& now) {
+  for (const auto& slot : before.slots())
+    if (std::find(now.slots().begin(), now.slots().end(), slot) == now.slots().end())
+      return base::Fail(base::Code::kFailedPrecondition,
+                        "the plugin no longer offers " + slot + ", as its first worker did");
+  return {};
+}
+
+}  // namespace
+
 Runner::Runner(RunnerSpec spec, Spawner spawner)
     : spec_(std::move(spec)), spawner_(std::move(spawner)) {
   bell_->ring = [this] { Notify(); };
@@ -28,6 +41,10 @@ base::Status Runner::Start() {
   GANTRY_TRY(Publish(worker));
   keeper_ = base::Thread([this] { Keep(); });
   return {};
+}
+
+void Runner::KeepTrying() {
+  keeper_ = base::Thread([this] { Keep(); });
 }
 
 void Runner::Stop() {
@@ -57,7 +74,10 @@ base::Result<std::shared_ptr<Worker>> Runner::BringUp() {
   GANTRY_TRY_ASSIGN(auto description, CreateInstance(*worker, spec_.backend, instance, &stop_));
   GANTRY_TRY(Step(*worker, channel::START, kBringUpMsMax, &stop_));
   // Sidecars and kubelet ask once and remember: what was said first holds as long as gantryd runs.
-  if (!std::exchange(described_, true)) description_ = std::move(description);
+  if (!std::exchange(described_, true))
+    description_ = std::move(description);
+  else
+    GANTRY_TRY(CheckOffersAsMuch(description_, description));
   return worker;
 }
 

@@ -51,6 +51,8 @@ class Runner {
   // offers is known then. An error of the plugin's create, such as a bad configuration, is
   // returned as it is. After an error it may be tried again.
   base::Status Start();
+  // Instead of Start, or after its error: goes on trying, and returns at once.
+  void KeepTrying();
   // From now on this worker and its successors run tasks, or do not.
   base::Status Activate();
   base::Status Deactivate();

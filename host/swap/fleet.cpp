@@ -22,7 +22,7 @@ BackendFleet::BackendFleet(std::vector<SwapperParts> parts) {
 
 BackendFleet::~BackendFleet() { Stop(); }
 
-base::Status BackendFleet::Start() {
+base::Status BackendFleet::Start(bool must_all) {
   std::vector<Swapper*> waiting;
   for (const auto& [name, swapper] : swappers_) waiting.push_back(swapper.get());
   base::Mutex mutex;
@@ -35,7 +35,7 @@ base::Status BackendFleet::Start() {
         auto* swapper = waiting.back();
         waiting.pop_back();
         lock.unlock();
-        auto started = swapper->Start();
+        auto started = swapper->Start(must_all);
         lock.lock();
         if (!started && status) status = std::move(started);
       }

@@ -23,8 +23,10 @@ class BackendFleet final : public core::Fleet {
   explicit BackendFleet(std::vector<SwapperParts> parts);
   ~BackendFleet() override;  // stops
 
-  // All of them, some at once; the first error, with nothing left running.
-  base::Status Start();
+  // All of them, some at once; the first error, with nothing left running. Unless `must_all`, a
+  // plugin that does not come up for another reason than its configuration costs the other backends
+  // nothing: it is tried again and again, and its calls are UNAVAILABLE meanwhile.
+  base::Status Start(bool must_all);
   // Takes files that are renamed into the directory, for backends with `watch: true`.
   base::Status Watch(const std::filesystem::path& plugin_directory);
   void Stop();

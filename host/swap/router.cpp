@@ -63,15 +63,32 @@ class Router::Pin {
 
 // --- where calls go --------------------------------------------------------------------------
 
+base::Status Router::Known() const {
+  if (capabilities().known()) return {};
+  const auto lane = active();
+  const auto error = lane ? lane->runner.state().last_error : std::string();
+  return base::Fail(base::Code::kUnavailable, "backend " + name_ + " has not started yet" +
+                                                  (error.empty() ? "" : ": " + error));
+}
+
+// With the mutex held.
+void Router::Learn() {
+  if (described_ || !active_ || !active_->runner.current()) return;
+  described_ = std::make_unique<core::Capabilities>(active_->runner.description());
+  capabilities_.store(described_.get(), std::memory_order_release);
+}
+
 void Router::Wake() {
   const std::lock_guard lock(shared_->mutex);
+  Learn();
   shared_->changed.notify_all();
   shared_->watched.notify_all();
 }
 
 void Router::Open(std::shared_ptr<Lane> lane) {
-  capabilities_ = core::Capabilities(lane->runner.description());
   OpenAgain(std::move(lane));
+  const std::lock_guard lock(shared_->mutex);
+  Learn();
 }
 
 void Router::OpenAgain(std::shared_ptr<Lane> lane) {
@@ -230,10 +247,10 @@ uint64_t Router::suspects() const {
 
 // --- a call's way ----------------------------------------------------------------------------
 
-std::shared_ptr<Lane> Router::PredecessorOf(const Lane& lane) const {
-  if (&lane == active_.get()) return fallback_;
-  if (&lane == candidate_.get()) return active_;
-  return nullptr;
+// Who else may be asked. A lane may have lost its place, by a rollback for one, while a call was
+// there: then it is the active one.
+std::shared_ptr<Lane> Router::OtherThan(const Lane& lane) const {
+  return &lane == active_.get() ? fallback_ : active_;
 }
 
 // In the order in which they are tried.
@@ -243,7 +260,7 @@ std::vector<std::shared_ptr<Lane>> Router::Candidates(const Flight& flight) cons
     return {active_};
   }
   if (held_) return {};
-  if (flight.only && PredecessorOf(*flight.doubted) == flight.only) return {flight.only, active_};
+  if (flight.only) return {flight.only, active_};
   std::vector<std::shared_ptr<Lane>> lanes{active_, fallback_};
   if (candidate_ && PercentOf(flight.call().message) < candidate_percent_)
     lanes = {candidate_, active_};
@@ -368,10 +385,10 @@ Router::Next Router::OnFinished(Flight& flight, const Seat& seat, const Outcome&
         ++flight.doubted->regressions;
         shared_->watched.notify_all();
       }
-    } else if (const auto older = PredecessorOf(*seat.lane); older && !flight.is_task() &&
-                                                             !flight.doubted &&
-                                                             (!outcome.delivered || may_replay())) {
-      flight.only = older;
+    } else if (const auto other = OtherThan(*seat.lane); other && !flight.is_task() &&
+                                                         !flight.doubted &&
+                                                         (!outcome.delivered || may_replay())) {
+      flight.only = other;
       flight.doubted = seat.lane;
       ++flight.attempt;
       return Next::kAgain;

@@ -42,14 +42,17 @@ class Router final : public core::Backend {
 
   // --- core::Backend
   const std::string& name() const override { return name_; }
-  const core::Capabilities& capabilities() const override { return capabilities_; }
+  const core::Capabilities& capabilities() const override {
+    return *capabilities_.load(std::memory_order_acquire);
+  }
+  base::Status Known() const override;
   base::Result<std::vector<channel::Emit>> Call(const core::BackendCall& call) override;
   base::Status Stream(const core::BackendCall& call,
                       const std::function<bool(const channel::Emit&)>& on_emit) override;
 
   // --- for whoever decides where calls go
-  // The first lane. What it offers is what the backend offers as long as gantryd runs: sidecars and
-  // kubelet ask once and remember.
+  // The first lane. What its first worker offers is what the backend offers as long as gantryd runs:
+  // sidecars and kubelet ask once and remember.
   void Open(std::shared_ptr<Lane> lane);
   // Until Open or OpenAgain, calls are UNAVAILABLE, and `why` is said.
   void Close(std::string why);
@@ -116,12 +119,15 @@ class Router final : public core::Backend {
   Next OnRecalled(Flight& flight, std::weak_ptr<void> pin, const supervise::Outcome& outcome,
                   const std::function<bool()>& may_replay, base::Status& status);
   bool IsSuspect(const Flight& flight, Lane& lane, uint64_t generation);
-  std::shared_ptr<Lane> PredecessorOf(const Lane& lane) const;
+  std::shared_ptr<Lane> OtherThan(const Lane& lane) const;
   std::string Doubt(const Lane& lane) const;
+  void Learn();
   base::Status Nowhere(const Flight& flight) const;
 
   const std::string name_;
-  core::Capabilities capabilities_;
+  const core::Capabilities none_;
+  std::unique_ptr<const core::Capabilities> described_;  // set once
+  std::atomic<const core::Capabilities*> capabilities_{&none_};
 
   // Shared with the pins, the last of which may go after a call has been answered.
   const std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();

@@ -56,6 +56,11 @@ class OneLane {
     router_.Open(lane_);
     return {};
   }
+  void KeepTrying() {
+    (void)lane_->runner.Activate();  // the first worker, as soon as there is one
+    router_.Open(lane_);
+    lane_->runner.KeepTrying();
+  }
   void Stop() {
     router_.Close("it is stopping");
     lane_->runner.Stop();
@@ -196,6 +201,22 @@ TEST_F(RouterTest, StartFailsWhenTheWorkerDiesInIt) {
   SetWords("");
   ASSERT_TRUE(backend->Start());
   EXPECT_TRUE((*backend)->capabilities().Offers(channel::GET_VOLUME));
+}
+
+TEST_F(RouterTest, KeepsTryingWhereItIsToldToAndSaysWhyMeanwhile) {
+  Make("die-in-start");
+  ASSERT_FALSE(backend->Start());
+  backend->KeepTrying();
+  EXPECT_TRUE(Eventually([&] {
+    const auto known = (*backend)->Known();
+    return !known &&
+           known.error().message.find("the worker died during START") != std::string::npos;
+  }));
+  EXPECT_FALSE((*backend)->capabilities().Offers(channel::GET_VOLUME));
+  SetWords("");
+  EXPECT_TRUE(Eventually([&] { return (*backend)->Known().has_value(); }));
+  EXPECT_TRUE((*backend)->capabilities().Offers(channel::GET_VOLUME));
+  EXPECT_EQ(Answer("echo"), "attempt-1");
 }
 
 TEST_F(RouterTest, AnswersCalls) {

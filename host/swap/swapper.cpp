@@ -81,21 +81,35 @@ base::Result<std::shared_ptr<Lane>> Swapper::StartFirst(Release release) {
   return lane;
 }
 
-base::Status Swapper::Start() {
+// Serves it as soon as a worker of it comes up.
+std::shared_ptr<Lane> Swapper::KeepTrying(Release release) {
+  auto lane = MakeLane(std::move(release));
+  (void)lane->runner.Activate();  // the first worker, as soon as there is one
+  lane->runner.KeepTrying();
+  return lane;
+}
+
+base::Status Swapper::Start(bool must_start) {
   auto loaded = journal_.Load();
   if (!loaded) spdlog::error("backend {}: {}", router_.name(), loaded.error().message);
   auto entry = loaded ? std::move(*loaded) : std::nullopt;
   GANTRY_TRY_ASSIGN(auto release, Decide(entry));
-  auto started = StartFirst(std::move(release));
+  auto started = StartFirst(release);
   const bool falls_back = !started && entry && entry->standby && parts_.verify(*entry->standby);
   if (falls_back) {
     const std::string why = started.error().message;
     spdlog::error("{}: going back to the release before it", why);
-    started = StartFirst(*entry->standby);
+    release = *entry->standby;
+    started = StartFirst(release);
     entry->standby.reset();
     entry->swap.error = base::Error{Code::kUnavailable, why};
   }
-  if (!started) return tl::unexpected(started.error());
+  if (!started && (must_start || started.error().code == Code::kInvalidArgument))
+    return tl::unexpected(started.error());
+  if (!started) {
+    spdlog::critical("{}: going on without it", started.error().message);
+    started = KeepTrying(release);
+  }
   const auto lane = *started;
   router_.SetPhase(*lane, core::GenerationPhase::kActive);
   router_.Open(lane);

@@ -79,8 +79,9 @@ class Swapper {
   ~Swapper();  // stops
 
   // Decides what is to be served, from the plugin directory and the journal, and serves it. An
-  // error of the plugin's create, such as a bad configuration, is returned as it is.
-  base::Status Start();
+  // error of the plugin's create, such as a bad configuration, is returned as it is. Another reason
+  // why no worker comes up is an error only if it must; else it is tried again and again.
+  base::Status Start(bool must_start = true);
   // Ends all workers in order; calls after it are UNAVAILABLE.
   void Stop();
 
@@ -121,6 +122,7 @@ class Swapper {
 
   base::Result<Release> Decide(std::optional<JournalEntry>& entry);
   base::Result<std::shared_ptr<Lane>> StartFirst(Release release);
+  std::shared_ptr<Lane> KeepTrying(Release release);
   std::shared_ptr<Lane> MakeLane(Release release);
   void Discard(const std::shared_ptr<Lane>& lane);
 

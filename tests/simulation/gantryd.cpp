@@ -3,6 +3,9 @@
 
 #include <utility>
 
+#include "host/supervise/generation.hpp"
+#include "host/supervise/lease.hpp"
+
 namespace gantry::simulation {
 
 Gantryd::Gantryd(World& world, std::string node, std::vector<std::string> backends)
@@ -16,15 +19,29 @@ bool Gantryd::Start() {
   supervise::InstanceSpec instance;
   instance.node_id = process_.node;
   for (const auto& name : names_) {
-    supervise::WorkerSpec spec;
-    spec.worker = &*worker_;
-    spec.plugin = "store/one.so";
-    spec.lease = process_.node + "/leases/" + name + ".lock";
+    swap::SwapperParts spec;
+    spec.instance = instance;
+    spec.journal_directory = process_.node + "/swap";
+    spec.stage = [](const std::string&,
+                    const std::optional<std::filesystem::path>&) -> base::Result<swap::Release> {
+      swap::Release release;
+      release.plugin = release.sha256 = "one";
+      return release;
+    };
+    spec.verify = [](const swap::Release&) -> base::Status { return {}; };
     spec.backend.name = name;
     spec.backend.owner = "owner";
     spec.backend.stuck.grace = std::chrono::seconds(2 + world_.simulation.Below(30));
     spec.backend.stuck.age_max = std::chrono::seconds(40 + world_.simulation.Below(300));
-    backends_[name] = std::make_unique<supervise::Supervisor>(spec, instance, *host_calls_);
+    spec.spawner = [this, backend = spec.backend](const swap::Release& release, uint32_t slot) {
+      supervise::WorkerSpec worker;
+      worker.worker = &*worker_;
+      worker.plugin = "store/" + release.sha256 + ".so";
+      worker.lease = supervise::LeaseFile(process_.node + "/leases", backend.name, slot);
+      worker.backend = backend;
+      return supervise::MakeSpawner(std::move(worker), *host_calls_);
+    };
+    backends_[name] = std::make_unique<swap::Swapper>(std::move(spec));
   }
   std::vector<base::Thread> starting;
   bool started = true;
@@ -35,13 +52,13 @@ bool Gantryd::Start() {
   for (auto& thread : starting) thread.join();
   if (!started) return false;
   tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_);
-  for (const auto& [name, backend] : backends_) tasks_->Add(*backend);
+  for (const auto& [name, backend] : backends_) tasks_->Add(backend->backend());
   core::DriverParts parts;
   parts.config.name = "simulated";
   parts.config.default_backend = names_.front();
   parts.config.backends = names_;
   for (const auto& [name, backend] : backends_) {
-    parts.backends[name] = backend.get();
+    parts.backends[name] = &backend->backend();
     parts.owners[name] = "owner";
   }
   parts.locks = &locks_;

@@ -6,6 +6,7 @@
 #include <gantry/controller.h>
 #include <gantry/datapath.h>
 #include <gantry/host.h>
+#include <gantry/job.h>
 #include <gantry/node.h>
 #include <gantry/plugin.h>
 #include <gantry/snapshot.h>
