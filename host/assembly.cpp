@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <thread>
 
+#include "host/admin/convert.hpp"
+#include "host/admin_view.hpp"
 #include "host/base/file.hpp"
 #include "host/services/boot_id.hpp"
 #include "host/supervise/generation.hpp"
@@ -18,6 +20,8 @@
 
 namespace gantry {
 namespace {
+
+constexpr std::chrono::milliseconds kAdminStopMsMax{500};
 
 base::Result<base::UniqueFd> LockDirectory(const std::filesystem::path& directory) {
   const auto file = directory / "gantryd.lock";
@@ -73,6 +77,88 @@ base::Status Assembly::OpenNode() {
         GANTRY_TRY(store_->Verify(plugin));
         return plugin;
       }});
+  return {};
+}
+
+base::Status Assembly::OpenMetrics(const Log& log) {
+  admin::MetricSources sources;
+  sources.version = kVersion;
+  sources.backends = [this] {
+    const core::Fleet* fleet = seen_fleet_;
+    return fleet == nullptr ? std::vector<core::BackendStatus>() : fleet->Status();
+  };
+  sources.tasks = [this] { return ready_ ? tasks_->List() : std::vector<core::TaskStatus>(); };
+  sources.plugin_counters = [this] { return counters_.Read(); };
+  sources.plugin_counters_dropped = [this] { return counters_.dropped(); };
+  if (helpers_) sources.stuck_helpers = [this] { return helpers_->Stuck().size(); };
+  if (log.output != nullptr)
+    sources.log_lines_dropped = [output = log.output] { return output->dropped(); };
+  sources.ready = [this] { return ready_.load(); };
+  metrics_ = std::make_unique<admin::Metrics>(std::move(sources));
+  call_log_ = std::make_unique<front::CallLog>(metrics_.get(), config_.log.slow_call);
+  if (config_.metrics_address.empty()) return {};
+  GANTRY_TRY_ASSIGN(
+      http_, admin::HttpServer::Start(config_.metrics_address,
+                                      [this](std::string_view path) { return AnswerHttp(path); }));
+  spdlog::info("metrics at http://{}/metrics", http_->address());
+  return {};
+}
+
+// A backend that is down makes neither of the probes fail: the others serve, and a restart of
+// gantryd would not help it. A host whose supervision hangs answers none of them, and is restarted.
+admin::HttpReply Assembly::AnswerHttp(std::string_view path) const {
+  constexpr int kNotFound = 404;
+  constexpr int kUnavailable = 503;
+  admin::HttpReply reply;
+  if (path == "/metrics") {
+    reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    reply.body = metrics_->Text();
+  } else if (path == "/healthz") {
+    reply.body = "ok\n";
+    if (const core::Fleet* fleet = seen_fleet_)
+      for (const auto& backend : fleet->Status())
+        reply.body += "backend " + backend.name + ": " + admin::NameOf(backend.health) + "\n";
+  } else if (path == "/readyz") {
+    reply.code = ready_ ? reply.code : kUnavailable;
+    reply.body = ready_ ? "ready\n" : "the sockets do not serve\n";
+  } else {
+    reply.code = kNotFound;
+    reply.body = "expected /metrics, /healthz or /readyz\n";
+  }
+  return reply;
+}
+
+base::Status Assembly::OpenAdmin(const Log& log) {
+  admin::Parts parts;
+  parts.version = kVersion;
+  std::error_code error;
+  parts.config_file = std::filesystem::absolute(options_.config, error);
+  parts.config = config_;
+  parts.boot_id = boot_id_;
+  if (http_) parts.metrics_address = http_->address();
+  parts.fleet = fleet_.get();
+  for (const auto& driver : drivers_) parts.drivers.push_back(driver.get());
+  for (const auto& [name, backend] : config_.backends)
+    parts.backends[name] = &fleet_->backend(name);
+  parts.tasks = tasks_.get();
+  parts.node_state = node_state_.get();
+  parts.broker = broker_.get();
+  parts.log = log.ring;
+  if (kubelet_) {
+    parts.mounts = [this] { return admin_view::MountsBeneath(*kubelet_); };
+    parts.mount_point = [this](const std::string& path) {
+      const auto relative = kubelet_->Relative(path);
+      return relative ? kubelet_->MountPoint(*relative) : path;
+    };
+  }
+  if (helpers_) parts.stuck_helpers = [this] { return admin_view::StuckHelpers(*helpers_); };
+  parts.check_config = [this](const core::Config& config) {
+    return CheckBackends(config, options_);
+  };
+  if (log.output != nullptr)
+    parts.log_lines_dropped = [output = log.output] { return output->dropped(); };
+  parts.ready = [this] { return ready_.load(); };
+  GANTRY_TRY_ASSIGN(admin_, admin::Server::Start(std::move(parts)));
   return {};
 }
 
@@ -132,16 +218,11 @@ base::Status Assembly::StartBackends(bool must_all) {
     parts.push_back(PartsOf(backend));
   }
   fleet_ = std::make_unique<swap::BackendFleet>(std::move(parts));
+  seen_fleet_ = fleet_.get();
   return fleet_->Start(must_all);
 }
 
-base::Status Assembly::Reload() {
-  GANTRY_TRY_ASSIGN(const auto next, core::LoadConfig(options_.config));
-  GANTRY_TRY_ASSIGN(const auto swapped, fleet_->Reload(reloaded_, next));
-  for (const auto& name : swapped) spdlog::info("backend {}: reconfigured", name);
-  reloaded_ = next;
-  return {};
-}
+base::Status Assembly::Reload() { return admin_->Reload(); }
 
 base::Status Assembly::StartDrivers() {
   cursors_ = std::make_unique<services::FileTaskCursors>(config_.state_directory / "tasks");
@@ -166,7 +247,7 @@ base::Status Assembly::StartDrivers() {
     parts.tasks = tasks_.get();
     parts.boot_id = boot_id_;
     drivers_.push_back(std::make_unique<core::Driver>(std::move(parts)));
-    GANTRY_TRY_ASSIGN(auto server, front::Server::Start(*drivers_.back()));
+    GANTRY_TRY_ASSIGN(auto server, front::Server::Start(*drivers_.back(), *call_log_));
     servers_.push_back(std::move(server));
     spdlog::info("driver {} at {}", driver_config.name, driver_config.endpoint);
   }
@@ -174,20 +255,25 @@ base::Status Assembly::StartDrivers() {
 }
 
 base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& config,
-                                                        const Options& options) {
+                                                        const Options& options, const Log& log) {
   std::unique_ptr<Assembly> assembly(new Assembly(config, options));
   GANTRY_TRY_ASSIGN(assembly->cgroups_, supervise::Cgroups::Open(config.cgroup));
   GANTRY_TRY(assembly->OpenState());
   GANTRY_TRY(assembly->OpenNode());
+  GANTRY_TRY(assembly->OpenMetrics(log));
   GANTRY_TRY(assembly->StartBackends(/*must_all=*/false));
   GANTRY_TRY(assembly->StartDrivers());
   GANTRY_TRY(assembly->fleet_->Watch(config.plugin_directory));
+  GANTRY_TRY(assembly->OpenAdmin(log));
+  assembly->ready_ = true;
   return assembly;
 }
 
 Assembly::~Assembly() { Stop(); }
 
 void Assembly::Stop() {
+  ready_ = false;
+  if (admin_) admin_->Stop(kAdminStopMsMax);
   std::vector<std::thread> stopping;
   for (const auto& server : servers_)
     stopping.emplace_back([&server] { server->Stop(kStopGraceMsMax); });

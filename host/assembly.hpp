@@ -3,14 +3,20 @@
 // The only place that knows every library.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "host/admin/http.hpp"
+#include "host/admin/log_output.hpp"
+#include "host/admin/metrics.hpp"
+#include "host/admin/server.hpp"
 #include "host/base/process.hpp"
 #include "host/core/config.hpp"
 #include "host/core/driver.hpp"
+#include "host/front/call_log.hpp"
 #include "host/front/server.hpp"
 #include "host/options.hpp"
 #include "host/services/broker.hpp"
@@ -31,11 +37,18 @@ namespace gantry {
 
 constexpr std::chrono::milliseconds kStopGraceMsMax{30'000};
 
+// Where gantryd's log goes.
+struct Log {
+  const admin::LogRing* ring = nullptr;
+  const admin::LogOutput* output = nullptr;
+};
+
 class Assembly {
  public:
   // Starts every backend and then every driver's socket. On an error nothing is left running.
+  // `log` outlives it.
   static base::Result<std::unique_ptr<Assembly>> Start(const core::Config& config,
-                                                       const Options& options);
+                                                       const Options& options, const Log& log);
   // Starts and ends the backends only: whether their plugins accept their configuration.
   static base::Status LoadOnly(const core::Config& config, const Options& options);
   ~Assembly();
@@ -48,7 +61,11 @@ class Assembly {
 
  private:
   Assembly(const core::Config& config, const Options& options)
-      : config_(config), options_(options), reloaded_(config) {}
+      : config_(config), options_(options) {}
+
+  base::Status OpenMetrics(const Log& log);
+  admin::HttpReply AnswerHttp(std::string_view path) const;
+  base::Status OpenAdmin(const Log& log);
 
   base::Status OpenState();
   base::Status OpenNode();
@@ -59,7 +76,6 @@ class Assembly {
 
   const core::Config config_;
   const Options options_;
-  core::Config reloaded_;  // as the file was read last
   base::SystemClock clock_;
   base::UniqueFd state_lock_;  // one gantryd a state directory
   supervise::Cgroups cgroups_;
@@ -81,7 +97,13 @@ class Assembly {
   std::unique_ptr<services::FileTaskCursors> cursors_;
   std::unique_ptr<core::TaskRunner> tasks_;
   std::vector<std::unique_ptr<core::Driver>> drivers_;
+  std::atomic<const core::Fleet*> seen_fleet_{nullptr};  // once there is one to look at
+  std::atomic<bool> ready_{false};
+  std::unique_ptr<admin::Metrics> metrics_;
+  std::unique_ptr<admin::HttpServer> http_;
+  std::unique_ptr<front::CallLog> call_log_;
   std::vector<std::unique_ptr<front::Server>> servers_;
+  std::unique_ptr<admin::Server> admin_;
 };
 
 // Loads each backend's plugin in a throw-away worker and lets it judge its configuration.

@@ -14,6 +14,7 @@
 #include <optional>
 #include <thread>
 
+#include "host/admin/log_output.hpp"
 #include "host/assembly.hpp"
 #include "host/base/children.hpp"
 #include "host/base/open_files.hpp"
@@ -45,11 +46,18 @@ void ForbidCoreDumps() {
     spdlog::warn("core dumps can't be forbidden: {}", std::strerror(errno));
 }
 
+void UseLogger(std::shared_ptr<spdlog::sinks::sink> sink, const gantry::Options& options) {
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("gantryd", std::move(sink)));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  spdlog::set_level(spdlog::level::from_str(options.log_level));
+  spdlog::flush_on(spdlog::level::debug);
+}
+
 int Serve(const gantry::core::Config& config, const gantry::Options& options,
-          const sigset_t& signals) {
+          const gantry::Log& log, const sigset_t& signals) {
   std::optional<gantry::base::OrphanReaper> reaper;
   if (getpid() == 1) reaper.emplace();
-  auto assembly = gantry::Assembly::Start(config, options);
+  auto assembly = gantry::Assembly::Start(config, options, log);
   if (!assembly) {
     spdlog::critical("cannot start: {}", assembly.error().message);
     return assembly.error().code == gantry::base::Code::kInvalidArgument ? kBadConfiguration
@@ -84,21 +92,14 @@ int main(int argc, char** argv) {
   if (const int* code = std::get_if<int>(&parsed)) return *code;
   const auto& options = std::get<gantry::Options>(parsed);
 
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
-      "gantryd", std::make_shared<spdlog::sinks::stdout_sink_mt>()));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
-  spdlog::set_level(spdlog::level::from_str(options.log_level));
-  spdlog::flush_on(spdlog::level::debug);
-
-  if (const auto raised = gantry::base::RaiseOpenFiles(); !raised)
-    spdlog::warn("{}", raised.error().message);
-
+  const auto raised = gantry::base::RaiseOpenFiles();
   const auto config = gantry::core::LoadConfig(options.config);
   if (!config) {
     std::fprintf(stderr, "gantryd: %s\n", config.error().message.c_str());
     return kBadConfiguration;
   }
   if (options.check_config) {
+    UseLogger(std::make_shared<spdlog::sinks::stdout_sink_mt>(), options);
     const auto checked = gantry::CheckBackends(*config, options);
     if (!checked) {
       std::fprintf(stderr, "gantryd: %s\n", checked.error().message.c_str());
@@ -108,6 +109,15 @@ int main(int argc, char** argv) {
                 config->drivers.size(), config->backends.size());
     return 0;
   }
+  gantry::admin::LogRing ring;
+  const auto format =
+      config->log.json ? gantry::admin::LogFormat::kJson : gantry::admin::LogFormat::kText;
+  const auto output = std::make_shared<gantry::admin::LogOutput>(STDOUT_FILENO, format, ring);
+  UseLogger(output, options);
+  if (!raised) spdlog::warn("{}", raised.error().message);
   ForbidCoreDumps();
-  return Serve(*config, options, signals);
+  const int code = Serve(*config, options, {&ring, output.get()}, signals);
+  // The default logger would hold the output beyond the ring.
+  UseLogger(std::make_shared<spdlog::sinks::stdout_sink_mt>(), options);
+  return code;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/core/config.hpp"
 
+#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -280,6 +281,52 @@ base::Status ReadNode(const Yaml& yaml, Config& config) {
   return {};
 }
 
+base::Result<std::filesystem::path> ReadAdminSocket(const Yaml& yaml,
+                                                    const std::filesystem::path& fallback) {
+  GANTRY_TRY_ASSIGN(auto path, AbsolutePathOr(yaml, fallback));
+  if (path.native().size() > kSocketPathBytesMax)
+    return yaml.Complain("a path of at most 100 bytes, also where it is left out: " +
+                         path.string());
+  return path;
+}
+
+// An IPv4 or bracketed IPv6 address and a port: no names, since a listener must not wait for DNS.
+bool IsListenAddress(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) return false;
+  const std::string port = text.substr(colon + 1);
+  constexpr size_t kPortDigitsMax = 5;
+  constexpr unsigned long kPortMax = 65535;
+  if (port.empty() || port.size() > kPortDigitsMax ||
+      port.find_first_not_of("0123456789") != std::string::npos || std::stoul(port) > kPortMax)
+    return false;
+  std::string host = text.substr(0, colon);
+  in6_addr address{};
+  if (host.front() != '[') return inet_pton(AF_INET, host.c_str(), &address) == 1;
+  if (host.back() != ']') return false;
+  host = host.substr(1, host.size() - 2);
+  return inet_pton(AF_INET6, host.c_str(), &address) == 1;
+}
+
+base::Status ReadOperations(const Yaml& yaml, Config& config) {
+  const Yaml metrics = yaml["metrics"];
+  GANTRY_TRY(metrics.KeysAre({"address"}));
+  GANTRY_TRY_ASSIGN(config.metrics_address, metrics["address"].TextOr(""));
+  if (!config.metrics_address.empty() && !IsListenAddress(config.metrics_address))
+    return metrics["address"].Complain("address:port, as 127.0.0.1:9809 or [::]:9809");
+  const Yaml log = yaml["log"];
+  GANTRY_TRY(log.KeysAre({"format", "slow_call_ms"}));
+  GANTRY_TRY_ASSIGN(const auto format, log["format"].TextOr("text"));
+  if (format != "json" && format != "text") return log["format"].Complain("json or text");
+  config.log.json = format == "json";
+  if (log["slow_call_ms"].IsPresent()) {
+    constexpr uint64_t kSlowCallMsMax = 600'000;
+    GANTRY_TRY_ASSIGN(const uint64_t slow, log["slow_call_ms"].Number(1, kSlowCallMsMax));
+    config.log.slow_call = std::chrono::milliseconds(slow);
+  }
+  return {};
+}
+
 base::Result<SwapPace> ReadSwapPace(const Yaml& yaml) {
   constexpr uint64_t kMsMax = 3600ULL * 1000;
   GANTRY_TRY(yaml.KeysAre({"standby_ms", "drain_ms"}));
@@ -316,7 +363,8 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file, kConfigBytesMax));
   GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file.filename().string()));
   GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory", "trust",
-                           "keeper_socket", "cgroup", "node", "drivers", "backends", "swap"}));
+                           "keeper_socket", "admin_socket", "metrics", "log", "cgroup", "node",
+                           "drivers", "backends", "swap"}));
   Config config;
   GANTRY_TRY_ASSIGN(config.state_directory,
                     AbsolutePathOr(yaml["state_directory"], "/var/lib/gantry"));
@@ -327,6 +375,9 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(config.trust, ReadTrust(yaml["trust"]));
   GANTRY_TRY_ASSIGN(config.keeper_socket,
                     AbsolutePathOr(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
+  GANTRY_TRY_ASSIGN(config.admin_socket,
+                    ReadAdminSocket(yaml["admin_socket"], config.state_directory / "admin.sock"));
+  GANTRY_TRY(ReadOperations(yaml, config));
   GANTRY_TRY_ASSIGN(config.cgroup, ReadCgroup(yaml["cgroup"]));
   GANTRY_TRY(ReadNode(yaml["node"], config));
   GANTRY_TRY_ASSIGN(config.swap, ReadSwapPace(yaml["swap"]));

@@ -73,6 +73,12 @@ struct DriverConfig {
   bool operator==(const DriverConfig&) const = default;
 };
 
+struct LogConfig {
+  bool json = false;                          // one JSON object a line instead of text
+  std::chrono::milliseconds slow_call{1000};  // a call that took longer is logged at info
+  bool operator==(const LogConfig&) const = default;
+};
+
 // How long a swap's steps take (swap/swapper.hpp).
 struct SwapPace {
   std::chrono::milliseconds standby{60'000};  // the old release stays warm after a cut-over
@@ -93,6 +99,9 @@ struct Config {
   std::filesystem::path kubelet_directory;
   trust::Policy trust;                  // of plugins, where a backend says nothing else
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
+  std::filesystem::path admin_socket;   // default: state_directory/admin.sock
+  std::string metrics_address;          // "127.0.0.1:9809"; empty: no metrics are served
+  LogConfig log;
   CgroupConfig cgroup;
   std::string node_id;
   std::map<std::string, std::string> topology;  // of this node

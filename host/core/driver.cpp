@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "host/base/call_scope.hpp"
 #include "host/core/redact.hpp"
 
 namespace gantry::core {
@@ -31,6 +32,7 @@ bool Driver::AnyHasAccessMode(csi::v1::VolumeCapability::AccessMode::Mode mode) 
 base::Result<Backend*> Driver::BackendNamed(const std::string& name) const {
   const auto found = parts_.backends.find(name);
   if (found != parts_.backends.end()) {
+    base::CallScope::NoteBackend(name);
     GANTRY_TRY(found->second->Known());
     return found->second;
   }
@@ -51,6 +53,7 @@ base::Result<Backend*> Driver::BackendHolding(const std::string& name,
                                               const std::string& id) const {
   const auto found = parts_.backends.find(name);
   if (found != parts_.backends.end()) {
+    base::CallScope::NoteBackend(name);
     GANTRY_TRY(found->second->Known());
     return found->second;
   }

@@ -44,6 +44,7 @@ struct GenerationStatus {
   pid_t pid = 0;  // 0: between two workers
   WallTime since;
   uint64_t calls_in_flight = 0;
+  uint64_t log_lines_dropped = 0;
   ProcessUse use;
   std::vector<std::string> not_enforced;  // parts of the sandbox that this machine does not have
 };
@@ -88,7 +89,9 @@ struct BackendStatus {
   std::map<std::string, uint64_t> deaths_by_signal;  // "SIGSEGV", "exit 1"
   uint64_t replays_total = 0;
   uint64_t suspects_total = 0;
-  std::optional<SwapStatus> swap;  // the latest
+  uint64_t log_lines_dropped_total = 0;              // by workers whose log pipe was full
+  std::map<std::string, uint64_t> swap_steps_total;  // by SwapStep::name
+  std::optional<SwapStatus> swap;                    // the latest
 };
 
 struct SwapRequest {

@@ -24,16 +24,4 @@ base::TimePoint DeadlineOf(const grpc::ServerContext& context) {
   return now + std::clamp(left, std::chrono::milliseconds(0), core::kCallMsMax);
 }
 
-void LogCall(const google::protobuf::Message& request, const base::Error* error,
-             base::TimePoint begin) {
-  const auto level = error == nullptr ? spdlog::level::debug : spdlog::level::info;
-  if (!spdlog::should_log(level)) return;
-  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(
-      std::chrono::steady_clock::now() - begin);
-  spdlog::log(level, "{} {} in {} us{}{} [{}]", request.GetDescriptor()->name(),
-              base::CodeName(error == nullptr ? base::Code::kOk : error->code), took.count(),
-              error == nullptr ? "" : ": ", error == nullptr ? "" : error->message,
-              core::Redacted(request));
-}
-
 }  // namespace gantry::front

@@ -5,14 +5,13 @@
 #pragma once
 
 #include <grpcpp/grpcpp.h>
-#include <spdlog/spdlog.h>
 
 #include <string>
 #include <utility>
 
 #include "host/core/driver.hpp"
-#include "host/core/redact.hpp"
 #include "host/core/validate.hpp"
+#include "host/front/call_log.hpp"
 #include "host/front/calls.hpp"
 
 namespace gantry::front {
@@ -22,15 +21,11 @@ grpc::Status ToStatus(const base::Error& error);
 // The caller's deadline within the limits of core/limits.hpp.
 base::TimePoint DeadlineOf(const grpc::ServerContext& context);
 
-// One line a call: what ended with an error at info, the rest at debug; never secrets.
-void LogCall(const google::protobuf::Message& request, const base::Error* error,
-             base::TimePoint begin);
-
 // Runs operation(CallContext) -> Status.
 template <class Request, class Operation>
-grpc::Status RunCall(Calls& calls, const grpc::ServerContext& context, const Request& request,
-                     const Operation& operation) {
-  const auto begin = std::chrono::steady_clock::now();
+grpc::Status RunCall(Calls& calls, CallLog& log, const grpc::ServerContext& context,
+                     const Request& request, const Operation& operation) {
+  CallLog::Entry entry(log, request);
   Calls::Call call(calls, [&context] { return context.IsCancelled(); });
   const base::Status status = [&]() -> base::Status {
     if (!call.admitted())
@@ -43,15 +38,15 @@ grpc::Status RunCall(Calls& calls, const grpc::ServerContext& context, const Req
     call_context.cancellation = &call.cancellation();
     return operation(call_context);
   }();
-  LogCall(request, status ? nullptr : &status.error(), begin);
+  entry.End(status ? nullptr : &status.error());
   return status ? grpc::Status::OK : ToStatus(status.error());
 }
 
 // Runs operation(request, CallContext) -> Result<Response>.
 template <class Request, class Response, class Operation>
-grpc::Status RunUnary(Calls& calls, const grpc::ServerContext& context, const Request& request,
-                      Response& response, const Operation& operation) {
-  return RunCall(calls, context, request, [&](const core::CallContext& c) -> base::Status {
+grpc::Status RunUnary(Calls& calls, CallLog& log, const grpc::ServerContext& context,
+                      const Request& request, Response& response, const Operation& operation) {
+  return RunCall(calls, log, context, request, [&](const core::CallContext& c) -> base::Status {
     GANTRY_TRY_ASSIGN(response, operation(request, c));
     return {};
   });
@@ -60,9 +55,10 @@ grpc::Status RunUnary(Calls& calls, const grpc::ServerContext& context, const Re
 // Runs operation(request, CallContext, send) -> Status. `send` waits until the message is taken, so
 // a slow reader slows the plugin and fills nothing; false when nobody reads any more.
 template <class Request, class Response, class Operation>
-grpc::Status RunStream(Calls& calls, const grpc::ServerContext& context, const Request& request,
-                       grpc::ServerWriter<Response>& writer, const Operation& operation) {
-  return RunCall(calls, context, request, [&](const core::CallContext& c) {
+grpc::Status RunStream(Calls& calls, CallLog& log, const grpc::ServerContext& context,
+                       const Request& request, grpc::ServerWriter<Response>& writer,
+                       const Operation& operation) {
+  return RunCall(calls, log, context, request, [&](const core::CallContext& c) {
     return operation(request, c, [&](const Response& message) { return writer.Write(message); });
   });
 }

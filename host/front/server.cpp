@@ -59,7 +59,8 @@ std::string TemporaryName(const std::string& socket) {
 
 Server::Server(size_t calls_max) : calls_(calls_max) {}
 
-base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, size_t calls_max) {
+base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, CallLog& log,
+                                                    size_t calls_max) {
   std::unique_ptr<Server> self(new Server(calls_max));
   self->socket_ = driver.parts().config.endpoint.substr(kScheme.size());
   if (self->socket_.size() > kSocketPathBytesMax)
@@ -69,7 +70,7 @@ base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, 
   GANTRY_TRY(base::MakeDirectories(std::filesystem::path(self->socket_).parent_path(), 0750));
   const std::string temporary = TemporaryName(self->socket_);
 
-  self->services_ = MakeServices(driver, self->calls_);
+  self->services_ = MakeServices(driver, self->calls_, log);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kRequestBytesMax);
   // Clients may ping as they like; a server that answers with GOAWAY costs them their connection.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "host/core/driver.hpp"
+#include "host/front/call_log.hpp"
 #include "host/front/calls.hpp"
 
 namespace gantry::front {
@@ -25,8 +26,8 @@ constexpr std::chrono::milliseconds kGoodbyeMs{500};
 
 class Server {
  public:
-  // Serves the driver at its endpoint. The driver outlives it.
-  static base::Result<std::unique_ptr<Server>> Start(const core::Driver& driver,
+  // Serves the driver at its endpoint. Driver and log outlive it.
+  static base::Result<std::unique_ptr<Server>> Start(const core::Driver& driver, CallLog& log,
                                                      size_t calls_max = kCallsMax);
   ~Server();
 

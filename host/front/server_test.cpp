@@ -50,7 +50,7 @@ class ServerTest : public ::testing::Test {
     return made;
   }
   std::unique_ptr<Server> MakeServer(FakeDriver& driver) {
-    auto started = Server::Start(driver.driver());
+    auto started = Server::Start(driver.driver(), log);
     EXPECT_TRUE(started) << (started ? "" : started.error().message);
     return started ? std::move(*started) : nullptr;
   }
@@ -101,6 +101,7 @@ class ServerTest : public ::testing::Test {
   }
 
   base::TempDir dir;
+  CallLog log;
   std::unique_ptr<FakeDriver> fake;
   std::unique_ptr<Server> server;
   std::shared_ptr<grpc::Channel> channel;
@@ -258,7 +259,7 @@ TEST_F(ServerTest, TheSocketIsForItsGroupAndNobodyElse) {
 TEST_F(ServerTest, RefusesAPathThatIsTooLong) {
   FakeDriver long_path({{"fast", Describe({})}}, {},
                        "unix://" + (dir.path() / std::string(100, 'x')).string());
-  const auto started = Server::Start(long_path.driver());
+  const auto started = Server::Start(long_path.driver(), log);
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().code, base::Code::kInvalidArgument);
 }
@@ -440,7 +441,7 @@ TEST_F(ServerTest, Runs200CallsBesideEachOther) {
 
 TEST_F(ServerTest, IsUnavailableWhenTooManyCallsAreUnderWay) {
   fake = MakeDriver();
-  auto started = Server::Start(fake->driver(), 1);
+  auto started = Server::Start(fake->driver(), log, 1);
   ASSERT_TRUE(started);
   server = std::move(*started);
   channel = Connect();
@@ -483,7 +484,7 @@ TEST_F(ServerTest, NoSecretReachesTheLog) {
   server->Stop(1s);
   spdlog::set_default_logger(before);
   EXPECT_EQ(text.str().find(canary), std::string::npos) << text.str();
-  EXPECT_NE(text.str().find("CreateVolumeRequest PERMISSION_DENIED"), std::string::npos)
+  EXPECT_NE(text.str().find("CreateVolume PERMISSION_DENIED"), std::string::npos)
       << "the test must see what is logged: " << text.str();
 }
 

@@ -13,7 +13,7 @@
 #define GANTRY_UNARY(Method, target)                                                         \
   grpc::Status Method(grpc::ServerContext* context, const csi::v1::Method##Request* request, \
                       csi::v1::Method##Response* response) override {                        \
-    return RunUnary(calls_, *context, *request, *response,                                   \
+    return RunUnary(calls_, log_, *context, *request, *response,                             \
                     [this](const csi::v1::Method##Request& r, const core::CallContext& c) {  \
                       return (target).Method(r, c);                                          \
                     });                                                                      \
@@ -24,7 +24,8 @@ namespace {
 
 class IdentityService final : public csi::v1::Identity::Service {
  public:
-  IdentityService(const core::Driver& driver, Calls& calls) : identity_(driver), calls_(calls) {}
+  IdentityService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : identity_(driver), calls_(calls), log_(log) {}
   GANTRY_UNARY(GetPluginInfo, identity_)
   GANTRY_UNARY(GetPluginCapabilities, identity_)
   GANTRY_UNARY(Probe, identity_)
@@ -32,12 +33,13 @@ class IdentityService final : public csi::v1::Identity::Service {
  private:
   core::Identity identity_;
   Calls& calls_;
+  CallLog& log_;
 };
 
 class ControllerService final : public csi::v1::Controller::Service {
  public:
-  ControllerService(const core::Driver& driver, Calls& calls)
-      : controller_(driver), snapshots_(driver), calls_(calls) {}
+  ControllerService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : controller_(driver), snapshots_(driver), calls_(calls), log_(log) {}
   GANTRY_UNARY(CreateVolume, controller_)
   GANTRY_UNARY(DeleteVolume, controller_)
   GANTRY_UNARY(ControllerPublishVolume, controller_)
@@ -58,11 +60,13 @@ class ControllerService final : public csi::v1::Controller::Service {
   core::Controller controller_;
   core::Snapshots snapshots_;
   Calls& calls_;
+  CallLog& log_;
 };
 
 class GroupService final : public csi::v1::GroupController::Service {
  public:
-  GroupService(const core::Driver& driver, Calls& calls) : groups_(driver), calls_(calls) {}
+  GroupService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : groups_(driver), calls_(calls), log_(log) {}
   GANTRY_UNARY(GroupControllerGetCapabilities, groups_)
   GANTRY_UNARY(CreateVolumeGroupSnapshot, groups_)
   GANTRY_UNARY(DeleteVolumeGroupSnapshot, groups_)
@@ -71,16 +75,18 @@ class GroupService final : public csi::v1::GroupController::Service {
  private:
   core::Groups groups_;
   Calls& calls_;
+  CallLog& log_;
 };
 
 class MetadataService final : public csi::v1::SnapshotMetadata::Service {
  public:
-  MetadataService(const core::Driver& driver, Calls& calls) : metadata_(driver), calls_(calls) {}
+  MetadataService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : metadata_(driver), calls_(calls), log_(log) {}
 
   grpc::Status GetMetadataAllocated(
       grpc::ServerContext* context, const csi::v1::GetMetadataAllocatedRequest* request,
       grpc::ServerWriter<csi::v1::GetMetadataAllocatedResponse>* writer) override {
-    return RunStream(calls_, *context, *request, *writer,
+    return RunStream(calls_, log_, *context, *request, *writer,
                      [this](const auto& r, const core::CallContext& c, const auto& send) {
                        return metadata_.GetMetadataAllocated(r, c, send);
                      });
@@ -88,7 +94,7 @@ class MetadataService final : public csi::v1::SnapshotMetadata::Service {
   grpc::Status GetMetadataDelta(
       grpc::ServerContext* context, const csi::v1::GetMetadataDeltaRequest* request,
       grpc::ServerWriter<csi::v1::GetMetadataDeltaResponse>* writer) override {
-    return RunStream(calls_, *context, *request, *writer,
+    return RunStream(calls_, log_, *context, *request, *writer,
                      [this](const auto& r, const core::CallContext& c, const auto& send) {
                        return metadata_.GetMetadataDelta(r, c, send);
                      });
@@ -97,11 +103,13 @@ class MetadataService final : public csi::v1::SnapshotMetadata::Service {
  private:
   core::Metadata metadata_;
   Calls& calls_;
+  CallLog& log_;
 };
 
 class NodeService final : public csi::v1::Node::Service {
  public:
-  NodeService(const core::Driver& driver, Calls& calls) : node_(driver), calls_(calls) {}
+  NodeService(const core::Driver& driver, Calls& calls, CallLog& log)
+      : node_(driver), calls_(calls), log_(log) {}
   GANTRY_UNARY(NodeStageVolume, node_)
   GANTRY_UNARY(NodeUnstageVolume, node_)
   GANTRY_UNARY(NodePublishVolume, node_)
@@ -114,19 +122,22 @@ class NodeService final : public csi::v1::Node::Service {
  private:
   core::Node node_;
   Calls& calls_;
+  CallLog& log_;
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, Calls& calls) {
+std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, Calls& calls,
+                                                         CallLog& log) {
   std::vector<std::unique_ptr<grpc::Service>> services;
-  services.push_back(std::make_unique<IdentityService>(driver, calls));
+  services.push_back(std::make_unique<IdentityService>(driver, calls, log));
   if (driver.parts().roles.controller) {
-    services.push_back(std::make_unique<ControllerService>(driver, calls));
-    services.push_back(std::make_unique<GroupService>(driver, calls));
-    services.push_back(std::make_unique<MetadataService>(driver, calls));
+    services.push_back(std::make_unique<ControllerService>(driver, calls, log));
+    services.push_back(std::make_unique<GroupService>(driver, calls, log));
+    services.push_back(std::make_unique<MetadataService>(driver, calls, log));
   }
-  if (driver.parts().roles.node) services.push_back(std::make_unique<NodeService>(driver, calls));
+  if (driver.parts().roles.node)
+    services.push_back(std::make_unique<NodeService>(driver, calls, log));
   return services;
 }
 

@@ -11,11 +11,13 @@
 #include <vector>
 
 #include "host/core/driver.hpp"
+#include "host/front/call_log.hpp"
 #include "host/front/calls.hpp"
 
 namespace gantry::front {
 
-// The services that the driver's roles ask for. Driver and calls outlive them.
-std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, Calls& calls);
+// The services that the driver's roles ask for. Driver, calls and log outlive them.
+std::vector<std::unique_ptr<grpc::Service>> MakeServices(const core::Driver& driver, Calls& calls,
+                                                         CallLog& log);
 
 }  // namespace gantry::front

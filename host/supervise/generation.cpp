@@ -8,8 +8,9 @@
 #include <csignal>
 #include <future>
 
+#include "host/base/call_scope.hpp"
+#include "host/core/process_use.hpp"
 #include "host/supervise/lease.hpp"
-#include "host/supervise/process_use.hpp"
 #include "host/supervise/use_watch.hpp"
 #include "host/wire/socket_pair.hpp"
 
@@ -37,6 +38,20 @@ spdlog::level::level_enum LevelOf(wire::LogLevel level) {
     default:
       return spdlog::level::info;
   }
+}
+
+// A plugin's line about a call begins with "[id] ", put there by the worker (host/worker).
+void LogLine(const std::string& backend, uint64_t number, const wire::LogRecord& record) {
+  std::string_view text = record.text;
+  std::string id;
+  const size_t end = text.find("] ");
+  if (text.starts_with('[') && end != std::string_view::npos &&
+      base::IsCallId(text.substr(1, end - 1))) {
+    id = text.substr(1, end - 1);
+    text.remove_prefix(end + 2);
+  }
+  const base::CallScope scope({.id = std::move(id), .backend = backend});
+  spdlog::log(LevelOf(record.level), "backend {} generation {}: {}", backend, number, text);
 }
 
 std::vector<std::string> Arguments(const WorkerSpec& spec, const WorkerCgroup& cgroup) {
@@ -73,11 +88,8 @@ Generation::Generation(uint64_t number, const WorkerSpec& spec, base::UniqueFd l
       ping_period_(spec.ping_period),
       limits_(spec.backend.limits),
       cgroup_(spec.cgroups.Make(backend_, number, limits_)),
-      log_(std::move(log),
-           [name = backend_, number](wire::LogRecord record) {
-             spdlog::log(LevelOf(record.level), "backend {} generation {}: {}", name, number,
-                         record.text);
-           }),
+      log_(std::move(log), [name = backend_, number](
+                               const wire::LogRecord& record) { LogLine(name, number, record); }),
       host_calls_(host_calls),
       caller_(std::make_shared<HostCaller>(backend_)),
       on_end_(std::move(on_end)),
@@ -175,6 +187,7 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   message.set_deadline_ns(base::ToNanoseconds(call.deadline));
   message.set_attempt(attempt);
   message.set_credits(kEmitCredits);
+  message.set_log_id(base::CallScope::Current().id);
   if (call.secrets != nullptr && !call.secrets->empty()) {
     message.set_has_secrets(true);
     channel::Secrets secrets;
@@ -340,7 +353,7 @@ bool Generation::Ping() {
 }
 
 void Generation::NoteUse() {
-  const auto use = ReadProcessUse(pid_);
+  const auto use = core::ReadProcessUse(pid_);
   const std::lock_guard lock(mutex_);
   if (use.resident_bytes > 0) use_ = use;  // a zombie has none
 }
@@ -410,13 +423,14 @@ WorkerReport Generation::Report() const {
   {
     const std::lock_guard lock(mutex_);
     // Not reaped without this lock, so the number is its own.
-    if (child_) report.use = ReadProcessUse(pid_);
+    if (child_) report.use = core::ReadProcessUse(pid_);
     if (report.use.resident_bytes == 0) report.use = use_;
     report.last_calls = history_.Describe(base::Now());
     report.not_enforced = not_enforced_;
   }
   const std::lock_guard lock(log_mutex_);
   report.stderr_tail = log_.Tail();
+  report.log_lines_dropped = log_.dropped();
   return report;
 }
 

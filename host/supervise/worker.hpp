@@ -46,6 +46,7 @@ struct WorkerReport {
   std::vector<std::string> not_enforced;  // parts of the sandbox that this machine does not have
   std::vector<std::string> last_calls;    // newest first; methods and keys, never secrets
   std::string stderr_tail;
+  uint64_t log_lines_dropped = 0;  // that found its log pipe full
 };
 
 using OnEmit = std::function<bool(const channel::Emit&)>;

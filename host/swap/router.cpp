@@ -223,6 +223,7 @@ core::GenerationStatus Router::Describe(const Lane& lane) const {
   if (worker) {
     auto report = worker->Report();
     status.use = report.use;
+    status.log_lines_dropped = report.log_lines_dropped;
     status.not_enforced = std::move(report.not_enforced);
   }
   status.release = {lane.release.plugin, lane.release.plugin_name, lane.release.plugin_version,

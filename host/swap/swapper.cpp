@@ -226,6 +226,7 @@ void Swapper::NoteDeath(supervise::Worker& worker) {
       at == std::string::npos ? death.how : death.how.substr(at, death.how.find(' ', at) - at);
   const std::lock_guard lock(mutex_);
   ++deaths_total_;
+  log_lines_dropped_ += report.log_lines_dropped;
   ++deaths_by_signal_[kind];
   deaths_.push_front(std::move(death));
   if (deaths_.size() > kDeathsShownMax) deaths_.pop_back();
@@ -247,10 +248,15 @@ core::BackendStatus Swapper::Status() const {
     status.deaths.assign(deaths_.begin(), deaths_.end());
     status.deaths_total = deaths_total_;
     status.deaths_by_signal = deaths_by_signal_;
+    status.log_lines_dropped_total = log_lines_dropped_;
+    status.swap_steps_total = steps_total_;
     if (!journaled_.swap.id.empty()) status.swap = journaled_.swap;
     if (drained_ || stopped_ || !active_) status.health = core::BackendHealth::kStopped;
   }
-  for (const auto& lane : lanes) status.generations.push_back(router_.Describe(*lane));
+  for (const auto& lane : lanes) {
+    status.generations.push_back(router_.Describe(*lane));
+    status.log_lines_dropped_total += status.generations.back().log_lines_dropped;
+  }
   if (status.health == core::BackendHealth::kStopped || lanes.empty()) return status;
   const auto state = lanes.front()->runner.state();
   status.last_error = state.last_error;
@@ -273,6 +279,7 @@ base::Status Swapper::Note(const std::string& step, const std::string& detail,
     const std::lock_guard lock(mutex_);
     auto& steps = journaled_.swap.steps;
     if (steps.size() < kSwapStepsMax) steps.push_back(noted);
+    ++steps_total_[step];
     GANTRY_TRY(journal_.Save(journaled_));
   }
   if (on_step != nullptr && *on_step) (*on_step)(noted);

@@ -178,6 +178,8 @@ class Swapper {
   std::deque<core::DeathStatus> deaths_;
   uint64_t deaths_total_ = 0;
   std::map<std::string, uint64_t> deaths_by_signal_;
+  std::map<std::string, uint64_t> steps_total_;  // by name: a handful
+  uint64_t log_lines_dropped_ = 0;               // by workers that are dead
 };
 
 }  // namespace gantry::swap

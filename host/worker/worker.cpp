@@ -17,7 +17,14 @@ namespace gantry::worker {
 namespace {
 
 bool IsControl(channel::Operation operation) {
-  return operation >= channel::CREATE_INSTANCE && operation <= channel::STOP;
+  return operation >= channel::CREATE_INSTANCE && operation <= channel::DESCRIBE;
+}
+
+channel::Description DescribePlugin(const LoadedPlugin& plugin, const Extensions& extensions) {
+  channel::Description description = Describe(plugin.manifest, extensions);
+  description.set_abi_major(plugin.table.abi_major);
+  description.set_abi_minor(plugin.table.abi_minor);
+  return description;
 }
 
 DispatcherLimits LimitsOf(const gantry_manifest& manifest) {
@@ -137,12 +144,19 @@ Worker::Worker(std::string backend, std::vector<std::string> not_enforced,
       }),
       calls_([this](uint64_t id, const channel::Emit& item) { return outbound_.Emit(id, item); },
              misbehaviour_, canceller_),
-      host_table_(
-          calls_, services_, misbehaviour_,
-          [this](uint64_t call, int32_t level, std::string_view text) {
-            const std::string prefix = call == 0 ? "" : "[call " + std::to_string(call) + "] ";
-            Log(LevelOf(level), prefix + std::string(text.substr(0, wire::kLogTextBytesMax)));
-          }) {}
+      host_table_(calls_, services_, misbehaviour_,
+                  [this](uint64_t call, int32_t level, std::string_view text) {
+                    const std::string prefix = call == 0 ? "" : "[" + LogIdOf(call) + "] ";
+                    Log(LevelOf(level),
+                        prefix + std::string(text.substr(0, wire::kLogTextBytesMax)));
+                  }) {}
+
+// What the host calls this call by; for lifecycle steps, which have no such id, the channel's.
+std::string Worker::LogIdOf(uint64_t id) {
+  const auto call = calls_.Find(id);
+  if (call != nullptr && !call->message().log_id().empty()) return call->message().log_id();
+  return "call " + std::to_string(id);
+}
 
 void Worker::Exit(int code, wire::LogLevel level, std::string_view why) {
   Log(level, why);
@@ -293,11 +307,24 @@ void Worker::RunControl(ControlCall& call, const base::Result<LoadedPlugin>& plu
   switch (call.message().operation()) {
     case channel::CREATE_INSTANCE:
       return Answer(call, Create(call, plugin));
+    case channel::DESCRIBE:
+      return Answer(call, SendDescription(call, plugin));
     case channel::STOP:
       Stop(call);
     default:
       return Answer(call, Step(call));
   }
+}
+
+base::Error Worker::SendDescription(ControlCall& call, const base::Result<LoadedPlugin>& plugin) {
+  if (!plugin) return plugin.error();
+  channel::Emit emit;
+  Live* const live = live_.load();
+  *emit.mutable_description() =
+      DescribePlugin(*plugin, live == nullptr ? Extensions{} : live->extensions);
+  if (const auto sent = outbound_.Emit(call.id(), emit); !sent)
+    return {base::Code::kUnavailable, "the description cannot be sent: " + sent.error().message};
+  return {base::Code::kOk, ""};
 }
 
 base::Error Worker::Create(ControlCall& call, const base::Result<LoadedPlugin>& plugin) {
@@ -316,7 +343,7 @@ base::Error Worker::Create(ControlCall& call, const base::Result<LoadedPlugin>& 
   Extensions extensions{};
   Enter("extension", [&] { extensions = AskExtensions(plugin->table, instance); });
   channel::Emit emit;
-  *emit.mutable_description() = Describe(plugin->manifest, extensions);
+  *emit.mutable_description() = DescribePlugin(*plugin, extensions);
   for (const auto& part : not_enforced_) emit.mutable_description()->add_not_enforced(part);
   if (const auto sent = outbound_.Emit(call.id(), emit); !sent)
     return {base::Code::kUnavailable, "the description cannot be sent: " + sent.error().message};

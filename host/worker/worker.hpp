@@ -74,6 +74,7 @@ class Worker final : public wire::Receiver {
 
   void RunControl(ControlCall& call, const base::Result<LoadedPlugin>& plugin);
   base::Error Create(ControlCall& call, const base::Result<LoadedPlugin>& plugin);
+  base::Error SendDescription(ControlCall& call, const base::Result<LoadedPlugin>& plugin);
   base::Error Step(ControlCall& call);
   void (*FunctionOf(channel::Operation operation) const)(gantry_instance*, gantry_call);
   [[noreturn]] void Stop(ControlCall& call);
@@ -81,6 +82,7 @@ class Worker final : public wire::Receiver {
   void Enter(const char* what, Function&& function) noexcept;
   void Answer(ControlCall& call, const base::Error& outcome);
 
+  std::string LogIdOf(uint64_t id);
   void Log(wire::LogLevel level, std::string_view text) { log_.Write(level, text); }
   [[noreturn]] void Exit(int code, wire::LogLevel level, std::string_view why);
 

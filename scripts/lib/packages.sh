@@ -18,7 +18,7 @@ packages_build() {
     libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
     libboost-dev libboost-context-dev libnfs-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
     libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
-    libssl-dev libgtest-dev libgmock-dev libbenchmark-dev
+    libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
 }
 
 packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3; }

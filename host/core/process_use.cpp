@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host/supervise/process_use.hpp"
+#include "host/core/process_use.hpp"
 
 #include <unistd.h>
 
@@ -9,7 +9,7 @@
 
 #include "host/base/file.hpp"
 
-namespace gantry::supervise {
+namespace gantry::core {
 namespace {
 
 constexpr size_t kStatBytesMax = 4096;
@@ -22,8 +22,8 @@ constexpr int kFirstFieldAfterName = 3;
 
 }  // namespace
 
-core::ProcessUse ReadProcessUse(pid_t pid) {
-  core::ProcessUse use;
+ProcessUse ReadProcessUse(pid_t pid) {
+  ProcessUse use;
   const std::filesystem::path proc = "/proc/" + std::to_string(pid);
   const auto stat = base::ReadFile(proc / "stat", kStatBytesMax);
   if (!stat) return use;
@@ -48,4 +48,4 @@ core::ProcessUse ReadProcessUse(pid_t pid) {
   return use;
 }
 
-}  // namespace gantry::supervise
+}  // namespace gantry::core

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host/supervise/process_use.hpp"
+#include "host/core/process_use.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 
 #include "host/base/fd.hpp"
 
-namespace gantry::supervise {
+namespace gantry::core {
 namespace {
 
 TEST(ProcessUse, SeesMemoryThreadsFdsAndTimeOfAProcess) {
@@ -37,4 +37,4 @@ TEST(ProcessUse, IsZeroForOneThatIsGone) {
 }
 
 }  // namespace
-}  // namespace gantry::supervise
+}  // namespace gantry::core

@@ -6,9 +6,9 @@
 
 #include "host/core/fleet.hpp"
 
-namespace gantry::supervise {
+namespace gantry::core {
 
 // Zeros for what cannot be read: the process is gone, or its fds are not ours to see.
-core::ProcessUse ReadProcessUse(pid_t pid);
+ProcessUse ReadProcessUse(pid_t pid);
 
-}  // namespace gantry::supervise
+}  // namespace gantry::core
