@@ -21,8 +21,8 @@
 #include "host/services/kubelet_directory.hpp"
 #include "host/services/kv.hpp"
 #include "host/services/node_state.hpp"
-#include "host/supervise/cgroups.hpp"
 #include "host/services/task_cursors.hpp"
+#include "host/supervise/cgroups.hpp"
 #include "host/supervise/plugin_store.hpp"
 #include "host/supervise/supervisor.hpp"
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "host/base/process.hpp"
 #include "host/core/cancel_flag.hpp"
 #include "host/core/controller.hpp"
 #include "host/core/host_services.hpp"
