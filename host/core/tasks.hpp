@@ -4,7 +4,7 @@
 // done. What is to be done is on the storage: list_tasks finds it after every start, so nothing
 // here needs to be durable but cursors, which only save work. That a task runs on the active
 // generation alone is the backend's affair, which knows what that is; that two controllers do not
-// both run it is the plugin's, by a lease on the storage.
+// both run it is the plugin's, by a lease on the storage (plugins/common/owner_lease.hpp).
 // Rejected: threads of the plugins' own, which a swap or a crash could not stop or resume, and one
 // pool for all backends, which a few dead servers would fill.
 #pragma once
