@@ -12,12 +12,12 @@
 
 #include "host/base/file.hpp"
 #include "host/services/boot_id.hpp"
+#include "host/supervise/generation.hpp"
+#include "host/supervise/lease.hpp"
 #include "host/version.hpp"
 
 namespace gantry {
 namespace {
-
-constexpr size_t kWorkersStartedAtOnce = 8;
 
 base::Result<base::UniqueFd> LockDirectory(const std::filesystem::path& directory) {
   const auto file = directory / "gantryd.lock";
@@ -29,46 +29,6 @@ base::Result<base::UniqueFd> LockDirectory(const std::filesystem::path& director
   return fd;
 }
 
-supervise::WorkerSpec MakeWorkerSpec(const core::BackendConfig& backend,
-                                     const base::PinnedBinary& worker,
-                                     const std::filesystem::path& plugin,
-                                     const supervise::PluginStore& store,
-                                     const std::filesystem::path& state_directory,
-                                     const supervise::Cgroups& cgroups) {
-  supervise::WorkerSpec spec;
-  spec.worker = &worker;
-  spec.plugin = plugin;
-  spec.verify_plugin = [&store](const std::filesystem::path& file) { return store.Verify(file); };
-  spec.lease = state_directory / "leases" / (backend.name + ".lock");
-  spec.backend = backend;
-  spec.drop_privileges = geteuid() == 0;
-  spec.cgroups = cgroups;
-  return spec;
-}
-
-// Runs all of them, some at once, and returns the first error.
-base::Status StartAll(const std::map<std::string, std::unique_ptr<supervise::Supervisor>>& all) {
-  std::vector<supervise::Supervisor*> waiting;
-  for (const auto& [name, supervisor] : all) waiting.push_back(supervisor.get());
-  std::mutex mutex;
-  base::Status status;
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < std::min(kWorkersStartedAtOnce, waiting.size()); ++i)
-    threads.emplace_back([&] {
-      std::unique_lock lock(mutex);
-      while (!waiting.empty()) {
-        auto* supervisor = waiting.back();
-        waiting.pop_back();
-        lock.unlock();
-        auto started = supervisor->Start();
-        lock.lock();
-        if (!started && status) status = std::move(started);
-      }
-    });
-  for (auto& thread : threads) thread.join();
-  return status;
-}
-
 }  // namespace
 
 base::Status Assembly::OpenState() {
@@ -76,17 +36,11 @@ base::Status Assembly::OpenState() {
   GANTRY_TRY(base::MakeDirectories(state, 0755));
   GANTRY_TRY_ASSIGN(state_lock_, LockDirectory(state));
   GANTRY_TRY(base::MakeDirectories(state / "leases", 0700));
+  GANTRY_TRY(base::MakeDirectories(state / "swap", 0700));
   GANTRY_TRY_ASSIGN(auto worker, base::PinnedBinary::Open(options_.libexec / "gantry-worker"));
   worker_ = std::make_unique<base::PinnedBinary>(std::move(worker));
   GANTRY_TRY_ASSIGN(auto store, supervise::PluginStore::Open(state / "store"));
   store_ = std::make_unique<supervise::PluginStore>(std::move(store));
-  for (const auto& [name, backend] : config_.backends) {
-    GANTRY_TRY_ASSIGN(auto stored, store_->Add(config_.plugin_directory / (backend.plugin + ".so"),
-                                               backend.trust));
-    spdlog::info("backend {}: plugin {} sha256 {}: {}", name, backend.plugin, stored.digest,
-                 stored.trusted);
-    plugins_[name] = std::move(stored.path);
-  }
   GANTRY_TRY(base::MakeDirectories(state / "kv", 0700));
   kv_ = std::make_unique<services::FileKv>(state / "kv");
   GANTRY_TRY_ASSIGN(auto helper, base::PinnedBinary::Open(options_.libexec / "gantry-helper"));
@@ -114,31 +68,86 @@ base::Status Assembly::OpenNode() {
   broker_ = std::make_unique<services::MountBroker>(services::MountBroker::Parts{
       config_, *kubelet_, *helpers_, *keeper_,
       [this](const std::string& backend) -> base::Result<std::filesystem::path> {
-        const auto& plugin = plugins_.at(backend);
+        GANTRY_TRY_ASSIGN(const auto release, fleet_->serving(backend));
+        const auto plugin = StoredPlugin(release.sha256);
         GANTRY_TRY(store_->Verify(plugin));
         return plugin;
       }});
   return {};
 }
 
-base::Status Assembly::StartBackends() {
-  supervise::InstanceSpec instance;
-  instance.node_id = config_.node_id;
-  instance.controller = options_.roles.controller;
-  instance.node = options_.roles.node;
-  for (const auto& [name, backend] : config_.backends)
-    backends_[name] = std::make_unique<supervise::Supervisor>(
-        MakeWorkerSpec(backend, *worker_, plugins_.at(name), *store_, config_.state_directory,
-                       cgroups_),
-        instance, *host_calls_);
-  return StartAll(backends_);
+std::filesystem::path Assembly::StoredPlugin(const std::string& sha256) const {
+  return config_.state_directory / "store" / (sha256 + ".so");
+}
+
+swap::SwapperParts Assembly::PartsOf(const core::BackendConfig& backend) {
+  const auto& name = backend.name;
+  swap::SwapperParts parts;
+  parts.backend = backend;
+  for (const auto& driver : config_.drivers)
+    if (std::find(driver.backends.begin(), driver.backends.end(), name) != driver.backends.end())
+      parts.driver = driver.name;
+  parts.instance.node_id = config_.node_id;
+  parts.instance.controller = options_.roles.controller;
+  parts.instance.node = options_.roles.node;
+  parts.journal_directory = config_.state_directory / "swap";
+  parts.pace.standby = config_.swap.standby;
+  parts.pace.drain = config_.swap.drain;
+  parts.stage =
+      [this, name, trust = backend.trust](
+          const std::string& plugin,
+          const std::optional<std::filesystem::path>& file) -> base::Result<swap::Release> {
+    const auto path = file.value_or(config_.plugin_directory / (plugin + ".so"));
+    GANTRY_TRY_ASSIGN(const auto stored, store_->Add(path, trust));
+    swap::Release release;
+    release.plugin = file ? path.stem().string() : plugin;
+    release.sha256 = stored.digest;
+    spdlog::info("backend {}: plugin {} sha256 {}: {}", name, release.plugin, stored.digest,
+                 stored.trusted);
+    return release;
+  };
+  parts.verify = [this](const swap::Release& release) -> base::Status {
+    GANTRY_TRY(store_->Find(release.sha256));
+    return {};
+  };
+  parts.spawner = [this, backend](const swap::Release& release, uint32_t slot) {
+    supervise::WorkerSpec spec;
+    spec.worker = worker_.get();
+    spec.plugin = StoredPlugin(release.sha256);
+    spec.verify_plugin = [this](const std::filesystem::path& file) { return store_->Verify(file); };
+    spec.lease = supervise::LeaseFile(config_.state_directory / "leases", backend.name, slot);
+    spec.backend = backend;
+    spec.drop_privileges = geteuid() == 0;
+    spec.cgroups = cgroups_;
+    return supervise::MakeSpawner(std::move(spec), *host_calls_);
+  };
+  return parts;
+}
+
+base::Status Assembly::StartBackends(bool must_all) {
+  std::vector<swap::SwapperParts> parts;
+  for (const auto& [name, backend] : config_.backends) {
+    GANTRY_TRY(
+        supervise::EndHolders(config_.state_directory / "leases", name, supervise::kLeaseMsMax));
+    parts.push_back(PartsOf(backend));
+  }
+  fleet_ = std::make_unique<swap::BackendFleet>(std::move(parts));
+  return fleet_->Start(must_all);
+}
+
+base::Status Assembly::Reload() {
+  GANTRY_TRY_ASSIGN(const auto next, core::LoadConfig(options_.config));
+  GANTRY_TRY_ASSIGN(const auto swapped, fleet_->Reload(reloaded_, next));
+  for (const auto& name : swapped) spdlog::info("backend {}: reconfigured", name);
+  reloaded_ = next;
+  return {};
 }
 
 base::Status Assembly::StartDrivers() {
   cursors_ = std::make_unique<services::FileTaskCursors>(config_.state_directory / "tasks");
   tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_, cursors_.get());
   if (options_.roles.controller)
-    for (const auto& [name, backend] : backends_) tasks_->Add(*backend);
+    for (const auto& [name, backend] : config_.backends) tasks_->Add(fleet_->backend(name));
   for (const auto& driver_config : config_.drivers) {
     core::DriverParts parts;
     parts.config = driver_config;
@@ -148,7 +157,7 @@ base::Status Assembly::StartDrivers() {
     parts.topology = config_.topology;
     parts.max_volumes_per_node = config_.max_volumes_per_node;
     for (const auto& name : driver_config.backends) {
-      parts.backends[name] = backends_.at(name).get();
+      parts.backends[name] = &fleet_->backend(name);
       parts.owners[name] = config_.backends.at(name).owner;
     }
     parts.broker = broker_.get();
@@ -170,8 +179,9 @@ base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& conf
   GANTRY_TRY_ASSIGN(assembly->cgroups_, supervise::Cgroups::Open(config.cgroup));
   GANTRY_TRY(assembly->OpenState());
   GANTRY_TRY(assembly->OpenNode());
-  GANTRY_TRY(assembly->StartBackends());
+  GANTRY_TRY(assembly->StartBackends(/*must_all=*/false));
   GANTRY_TRY(assembly->StartDrivers());
+  GANTRY_TRY(assembly->fleet_->Watch(config.plugin_directory));
   return assembly;
 }
 
@@ -183,7 +193,7 @@ void Assembly::Stop() {
     stopping.emplace_back([&server] { server->Stop(kStopGraceMsMax); });
   for (auto& thread : stopping) thread.join();
   if (tasks_) tasks_->Stop();
-  for (const auto& [name, backend] : backends_) backend->Stop();
+  if (fleet_) fleet_->Stop();
 }
 
 base::Status CheckBackends(const core::Config& config, const Options& options) {
@@ -214,7 +224,7 @@ base::Status CheckBackends(const core::Config& config, const Options& options) {
 base::Status Assembly::LoadOnly(const core::Config& config, const Options& options) {
   Assembly assembly(config, options);
   GANTRY_TRY(assembly.OpenState());
-  return assembly.StartBackends();
+  return assembly.StartBackends(/*must_all=*/true);
 }
 
 }  // namespace gantry

@@ -23,8 +23,9 @@
 #include "host/services/node_state.hpp"
 #include "host/services/task_cursors.hpp"
 #include "host/supervise/cgroups.hpp"
+#include "host/supervise/host_call_pool.hpp"
 #include "host/supervise/plugin_store.hpp"
-#include "host/supervise/supervisor.hpp"
+#include "host/swap/fleet.hpp"
 
 namespace gantry {
 
@@ -39,26 +40,31 @@ class Assembly {
   static base::Status LoadOnly(const core::Config& config, const Options& options);
   ~Assembly();
 
+  // Reads the configuration file again and swaps the backends whose plugin or `config:` is another
+  // one now; what needs a restart is refused, with nothing done.
+  base::Status Reload();
   // Lets calls finish, stops tasks, ends workers in order.
   void Stop();
 
  private:
   Assembly(const core::Config& config, const Options& options)
-      : config_(config), options_(options) {}
+      : config_(config), options_(options), reloaded_(config) {}
 
   base::Status OpenState();
   base::Status OpenNode();
-  base::Status StartBackends();
+  base::Status StartBackends(bool must_all);
+  swap::SwapperParts PartsOf(const core::BackendConfig& backend);
+  std::filesystem::path StoredPlugin(const std::string& sha256) const;
   base::Status StartDrivers();
 
   const core::Config config_;
   const Options options_;
+  core::Config reloaded_;  // as the file was read last
   base::SystemClock clock_;
   base::UniqueFd state_lock_;  // one gantryd a state directory
   supervise::Cgroups cgroups_;
   std::unique_ptr<base::PinnedBinary> worker_;
   std::unique_ptr<supervise::PluginStore> store_;
-  std::map<std::string, std::filesystem::path> plugins_;  // backend -> file in the store
   std::unique_ptr<services::FileKv> kv_;
   services::Counters counters_;
   std::unique_ptr<base::PinnedBinary> helper_;
@@ -70,7 +76,7 @@ class Assembly {
   std::unique_ptr<services::MountBroker> broker_;
   std::string boot_id_;
   std::unique_ptr<supervise::HostCallPool> host_calls_;
-  std::map<std::string, std::unique_ptr<supervise::Supervisor>> backends_;
+  std::unique_ptr<swap::BackendFleet> fleet_;
   core::KeyLocks locks_;
   std::unique_ptr<services::FileTaskCursors> cursors_;
   std::unique_ptr<core::TaskRunner> tasks_;

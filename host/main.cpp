@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstring>
 #include <optional>
+#include <thread>
 
 #include "host/assembly.hpp"
 #include "host/base/children.hpp"
@@ -30,6 +31,7 @@ sigset_t BlockSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   return signals;
@@ -55,9 +57,22 @@ int Serve(const gantry::core::Config& config, const gantry::Options& options,
   }
   spdlog::info("gantryd {} serves", gantry::kVersion);
   int signal_number = 0;
-  sigwait(&signals, &signal_number);
+  std::thread reload;
+  for (;;) {
+    sigwait(&signals, &signal_number);
+    if (signal_number != SIGHUP) break;
+    // On a thread of its own: a swap may take a while, and must not keep gantryd from ending.
+    if (reload.joinable()) reload.join();
+    reload = std::thread([&assembly] {
+      if (const auto reloaded = (*assembly)->Reload(); !reloaded)
+        spdlog::error("reload: {}", reloaded.error().message);
+      else
+        spdlog::info("reload: done");
+    });
+  }
   spdlog::info("signal {}: finishing", signal_number);
   (*assembly)->Stop();
+  if (reload.joinable()) reload.join();
   return 0;
 }
 

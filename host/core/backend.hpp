@@ -28,12 +28,16 @@ class Capabilities {
   Capabilities() = default;
   explicit Capabilities(channel::Description description);
 
+  // False: no worker has described itself yet.
+  bool known() const { return known_; }
+
   // Has("gantry.controller/1", "create_volume"): the extension is there and the slot is set.
   bool Has(std::string_view extension, std::string_view slot) const;
   bool Offers(channel::Operation operation) const;
   const channel::Description& description() const { return description_; }
 
  private:
+  bool known_ = false;
   channel::Description description_;
   std::set<std::string, std::less<>> slots_;
 };
@@ -62,6 +66,9 @@ class Backend {
   virtual ~Backend() = default;
   virtual const std::string& name() const = 0;
   virtual const Capabilities& capabilities() const = 0;
+  // UNAVAILABLE, and why, while the plugin has not said what it offers: since the host started no
+  // worker of it came up. Such a backend must never look like one that offers nothing.
+  virtual base::Status Known() const;
   // Runs one operation to its end and returns what it emitted. Blocks until the finish, the
   // deadline or the cancellation. UNAVAILABLE when the backend's worker died and could not be
   // replayed in time; never INTERNAL or UNKNOWN for that (the CO would take them as final).

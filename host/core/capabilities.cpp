@@ -2,6 +2,7 @@
 #include <gantry/controller.h>
 #include <gantry/node.h>
 #include <gantry/snapshot.h>
+#include <gantry/state.h>
 #include <gantry/task.h>
 
 #include "host/core/backend.hpp"
@@ -62,6 +63,12 @@ Slot SlotOf(channel::Operation operation) {
       return {GANTRY_EXT_TASK, "list_tasks"};
     case channel::RUN_TASK:
       return {GANTRY_EXT_TASK, "run_task"};
+    case channel::EXPORT_STATE:
+      return {GANTRY_EXT_STATE, "export_state"};
+    case channel::IMPORT_STATE:
+      return {GANTRY_EXT_STATE, "import_state"};
+    case channel::USE_FORMATS:
+      return {GANTRY_EXT_STATE, "use_formats"};
     default:
       return {};
   }
@@ -70,8 +77,13 @@ Slot SlotOf(channel::Operation operation) {
 }  // namespace
 
 Capabilities::Capabilities(channel::Description description)
-    : description_(std::move(description)) {
+    : known_(true), description_(std::move(description)) {
   slots_.insert(description_.slots().begin(), description_.slots().end());
+}
+
+base::Status Backend::Known() const {
+  if (capabilities().known()) return {};
+  return base::Fail(base::Code::kUnavailable, "backend " + name() + " has not started yet");
 }
 
 bool Capabilities::Has(std::string_view extension, std::string_view slot) const {

@@ -187,7 +187,7 @@ base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yam
                                         const trust::Policy& trust) {
   if (!IsBackendName(name)) return yaml.Complain("a backend name: 1 to 32 of a-z, 0-9 and -");
   GANTRY_TRY(yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants",
-                           "limits", "stuck", "trust"}));
+                           "limits", "stuck", "trust", "watch"}));
   BackendConfig backend;
   backend.name = name;
   GANTRY_TRY_ASSIGN(backend.plugin, yaml["plugin"].Text());
@@ -214,6 +214,7 @@ base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yam
     GANTRY_TRY_ASSIGN(backend.trust, ReadTrust(yaml["trust"]));
   }
   GANTRY_TRY_ASSIGN(backend.stuck, ReadStuckLimits(yaml["stuck"]));
+  GANTRY_TRY_ASSIGN(backend.watch, yaml["watch"].BoolOr(false));
   GANTRY_TRY_ASSIGN(backend.limits, ReadLimits(yaml["limits"]));
   return backend;
 }
@@ -279,6 +280,21 @@ base::Status ReadNode(const Yaml& yaml, Config& config) {
   return {};
 }
 
+base::Result<SwapPace> ReadSwapPace(const Yaml& yaml) {
+  constexpr uint64_t kMsMax = 3600ULL * 1000;
+  GANTRY_TRY(yaml.KeysAre({"standby_ms", "drain_ms"}));
+  SwapPace pace;
+  if (yaml["standby_ms"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t number, yaml["standby_ms"].Number(0, kMsMax));
+    pace.standby = std::chrono::milliseconds(number);
+  }
+  if (yaml["drain_ms"].IsPresent()) {
+    GANTRY_TRY_ASSIGN(const uint64_t number, yaml["drain_ms"].Number(0, kMsMax));
+    pace.drain = std::chrono::milliseconds(number);
+  }
+  return pace;
+}
+
 base::Status CheckTogether(const Yaml& yaml, const Config& config) {
   std::map<std::string, std::string> endpoints;
   std::map<std::string, std::string> owner_of_backend;
@@ -300,7 +316,7 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file, kConfigBytesMax));
   GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file.filename().string()));
   GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory", "trust",
-                           "keeper_socket", "cgroup", "node", "drivers", "backends"}));
+                           "keeper_socket", "cgroup", "node", "drivers", "backends", "swap"}));
   Config config;
   GANTRY_TRY_ASSIGN(config.state_directory,
                     AbsolutePathOr(yaml["state_directory"], "/var/lib/gantry"));
@@ -313,6 +329,7 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
                     AbsolutePathOr(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
   GANTRY_TRY_ASSIGN(config.cgroup, ReadCgroup(yaml["cgroup"]));
   GANTRY_TRY(ReadNode(yaml["node"], config));
+  GANTRY_TRY_ASSIGN(config.swap, ReadSwapPace(yaml["swap"]));
   GANTRY_TRY_ASSIGN(const auto backends, yaml["backends"].Entries());
   for (const auto& [name, backend] : backends) {
     GANTRY_TRY_ASSIGN(config.backends[name], ReadBackend(name, backend, config.trust));

@@ -30,8 +30,10 @@ struct Grants {
     std::vector<std::vector<std::string>> arguments;  // allowed argv tails; argument_pattern.hpp
     std::optional<uint32_t> uid = std::nullopt;       // whom it runs as; default: the backend's
     std::optional<uint32_t> gid = std::nullopt;
+    bool operator==(const Helper&) const = default;
   };
   std::map<std::string, Helper> helpers;  // gantry.exec/1, by the name the plugin uses
+  bool operator==(const Grants&) const = default;
 };
 
 // When calls that the plugin does not finish cost its worker its life: the rule stands in
@@ -44,6 +46,7 @@ struct StuckLimits {
   std::chrono::milliseconds grace = kStuckGraceMsDefault;  // to finish, once cancelled
   std::chrono::milliseconds age_max = kStuckAgeMsMaxDefault;
   uint32_t calls_max = kStuckCallsMaxDefault;
+  bool operator==(const StuckLimits&) const = default;
 };
 
 struct BackendConfig {
@@ -58,6 +61,8 @@ struct BackendConfig {
   trust::Policy trust;  // of its plugin: its own `trust:`, else the file's
   StuckLimits stuck;
   wire::WorkerLimits limits;  // of its worker, and of each data path
+  bool watch = false;         // its plugin's file being renamed into plugin_directory begins a swap
+  bool operator==(const BackendConfig&) const = default;
 };
 
 struct DriverConfig {
@@ -65,12 +70,21 @@ struct DriverConfig {
   std::string endpoint;  // unix:///path
   std::vector<std::string> backends;
   std::string default_backend;
+  bool operator==(const DriverConfig&) const = default;
+};
+
+// How long a swap's steps take (swap/swapper.hpp).
+struct SwapPace {
+  std::chrono::milliseconds standby{60'000};  // the old release stays warm after a cut-over
+  std::chrono::milliseconds drain{30'000};    // its calls have to end, before they are cancelled
+  bool operator==(const SwapPace&) const = default;
 };
 
 // A control group that was delegated to gantryd: it makes one beneath for each worker.
 struct CgroupConfig {
   std::filesystem::path root;  // where the cgroup filesystem is mounted, v1 or v2
   std::filesystem::path path;  // of the delegated group beneath it; empty: none was delegated
+  bool operator==(const CgroupConfig&) const = default;
 };
 
 struct Config {
@@ -85,6 +99,8 @@ struct Config {
   uint32_t max_volumes_per_node = 0;            // 0: no limit
   std::vector<DriverConfig> drivers;
   std::map<std::string, BackendConfig> backends;
+  SwapPace swap;
+  bool operator==(const Config&) const = default;
 };
 
 // INVALID_ARGUMENT "gantry.yaml:12: backends.fast-nfs.uid: 0: expected ..."

@@ -73,7 +73,7 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
-            "owner, uid, gid, config, credentials, grants, limits, stuck, trust");
+            "owner, uid, gid, config, credentials, grants, limits, stuck, trust, watch");
 }
 
 TEST_F(ConfigTest, AWorkerIsNeverRoot) {

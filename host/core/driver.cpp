@@ -30,7 +30,10 @@ bool Driver::AnyHasAccessMode(csi::v1::VolumeCapability::AccessMode::Mode mode) 
 
 base::Result<Backend*> Driver::BackendNamed(const std::string& name) const {
   const auto found = parts_.backends.find(name);
-  if (found != parts_.backends.end()) return found->second;
+  if (found != parts_.backends.end()) {
+    GANTRY_TRY(found->second->Known());
+    return found->second;
+  }
   std::string known;
   for (const auto& [other, backend] : parts_.backends) known += (known.empty() ? "" : ", ") + other;
   return base::Fail(base::Code::kInvalidArgument, "parameters.backend: \"" + name +
@@ -47,7 +50,10 @@ base::Result<Backend*> Driver::BackendOf(
 base::Result<Backend*> Driver::BackendHolding(const std::string& name,
                                               const std::string& id) const {
   const auto found = parts_.backends.find(name);
-  if (found != parts_.backends.end()) return found->second;
+  if (found != parts_.backends.end()) {
+    GANTRY_TRY(found->second->Known());
+    return found->second;
+  }
   return base::Fail(
       base::Code::kFailedPrecondition,
       id + ": backend " + name + " is not configured for driver " + parts_.config.name);
@@ -76,6 +82,7 @@ base::Result<Driver::Located> Driver::Locate(
 
 base::Status Driver::RequireAnyOffers(channel::Operation operation) const {
   if (AnyOffers(operation)) return {};
+  for (const auto& [name, backend] : parts_.backends) GANTRY_TRY(backend->Known());
   return base::Fail(base::Code::kUnimplemented, "no backend of driver " + parts_.config.name +
                                                     " offers " +
                                                     channel::Operation_Name(operation));
@@ -98,6 +105,7 @@ bool Driver::ListsAll(channel::Operation list, channel::Operation make) const {
 
 base::Status Driver::RequireListsAll(channel::Operation list, channel::Operation make) const {
   GANTRY_TRY(RequireAnyOffers(list));
+  for (const auto& [name, backend] : parts_.backends) GANTRY_TRY(backend->Known());
   if (ListsAll(list, make)) return {};
   return base::Fail(base::Code::kUnimplemented,
                     "not every backend of driver " + parts_.config.name + " offers " +

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where ids lead that no backend of ours has made.
+// Where ids lead that no backend of ours has made, and where those of one that has not started.
 #include "host/core/driver.hpp"
 
 #include <gtest/gtest.h>
@@ -11,10 +11,34 @@ namespace gantry::core {
 namespace {
 
 using base::Code;
+using testing::AllOperations;
 using testing::CodeOf;
 using testing::Describe;
 using testing::FakeDriver;
 using testing::Soon;
+
+csi::v1::CreateVolumeRequest CreateIn(const std::string& backend) {
+  csi::v1::CreateVolumeRequest request;
+  request.set_name("pvc-1");
+  *request.add_volume_capabilities() = testing::MountCapability();
+  (*request.mutable_parameters())["backend"] = backend;
+  return request;
+}
+
+TEST(ABackendThatHasNotStarted, IsUnavailableAndNeverLacking) {
+  FakeDriver fake({{"fast", Describe(AllOperations())}, {"slow", Describe(AllOperations())}});
+  fake.backend("slow").BeUnknown();
+  const Controller controller(fake.driver());
+  EXPECT_EQ(CodeOf(controller.CreateVolume(CreateIn("slow"), Soon())), Code::kUnavailable);
+  csi::v1::DeleteVolumeRequest removal;
+  removal.set_volume_id("slow:v1");
+  EXPECT_EQ(CodeOf(controller.DeleteVolume(removal, Soon())), Code::kUnavailable);
+  EXPECT_EQ(CodeOf(controller.ListVolumes({}, Soon())), Code::kUnavailable);
+  EXPECT_TRUE(fake.backend("slow").seen().empty());
+  fake.backend("fast").BeUnknown();
+  EXPECT_EQ(CodeOf(controller.CreateVolume(CreateIn("fast"), Soon())), Code::kUnavailable)
+      << "UNIMPLEMENTED would be final";
+}
 
 TEST(Driver, AStaticVolumeThatNamesNoBackendIsTheDefaults) {
   FakeDriver fake(

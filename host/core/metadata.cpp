@@ -12,11 +12,14 @@
 namespace gantry::core {
 namespace {
 
-// Fills responses of type Response with the ranges of one call.
-template <class Response>
-base::Status StreamRanges(Backend& backend, const BackendCall& call, int32_t max_results,
+// Fills responses of type Response with the ranges of one call. Where the plugin breaks off, such as
+// by its worker's death, the stream goes on from where it had come: by starting_offset, which is
+// what a CO would do as well (CSI spec, GetMetadataAllocatedRequest).
+template <class Response, class Request>
+base::Status StreamRanges(Backend& backend, BackendCall call, Request request,
                           const std::function<bool(const Response&)>& send) {
   const auto block_type = backend.capabilities().description().block_type();
+  const int32_t max_results = request.max_results();
   const uint32_t max = max_results > 0
                            ? std::min(static_cast<uint32_t>(max_results), kMetadataRangesMax)
                            : kMetadataRangesMax;
@@ -31,7 +34,7 @@ base::Status StreamRanges(Backend& backend, const BackendCall& call, int32_t max
   bool gone = false;
   bool disordered = false;
   uint64_t end = 0;
-  const auto status = backend.Stream(call, [&](const channel::Emit& emit) {
+  const auto on_emit = [&](const channel::Emit& emit) {
     if (!emit.has_block_range()) return true;
     const auto& range = emit.block_range();
     // CSI spec, BlockMetadata: rising and not overlapping; a backup that trusts it would lose data.
@@ -47,7 +50,16 @@ base::Status StreamRanges(Backend& backend, const BackendCall& call, int32_t max
     gone = !send(response);
     reset();
     return !gone;
-  });
+  };
+  base::Status status;
+  for (uint32_t resumes = 0; resumes <= kMetadataResumesMax; ++resumes) {
+    if (resumes > 0) request.set_starting_offset(static_cast<int64_t>(end));
+    call.message.set_request(request.SerializeAsString());
+    const uint64_t begun_at = end;
+    status = backend.Stream(call, on_emit);
+    const bool is_broken_off = !status && status.error().code == base::Code::kUnavailable;
+    if (!is_broken_off || gone || disordered || end == begun_at) break;
+  }
   if (disordered)
     return base::Fail(base::Code::kUnavailable, "backend " + backend.name() +
                                                     " gave a block range that does not follow " +
@@ -80,12 +92,11 @@ base::Status Metadata::GetMetadataAllocated(
   BackendCall call;
   call.message.set_operation(channel::GET_ALLOCATED);
   call.message.set_handle(located.handle);
-  call.message.set_request(split.request.SerializeAsString());
   call.secrets = &split.secrets;
   call.deadline = context.deadline;
   call.cancellation = context.cancellation;
-  return StreamRanges<csi::v1::GetMetadataAllocatedResponse>(*located.backend, call,
-                                                             request.max_results(), send);
+  return StreamRanges<csi::v1::GetMetadataAllocatedResponse>(*located.backend, std::move(call),
+                                                             split.request, send);
 }
 
 base::Status Metadata::GetMetadataDelta(
@@ -109,12 +120,11 @@ base::Status Metadata::GetMetadataDelta(
   call.message.set_operation(channel::GET_DELTA);
   call.message.set_handle(newer.handle);
   call.message.set_content_handle(older.handle);
-  call.message.set_request(split.request.SerializeAsString());
   call.secrets = &split.secrets;
   call.deadline = context.deadline;
   call.cancellation = context.cancellation;
-  return StreamRanges<csi::v1::GetMetadataDeltaResponse>(*newer.backend, call,
-                                                         request.max_results(), send);
+  return StreamRanges<csi::v1::GetMetadataDeltaResponse>(*newer.backend, std::move(call),
+                                                         split.request, send);
 }
 
 }  // namespace gantry::core

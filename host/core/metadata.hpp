@@ -11,6 +11,8 @@
 namespace gantry::core {
 
 constexpr uint32_t kMetadataRangesMax = 1024;  // in one message of the stream
+// How often a stream that the plugin breaks off goes on from where it had come.
+constexpr uint32_t kMetadataResumesMax = 3;
 
 // Thread-safe.
 class Metadata {

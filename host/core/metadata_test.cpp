@@ -53,6 +53,43 @@ base::Status RunDelta(FakeDriver& fake, const csi::v1::GetMetadataDeltaRequest& 
   });
 }
 
+// A worker that dies after three ranges, whatever offset it is asked for.
+class BreakingOff {
+ public:
+  explicit BreakingOff(FakeDriver& fake, bool with_progress = true) {
+    fake.backend().streams = [this, with_progress](const BackendCall& call, const auto& on_emit) {
+      csi::v1::GetMetadataAllocatedRequest request;
+      EXPECT_TRUE(request.ParseFromString(call.message.request()));
+      offsets.push_back(request.starting_offset());
+      const auto first = static_cast<size_t>(request.starting_offset() + 4096) / 8192;
+      for (size_t i = first; i < first + 3 && i < 8 && (with_progress || offsets.size() == 1); ++i)
+        on_emit(RangeEmit(i * 8192, 4096));
+      if (first + 3 >= 8 && with_progress) return base::Status{};
+      return base::Status(tl::unexpected(Refusal(Code::kUnavailable)));
+    };
+  }
+  std::vector<int64_t> offsets;
+};
+
+TEST(Allocated, GoesOnFromWhereItHadComeWhenThePluginBreaksOff) {
+  FakeDriver fake;
+  BreakingOff plugin(fake);
+  std::vector<Allocated> responses;
+  ASSERT_TRUE(RunAllocated(fake, AllocatedRequest(), &responses));
+  EXPECT_EQ(plugin.offsets, (std::vector<int64_t>{0, 2 * 8192 + 4096, 5 * 8192 + 4096}));
+  ASSERT_EQ(responses.size(), 1U);
+  ASSERT_EQ(responses[0].block_metadata_size(), 8);
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(responses[0].block_metadata(i).byte_offset(), i * 8192) << "each once, in order";
+}
+
+TEST(Allocated, IsUnavailableWhenThePluginBreaksOffWithoutGettingOn) {
+  FakeDriver fake;
+  BreakingOff plugin(fake, false);
+  EXPECT_EQ(CodeOf(RunAllocated(fake, AllocatedRequest())), Code::kUnavailable);
+  EXPECT_EQ(plugin.offsets.size(), 2U);
+}
+
 TEST(Allocated, ComesInMessagesOfTheAskedSize) {
   FakeDriver fake;
   fake.backend().Answers(channel::GET_ALLOCATED, Ranges(5));

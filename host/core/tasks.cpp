@@ -50,7 +50,7 @@ TaskRunner::Lane& TaskRunner::LaneOf(Lock& lock, Backend& backend) {
 }
 
 void TaskRunner::Add(Backend& backend) {
-  if (!backend.capabilities().Offers(channel::LIST_TASKS)) return;
+  if (backend.Known() && !backend.capabilities().Offers(channel::LIST_TASKS)) return;
   Lock lock(mutex_);
   Lane& lane = LaneOf(lock, backend);
   lane.lists = true;

@@ -115,10 +115,17 @@ class FakeBackend final : public Backend {
     std::map<std::string, std::string> secrets;
   };
 
+  // Instead of the scripts; set before the first call.
+  std::function<base::Status(const BackendCall&, const std::function<bool(const channel::Emit&)>&)>
+      streams;
+
   explicit FakeBackend(std::string name,
                        channel::Description description = Describe(AllOperations()),
                        Steps* steps = nullptr)
       : name_(std::move(name)), capabilities_(std::move(description)), steps_(steps) {}
+
+  // As if no worker of it had come up yet.
+  void BeUnknown() { capabilities_ = Capabilities(); }
 
   void On(channel::Operation operation, Script script) {
     const std::lock_guard lock(mutex_);
@@ -164,6 +171,7 @@ class FakeBackend final : public Backend {
   }
   base::Status Stream(const BackendCall& call,
                       const std::function<bool(const channel::Emit&)>& on_emit) override {
+    if (streams) return streams(call, on_emit);
     GANTRY_TRY_ASSIGN(const auto emits, Call(call));
     for (const auto& emit : emits)
       if (!on_emit(emit)) break;
@@ -172,7 +180,7 @@ class FakeBackend final : public Backend {
 
  private:
   const std::string name_;
-  const Capabilities capabilities_;
+  Capabilities capabilities_;
   Steps* const steps_;
   mutable std::mutex mutex_;
   std::map<channel::Operation, Script> scripts_;

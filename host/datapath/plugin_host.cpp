@@ -134,6 +134,7 @@ void PluginHost::FillTables() {
   call.emit_source = [](void*, gantry_call, const gantry_source*) { return 0; };
   call.emit_task = [](void*, gantry_call, const gantry_task*) { return 0; };
   call.emit_progress = [](void*, gantry_call, const gantry_task_progress*) { return 0; };
+  call.emit_state = [](void*, gantry_call, const gantry_state*) { return 0; };
 
   gantry_datapath_host& path = datapath_host_;
   path.size = sizeof path;

@@ -56,6 +56,7 @@ base::Status HostServiceDesk::ServeInto(const core::BackendConfig& backend,
     case channel::HostCall::kCount:
       counters_.Add(backend.name, request.count().name(), request.count().add());
       return {};
+    case channel::HostCall::kJob:  // supervise's own: it knows the worker
     case channel::HostCall::SERVICE_NOT_SET:
       break;
   }

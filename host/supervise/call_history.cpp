@@ -59,15 +59,20 @@ std::string CallHistory::Text(const Entry& entry) {
   return text + ": ";
 }
 
-std::vector<std::string> CallHistory::Describe(base::TimePoint now) const {
+std::vector<std::string> CallHistory::UnderWay(base::TimePoint now, size_t max) const {
   std::vector<std::string> texts;
   for (auto call = under_way_.rbegin(); call != under_way_.rend(); ++call) {
-    if (texts.size() >= kCallsKeptMax) break;
+    if (texts.size() >= max) break;
     texts.push_back(
         Text(call->second) +
         (call->second.abandoned ? "cancelled and not finished for " : "in flight for ") +
         Milliseconds(now - call->second.begun));
   }
+  return texts;
+}
+
+std::vector<std::string> CallHistory::Describe(base::TimePoint now) const {
+  auto texts = UnderWay(now, kCallsKeptMax);
   for (const auto& entry : ended_)
     texts.push_back(Text(entry) + base::CodeName(static_cast<base::Code>(entry.code)) + " after " +
                     Milliseconds(entry.ended - entry.begun));

@@ -25,6 +25,8 @@ class CallHistory {
   void Abandoned(uint64_t id);
   void Ended(uint64_t id, int32_t code, base::TimePoint now);
 
+  // "DELETE_VOLUME v-1: in flight for 12 ms", newest first.
+  std::vector<std::string> UnderWay(base::TimePoint now, size_t max) const;
   // "DELETE_VOLUME v-1: in flight for 12 ms", then "GET_VOLUME v-2 attempt 2: NOT_FOUND after 3 ms";
   // those under way first, newest first.
   std::vector<std::string> Describe(base::TimePoint now) const;

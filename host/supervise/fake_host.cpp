@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A gantryd that is nothing but one supervisor, to be killed by a test: argv is the worker's
-// program, the file that tells the worker what to do, and the lease. It prints the worker's pid.
+// A gantryd that is nothing but one runner, to be killed by a test: argv is the worker's program,
+// the file that tells the worker what to do, and the lease. It prints the worker's pid.
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cstdio>
 
-#include "host/supervise/supervisor.hpp"
+#include "host/supervise/generation.hpp"
+#include "host/supervise/runner.hpp"
 
 namespace {
 
@@ -23,20 +24,24 @@ class NoServices final : public gantry::core::HostServices {
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
   spdlog::set_level(spdlog::level::off);  // standard output is for the pid alone
-  const auto worker = gantry::base::PinnedBinary::Open(argv[1]);
-  if (!worker) return 2;
-  gantry::supervise::WorkerSpec spec;
-  spec.worker = &*worker;
-  spec.plugin = argv[2];
-  spec.lease = argv[3];
-  spec.backend.name = "fake";
-  spec.drop_privileges = false;
+  const auto program = gantry::base::PinnedBinary::Open(argv[1]);
+  if (!program) return 2;
+  gantry::supervise::WorkerSpec worker;
+  worker.worker = &*program;
+  worker.plugin = argv[2];
+  worker.lease = argv[3];
+  worker.backend.name = "fake";
+  worker.drop_privileges = false;
   const gantry::base::SystemClock clock;
   NoServices services;
   gantry::supervise::HostCallPool host_calls(services, clock);
-  gantry::supervise::Supervisor supervisor(spec, {}, host_calls);
-  if (!supervisor.Start()) return 1;
-  std::printf("%d\n", static_cast<int>(supervisor.state().pid));
+  uint64_t number = 0;
+  gantry::supervise::RunnerSpec spec;
+  spec.backend = worker.backend;
+  spec.next_number = [&] { return ++number; };
+  gantry::supervise::Runner runner(spec, gantry::supervise::MakeSpawner(worker, host_calls));
+  if (!runner.Start()) return 1;
+  std::printf("%d\n", static_cast<int>(runner.state().pid));
   std::fflush(stdout);
   for (;;) pause();
 }

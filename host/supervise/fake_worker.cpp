@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "host/wire/channel.hpp"
+#include "host/wire/job_reply.hpp"
 
 namespace {
 
@@ -213,12 +214,46 @@ class FakeWorker final : public wire::Receiver {
   std::map<uint64_t, Window> windows_;  // by call
 };
 
+// As the throw-away process of a job; its name says how it answers.
+int RunJob(const std::string& name) {
+  std::string input;
+  char buffer[65536];
+  fcntl(kChannelFd, F_SETFL, fcntl(kChannelFd, F_GETFL) & ~O_NONBLOCK);
+  for (ssize_t n = 0; (n = read(kChannelFd, buffer, sizeof buffer)) > 0;)
+    input.append(buffer, static_cast<size_t>(n));
+  const auto answer = [](uint32_t magic, int32_t code, uint64_t length, const std::string& text) {
+    const wire::JobReply reply{magic, code, length};
+    std::string all(reinterpret_cast<const char*>(&reply), sizeof reply);
+    all += text;
+    for (size_t at = 0; at < all.size();) {
+      const ssize_t n = write(kChannelFd, all.data() + at, all.size() - at);
+      if (n <= 0) return 1;
+      at += static_cast<size_t>(n);
+    }
+    return 0;
+  };
+  if (name == "echo") return answer(wire::kJobReplyMagic, 0, input.size(), input);
+  if (name == "refuse") return answer(wire::kJobReplyMagic, 9, 0, "");
+  if (name == "no-code") return answer(wire::kJobReplyMagic, 99, 0, "");
+  if (name == "garbage") return answer(0x12345678, 0, 3, "abc");
+  if (name == "short") return answer(wire::kJobReplyMagic, 0, 10, "abc");
+  if (name == "crash") std::abort();
+  if (name == "flood")
+    while (answer(wire::kJobReplyMagic, 0, 1 << 20, std::string(1 << 20, 'x')) == 0) {
+    }
+  if (name == "hang")
+    for (;;) pause();
+  return 0;  // "silent"
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   std::string plugin;
-  for (int i = 1; i + 1 < argc; ++i)
+  for (int i = 1; i + 1 < argc; ++i) {
     if (std::string(argv[i]) == "--plugin") plugin = argv[i + 1];
+    if (std::string(argv[i]) == "--job") return RunJob(argv[i + 1]);
+  }
   static FakeWorker worker(plugin);  // its threads may outlive main
   return worker.Run();
 }

@@ -101,6 +101,11 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   options.pass_fds = {pair.theirs.get(), log.writer.get(), lease.get()};
   options.stderr_fd = log.writer.get();
   options.new_session = true;
+  generation->caller_->job = {spec.worker, options.arguments, spec.backend.name, {}};
+  if (spec.verify_plugin)
+    generation->caller_->job.verify = [verify = spec.verify_plugin, plugin = spec.plugin] {
+      return verify(plugin);
+    };
   // The kernel ends a worker with the thread that spawned it (PR_SET_PDEATHSIG), so that is the one
   // that watches it.
   // Shared, because the thread may still be in its last touch of it when this returns.
@@ -203,9 +208,8 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   return channel_->Send(std::move(out));
 }
 
-Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
-                        const OnEmit& on_emit) {
-  auto pending = std::make_shared<PendingCall>(std::move(hold));
+Outcome Generation::Run(const core::BackendCall& call, Attempt attempt, const OnEmit& on_emit) {
+  auto pending = std::make_shared<PendingCall>(std::move(attempt.hold));
   uint64_t id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -213,10 +217,10 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     id = next_id_++;
     calls_.emplace(id, pending);
     stuck_.Begun();
-    history_.Begun(id, call.message, attempt, base::Now());
+    history_.Begun(id, call.message, attempt.number, base::Now());
   }
-  if (const auto sent = SendCall(id, call, attempt); !sent) {
-    Forget(id, sent.error().code);
+  if (const auto sent = SendCall(id, call, attempt.number); !sent) {
+    Forget(id, sent.error().code, /*is_answer=*/false);
     Outcome outcome;
     if (sent.error().code == base::Code::kUnavailable) return outcome;  // the channel is gone
     outcome.event = PendingCall::Event::kFinished;
@@ -228,8 +232,8 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
     return outcome;
   }
   std::shared_ptr<void> registration;
-  if (call.cancellation != nullptr)
-    registration = call.cancellation->OnCancel([pending] { pending->Cancel(); });
+  if (attempt.cancellation != nullptr)
+    registration = attempt.cancellation->OnCancel([pending] { pending->Cancel(); });
 
   Outcome outcome;
   outcome.sent = true;
@@ -264,8 +268,9 @@ Outcome Generation::Run(const core::BackendCall& call, uint32_t attempt, std::sh
 }
 
 // Takes the call out of the table; null when its end is known already.
-std::shared_ptr<PendingCall> Generation::Forget(uint64_t id, base::Code code) {
-  const bool is_in_vain = code == base::Code::kDeadlineExceeded || code == base::Code::kCancelled;
+std::shared_ptr<PendingCall> Generation::Forget(uint64_t id, base::Code code, bool is_answer) {
+  const bool is_in_vain =
+      !is_answer || code == base::Code::kDeadlineExceeded || code == base::Code::kCancelled;
   const std::lock_guard lock(mutex_);
   auto node = calls_.extract(id);
   if (node.empty()) return nullptr;
@@ -318,7 +323,7 @@ void Generation::OnMessage(wire::Message message) {
     finish.set_code(static_cast<int32_t>(base::Code::kUnavailable));
     finish.set_message("backend " + backend_ + " gave an unreadable answer");
   }
-  if (const auto call = Forget(message.call_id, static_cast<base::Code>(finish.code())))
+  if (const auto call = Forget(message.call_id, static_cast<base::Code>(finish.code()), true))
     call->Finish(std::move(finish));
 }
 
@@ -437,6 +442,9 @@ std::string Generation::Reap() {
   if (base::Poll(&exit, 1, static_cast<int>(kOwnExitMsMax.count())) <= 0)
     (void)child_.Kill(SIGKILL);
   base::Poll(&exit, 1, static_cast<int>(kReapMsMax.count()));
+  // What it forked, against all rules, is in its session and would hold the channel and the lease.
+  // Not reaped yet, so the number is its own, and its group's.
+  kill(-pid_, SIGKILL);
   pollfd more{log_.fd(), POLLIN, 0};
   while (base::Poll(&more, 1, 0) > 0 && ReadLog()) {
   }
@@ -457,10 +465,24 @@ void Generation::AwaitLastWords() {
   base::Poll(&end, 1, static_cast<int>(kLastWordsMsMax.count()));
 }
 
+// Whichever of them it was that killed it, the log names it.
+void Generation::LogCallsUnderWay() const {
+  constexpr size_t kNamedMax = 4;
+  std::string names;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& call : history_.UnderWay(base::Now(), kNamedMax))
+      names += (names.empty() ? "" : "; ") + call;
+  }
+  if (!names.empty())
+    spdlog::warn("backend {} generation {}: under way at its end: {}", backend_, number_, names);
+}
+
 void Generation::Watch() {
   WatchUntilOver();
   const std::string how = Reap();
   AwaitLastWords();
+  LogCallsUnderWay();
   channel_->Close();
   // What it had asked of the host is part of it: a replay must not meet that either.
   while (!host_calls_.EndOf(*caller_, base::Now() + kHostCallsEndMsMax))

@@ -50,8 +50,7 @@ class Generation final : public Worker, private wire::Receiver {
                                                          std::function<void()> on_end);
   ~Generation() override;
 
-  Outcome Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
-              const OnEmit& on_emit) override;
+  Outcome Run(const core::BackendCall& call, Attempt attempt, const OnEmit& on_emit) override;
   void End() override;
   bool AwaitEnd(base::TimePoint deadline) override;
   std::string end() const override;
@@ -73,10 +72,11 @@ class Generation final : public Worker, private wire::Receiver {
   void WatchUntilOver();
   std::string Reap();
   void AwaitLastWords();
+  void LogCallsUnderWay() const;
   void FailAll();
   bool Ping();
   bool ReadLog();
-  std::shared_ptr<PendingCall> Forget(uint64_t id, base::Code code);
+  std::shared_ptr<PendingCall> Forget(uint64_t id, base::Code code, bool is_answer);
   void NoteAbandoned(uint64_t id);
   // False when the worker has to go: too much of what it was asked is stuck.
   bool LookForStuckCalls();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/supervise/host_call_pool.hpp"
 
+#include <gantry/job.h>
+
 #include <algorithm>
 
 #include "host/base/secret.hpp"
@@ -43,14 +45,18 @@ void HostCallPool::Stop() {
 }
 
 void HostCallPool::Submit(const std::shared_ptr<HostCaller>& caller, wire::Message message) {
+  Job job{caller, {}, message.call_id};
+  job.is_readable = job.call.ParseFromString(message.payload);
+  // The input may be a credential, and is in the job now.
+  if (job.IsJob()) base::Wipe({message.payload.data(), message.payload.size()});
+  const std::string share = job.Share();
   {
     const std::lock_guard lock(mutex_);
     if (stopping_ || caller->ended) return;
-    const auto queued = std::count_if(queue_.begin(), queue_.end(), [&](const Job& job) {
-      return job.caller->backend == caller->backend;
-    });
+    const auto queued = std::count_if(queue_.begin(), queue_.end(),
+                                      [&](const Job& other) { return other.Share() == share; });
     if (static_cast<size_t>(queued) < kHostCallsQueuedMax) {
-      queue_.push_back({caller, std::move(message)});
+      queue_.push_back(std::move(job));
       if (idle_ < queue_.size() && threads_.size() < kHostCallThreadsMax)
         threads_.emplace_back([this] { Work(); });
       changed_.notify_one();
@@ -77,8 +83,9 @@ bool HostCallPool::EndOf(HostCaller& caller, base::TimePoint deadline) {
 
 std::deque<HostCallPool::Job>::iterator HostCallPool::Next() {
   return std::find_if(queue_.begin(), queue_.end(), [&](const Job& job) {
-    const auto found = running_.find(job.caller->backend);
-    return found == running_.end() || found->second < kHostCallsRunningMax;
+    const auto found = running_.find(job.Share());
+    return found == running_.end() ||
+           found->second < (job.IsJob() ? GANTRY_JOBS_MAX : kHostCallsRunningMax);
   });
 }
 
@@ -92,35 +99,51 @@ void HostCallPool::Work() {
     const auto next = Next();
     Job job = std::move(*next);
     queue_.erase(next);
-    const std::string& backend = job.caller->backend;
-    ++running_[backend];
+    const std::string share = job.Share();
+    ++running_[share];
     ++job.caller->running;
     lock.unlock();
     Serve(job);
     lock.lock();
-    if (--running_[backend] == 0) running_.erase(backend);
+    if (--running_[share] == 0) running_.erase(share);
     if (--job.caller->running == 0 && job.caller->ended) done_.notify_all();
     changed_.notify_one();  // the backend's next one may run now
   }
 }
 
-void HostCallPool::Serve(Job& job) {
-  channel::HostCall call;
+channel::HostReply HostCallPool::Ask(Job& job) {
+  HostCaller& caller = *job.caller;
+  const auto latest = clock_.Now() + (job.IsJob() ? kJobMsMax : kHostCallMsMax);
+  const auto deadline = std::min(latest, base::FromNanoseconds(job.call.deadline_ns()));
+  if (!job.IsJob()) return services_.Serve(caller.backend, job.call, deadline, &caller.gone);
   channel::HostReply reply;
-  if (!call.ParseFromString(job.message.payload)) {
+  std::string& input = *job.call.mutable_job()->mutable_input();
+  auto output = RunJob(caller.job, job.call.job().name(), input, deadline, &caller.gone);
+  base::Wipe({input.data(), input.size()});
+  if (output) {
+    reply.set_value(std::move(*output));
+  } else {
+    reply.set_code(static_cast<int32_t>(output.error().code));
+    reply.set_message(output.error().message);
+  }
+  return reply;
+}
+
+void HostCallPool::Serve(Job& job) {
+  channel::HostReply reply;
+  if (job.is_readable) {
+    reply = Ask(job);
+  } else {
     reply.set_code(static_cast<int32_t>(base::Code::kInvalidArgument));
     reply.set_message("unreadable host call");
-  } else {
-    const auto latest = clock_.Now() + kHostCallMsMax;
-    const auto deadline = std::min(latest, base::FromNanoseconds(call.deadline_ns()));
-    reply = services_.Serve(job.caller->backend, call, deadline, &job.caller->gone);
   }
-  if (call.service_case() == channel::HostCall::kCount) return;
+  if (job.call.service_case() == channel::HostCall::kCount) return;
   const auto channel = job.caller->channel.lock();
-  const bool is_secret = call.service_case() == channel::HostCall::kSecretGet && reply.code() == 0;
-  if (channel && is_secret) return ReplySecret(*channel, job.message.call_id, reply);
+  const bool is_secret =
+      job.call.service_case() == channel::HostCall::kSecretGet && reply.code() == 0;
+  if (channel && is_secret) return ReplySecret(*channel, job.id, reply);
   if (is_secret) base::Wipe(*reply.mutable_value());
-  if (channel) Reply(*channel, job.message.call_id, reply);
+  if (channel) Reply(*channel, job.id, reply);
 }
 
 }  // namespace gantry::supervise

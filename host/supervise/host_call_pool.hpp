@@ -15,14 +15,16 @@
 #include "host/base/sync.hpp"
 #include "host/core/cancel_flag.hpp"
 #include "host/core/host_services.hpp"
+#include "host/supervise/job_runner.hpp"
 #include "host/wire/channel.hpp"
 
 namespace gantry::supervise {
 
-constexpr size_t kHostCallThreadsMax = 16;
+constexpr size_t kHostCallThreadsMax = 32;
 constexpr size_t kHostCallsRunningMax = 4;  // of one backend
 constexpr size_t kHostCallsQueuedMax = 64;  // of one backend
 constexpr std::chrono::milliseconds kHostCallMsMax{120'000};
+constexpr std::chrono::milliseconds kJobMsMax{600'000};
 constexpr std::chrono::milliseconds kHostCallsEndMsMax{10'000};
 
 // One worker, as somebody who asks.
@@ -31,6 +33,7 @@ struct HostCaller {
   const std::string backend;
   std::weak_ptr<wire::Channel> channel;  // set before the first Submit
   core::CancelFlag gone;
+  JobSpec job;  // of its throw-away processes; set before the first Submit
 
  private:
   friend class HostCallPool;
@@ -55,8 +58,15 @@ class HostCallPool {
  private:
   struct Job {
     std::shared_ptr<HostCaller> caller;
-    wire::Message message;
+    channel::HostCall call;
+    uint64_t id = 0;
+    bool is_readable = true;
+
+    // Jobs may last: they have a share of their own beside the other services'.
+    bool IsJob() const { return call.service_case() == channel::HostCall::kJob; }
+    std::string Share() const { return caller->backend + (IsJob() ? " jobs" : ""); }
   };
+  channel::HostReply Ask(Job& job);
   void Work();
   // The oldest whose backend has not got its share; end() when there is none.
   std::deque<Job>::iterator Next();
@@ -68,7 +78,7 @@ class HostCallPool {
   base::Condition changed_;
   base::Condition done_;  // a call of a dead caller's
   std::deque<Job> queue_;
-  std::map<std::string, size_t> running_;  // by backend
+  std::map<std::string, size_t> running_;  // by share
   std::vector<base::Thread> threads_;
   size_t idle_ = 0;
   bool stopping_ = false;

@@ -77,6 +77,21 @@ base::Result<base::UniqueFd> TakeLease(const std::filesystem::path& file,
   return fd;
 }
 
+std::filesystem::path LeaseFile(const std::filesystem::path& directory, const std::string& backend,
+                                uint32_t slot) {
+  return directory / (backend + "." + std::to_string(slot) + ".lock");
+}
+
+base::Status EndHolders(const std::filesystem::path& directory, const std::string& backend,
+                        std::chrono::milliseconds timeout) {
+  GANTRY_TRY_ASSIGN(const auto files, base::ListFiles(directory));
+  // A backend's name has no dot in it.
+  for (const auto& file : files)
+    if (file.starts_with(backend + ".") && file.ends_with(".lock"))
+      GANTRY_TRY(TakeLease(directory / file, timeout));
+  return {};
+}
+
 base::Status NoteHolder(int lease_fd, pid_t pid) {
   GANTRY_TRY_ASSIGN(const std::string start, StartTime(pid));
   const std::string text = std::to_string(pid) + " " + start + "\n";

@@ -15,7 +15,7 @@ constexpr std::chrono::milliseconds kOwnEndMsMax{2000};
 base::Status RunStep(Worker& worker, core::BackendCall& call, std::chrono::milliseconds timeout,
                      const OnEmit& on_emit) {
   call.deadline = base::Now() + timeout;
-  const auto outcome = worker.Run(call, 1, nullptr, on_emit);
+  const auto outcome = worker.Run(call, {1, nullptr, call.cancellation}, on_emit);
   const std::string step = channel::Operation_Name(call.message.operation());
   switch (outcome.event) {
     case PendingCall::Event::kFinished:

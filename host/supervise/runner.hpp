@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps a worker of one release running: start, watch, and again after a death, at once the first
-// time and then with growing pauses. A release is a plugin and a configuration; another one is
+// Keeps a worker of one release running: start, watch, and again after a death. At once where the
+// dead one had done some good; a release whose workers die before their first good answer is tried
+// again with growing pauses, and after a few of them it is said to crash-loop. A release is a plugin and a configuration; another one is
 // another runner, so that two may live side by side while one takes over from the other. Whom calls
 // go to is not decided here.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -25,8 +27,11 @@ constexpr std::chrono::milliseconds kHealthyMs{60'000};
 struct RestartPace {
   std::chrono::milliseconds backoff_min = kBackoffMsMin;
   std::chrono::milliseconds backoff_max = kBackoffMsMax;
-  std::chrono::milliseconds healthy = kHealthyMs;  // so long alive: the next restart is at once
+  std::chrono::milliseconds healthy = kHealthyMs;  // so long alive counts as a good answer
 };
+
+// So many deaths before a first good answer, one after the other, are a crash loop.
+constexpr uint32_t kCrashLoopDeaths = 3;
 
 struct RunnerSpec {
   core::BackendConfig backend;
@@ -34,6 +39,7 @@ struct RunnerSpec {
   RestartPace pace;
   std::function<uint64_t()> next_number;  // of generations; one count a backend
   std::function<void()> on_change;        // a worker came or went; called without locks held
+  std::function<void(Worker&)> on_death;  // that nobody asked for, before on_change; may be null
 };
 
 class Runner {
@@ -45,14 +51,21 @@ class Runner {
   // offers is known then. An error of the plugin's create, such as a bad configuration, is
   // returned as it is. After an error it may be tried again.
   base::Status Start();
+  // Instead of Start, or after its error: goes on trying, and returns at once.
+  void KeepTrying();
   // From now on this worker and its successors run tasks, or do not.
   base::Status Activate();
   base::Status Deactivate();
-  // Ends the worker in order and joins the thread.
+  // Workers started from now on are told to write these.
+  void SetFormats(uint32_t record_format, uint32_t context_format);
+  // Ends the worker in order and joins the thread. Nothing is called back after it.
   void Stop();
 
   // As described by the first worker.
   const channel::Description& description() const { return description_; }
+  // A call has been answered by the worker of this generation as calls should be. Cheap.
+  void SawGoodAnswer(uint64_t generation) { good_generation_.store(generation); }
+
   // The worker to call; null between two.
   std::shared_ptr<Worker> current() const;
 
@@ -60,6 +73,7 @@ class Runner {
     uint64_t generation = 0;  // the newest
     pid_t pid = 0;            // 0: none serves
     uint64_t deaths = 0;
+    uint32_t early_deaths = 0;  // one after the other, before a first good answer
     std::string last_death;
     std::string last_error;  // why no worker can be started; empty while one serves
   };
@@ -71,11 +85,13 @@ class Runner {
   base::Status Publish(const std::shared_ptr<Worker>& worker);
   base::Status SetActive(bool is_active);
   void Keep();
+  bool AwaitDeath(Worker& worker, base::TimePoint since);
+  std::chrono::milliseconds PauseAfter(uint32_t early_deaths) const;
   // False when stopping.
   bool Pause(std::chrono::milliseconds duration);
   void Notify();
 
-  const RunnerSpec spec_;
+  RunnerSpec spec_;  // its formats are guarded by mutex_, the rest is fixed
   const Spawner spawner_;
   core::CancelFlag stop_;  // ends a bring-up under way
   channel::Description description_;
@@ -95,6 +111,7 @@ class Runner {
   State state_;
   bool wants_active_ = false;
   bool stopping_ = false;
+  std::atomic<uint64_t> good_generation_{0};
   base::Thread keeper_;
 };
 

@@ -23,7 +23,16 @@
 
 namespace gantry::supervise {
 
-// How one attempt at a call ended.
+// One try at a call.
+struct Attempt {
+  uint32_t number = 1;
+  // Let go when the plugin has really finished or the worker is dead, which may be after Run has
+  // returned.
+  std::shared_ptr<void> hold;
+  core::Cancellation* cancellation = nullptr;  // may be null
+};
+
+// How it ended.
 struct Outcome {
   PendingCall::Event event = PendingCall::Event::kDied;  // kEmits never
   channel::Finish finish;                                // with kFinished
@@ -45,10 +54,9 @@ using OnEmit = std::function<bool(const channel::Emit&)>;
 class Worker {
  public:
   virtual ~Worker() = default;  // ends it
-  // Runs one call; on_emit returns false when no more is wanted. `hold` is let go when the plugin
-  // has really finished or the worker is dead, which may be after Run has returned.
-  virtual Outcome Run(const core::BackendCall& call, uint32_t attempt, std::shared_ptr<void> hold,
-                      const OnEmit& on_emit) = 0;
+  // Runs one call; on_emit returns false when no more is wanted. What the call itself says of hold
+  // and cancellation is not looked at.
+  virtual Outcome Run(const core::BackendCall& call, Attempt attempt, const OnEmit& on_emit) = 0;
   // Kills, and waits until it is gone. Calls under way end with kDied.
   virtual void End() = 0;
   // Waits for it to end by itself; false when it still runs at the deadline.

@@ -17,6 +17,7 @@ struct Policy {
   bool any = false;
   std::vector<Digest> digests;
   std::vector<std::filesystem::path> keys;  // PEM files, read at every judgement: keys rotate
+  bool operator==(const Policy&) const = default;
 };
 
 // How a plugin was found good, for logs: "its sha256 is listed", "signed by key /k.pem (id ...)".

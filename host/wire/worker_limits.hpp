@@ -17,6 +17,7 @@ struct WorkerLimits {
   uint64_t threads = 256;      // all of the process
   uint64_t open_files = 1024;  // RLIMIT_NOFILE
   uint64_t cpu_weight = 100;   // cgroup v2 cpu.weight, 1 to 10000; of no effect without a cgroup
+  bool operator==(const WorkerLimits&) const = default;
 };
 
 constexpr uint64_t kMemoryMibMin = 32;

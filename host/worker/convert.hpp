@@ -56,6 +56,10 @@ template <>
 base::Result<Request> ConvertTo<gantry_attach>(const channel::Call&, Arena&);
 template <>
 base::Result<Request> ConvertTo<gantry_task_run>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_state>(const channel::Call&, Arena&);
+template <>
+base::Result<Request> ConvertTo<gantry_formats>(const channel::Call&, Arena&);
 
 // For create: not from a CSI request.
 gantry_create* ConvertInstance(const channel::Instance& instance, Arena& arena);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The requests of gantry.node/1 and gantry.task/1, and create's.
+// The requests of gantry.node/1, gantry.task/1 and gantry.state/1, and create's.
 #include "host/worker/convert.hpp"
 #include "host/worker/convert_values.hpp"
 
@@ -28,6 +28,22 @@ base::Result<Request> ConvertTo<gantry_task_run>(const channel::Call& call, Aren
   to->key = arena.Copy(call.task().key());
   const gantry_str cursor = arena.Copy(call.task().cursor());
   to->cursor = {cursor.ptr, cursor.len};
+  return Request{to, {}, {}};
+}
+
+template <>
+base::Result<Request> ConvertTo<gantry_state>(const channel::Call& call, Arena& arena) {
+  auto* to = arena.NewRequest<gantry_state>();
+  const gantry_str bytes = arena.Copy(call.request());
+  to->bytes = {bytes.ptr, bytes.len};
+  return Request{to, {}, {}};
+}
+
+template <>
+base::Result<Request> ConvertTo<gantry_formats>(const channel::Call& call, Arena& arena) {
+  auto* to = arena.NewRequest<gantry_formats>();
+  to->record_format = call.instance().record_format();
+  to->context_format = call.instance().context_format();
   return Request{to, {}, {}};
 }
 

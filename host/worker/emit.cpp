@@ -225,6 +225,16 @@ base::Result<channel::Emit> ToEmit(const gantry_task_progress& from) {
   return emit;
 }
 
+base::Result<channel::Emit> ToEmit(const gantry_state& from) {
+  channel::Emit emit;
+  if (from.bytes.len > GANTRY_STATE_CHUNK_BYTES_MAX ||
+      (from.bytes.ptr == nullptr && from.bytes.len > 0))
+    return Bad("state.bytes", "has " + std::to_string(from.bytes.len) + " bytes, at most " +
+                                  std::to_string(GANTRY_STATE_CHUNK_BYTES_MAX) + " are allowed");
+  emit.mutable_state()->set_bytes(from.bytes.ptr == nullptr ? "" : from.bytes.ptr, from.bytes.len);
+  return emit;
+}
+
 channel::Description Describe(const gantry_manifest& from, const Extensions& extensions) {
   channel::Description to;
   const auto text = [](gantry_str s) { return std::string(ToView(s)); };

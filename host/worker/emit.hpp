@@ -27,6 +27,7 @@ base::Result<channel::Emit> ToEmit(const gantry_block_range& range);
 base::Result<channel::Emit> ToEmit(const gantry_source& source);
 base::Result<channel::Emit> ToEmit(const gantry_task& task);
 base::Result<channel::Emit> ToEmit(const gantry_task_progress& progress);
+base::Result<channel::Emit> ToEmit(const gantry_state& state);
 
 // Of a manifest that CheckManifest has passed (load.hpp).
 channel::Description Describe(const gantry_manifest& manifest, const Extensions& extensions);

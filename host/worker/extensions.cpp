@@ -17,6 +17,7 @@ Extensions AskExtensions(const gantry_plugin& plugin, gantry_instance* instance)
   ask(GANTRY_EXT_METADATA, extensions.metadata);
   ask(GANTRY_EXT_NODE, extensions.node);
   ask(GANTRY_EXT_TASK, extensions.task);
+  ask(GANTRY_EXT_STATE, extensions.state);
   ask(GANTRY_EXT_DATAPATH, extensions.datapath);
   return extensions;
 }

@@ -19,6 +19,7 @@ struct Extensions {
   gantry_metadata_ops metadata;
   gantry_node_ops node;
   gantry_task_ops task;
+  gantry_state_ops state;
   gantry_datapath datapath;
 };
 

@@ -43,6 +43,7 @@ struct HostTable::Functions {
     if (name == GANTRY_EXT_KV) return &table.kv_api_;
     if (name == GANTRY_EXT_EXEC) return &table.exec_api_;
     if (name == GANTRY_EXT_SECRET) return &table.secret_api_;
+    if (name == GANTRY_EXT_JOB) return &table.job_api_;
     if (name == GANTRY_EXT_METRIC) return &table.metric_api_;
     return nullptr;
   }
@@ -208,6 +209,27 @@ struct HostTable::Functions {
     return GANTRY_OK;
   }
 
+  static gantry_code JobRun(void* ctx, gantry_call id, const gantry_job_request* from, void* output,
+                            size_t capacity, size_t* length) noexcept {
+    if (length != nullptr) *length = 0;
+    const gantry_job_request request = CopyStruct(from);
+    const std::string_view name = ToView(request.name, GANTRY_JOB_NAME_BYTES_MAX + 1);
+    if (!IsCleanText(name) || request.input.len > GANTRY_JOB_INPUT_BYTES_MAX ||
+        (request.input.ptr == nullptr && request.input.len > 0))
+      return GANTRY_INVALID_ARGUMENT;
+    channel::HostCall call;
+    call.mutable_job()->set_name(std::string(name));
+    if (request.input.len > 0) call.mutable_job()->set_input(request.input.ptr, request.input.len);
+    auto reply = Ask(ctx, std::move(call), id, request.deadline_ns);
+    if (!reply) {
+      Of(ctx).log_(id, GANTRY_LOG_WARNING, "job: " + reply.error().message);
+      return CodeOf(reply.error());
+    }
+    CopyOut(reply->value(), output, capacity, length);
+    base::Wipe(*reply->mutable_value());
+    return GANTRY_OK;
+  }
+
   static gantry_code SecretGet(void* ctx, gantry_str name, void* buffer, size_t capacity,
                                size_t* length, int64_t deadline_ns) noexcept {
     if (length != nullptr) *length = 0;
@@ -257,10 +279,12 @@ HostTable::HostTable(CallTable& calls, HostCalls& services, Misbehaviour& misbeh
                &F::Emit<gantry_block_range>,
                &F::Emit<gantry_source>,
                &F::Emit<gantry_task>,
-               &F::Emit<gantry_task_progress>};
+               &F::Emit<gantry_task_progress>,
+               &F::Emit<gantry_state>};
   kv_api_ = {sizeof(kv_api_), 0, this, &F::KvGet, &F::KvPut, &F::KvRemove, &F::KvScan};
   exec_api_ = {sizeof(exec_api_), 0, this, &F::ExecRun};
   secret_api_ = {sizeof(secret_api_), 0, this, &F::SecretGet};
+  job_api_ = {sizeof(job_api_), 0, this, &F::JobRun};
   metric_api_ = {sizeof(metric_api_), 0, this, &F::Count};
 }
 

@@ -36,6 +36,7 @@ class HostTable {
   gantry_kv_api kv_api_{};
   gantry_exec_api exec_api_{};
   gantry_secret_api secret_api_{};
+  gantry_job_api job_api_{};
   gantry_metric_api metric_api_{};
 };
 

@@ -14,6 +14,7 @@
 #include "host/wire/channel.hpp"
 #include "host/wire/log_pipe.hpp"
 #include "host/worker/datapath_mode.hpp"
+#include "host/worker/job_mode.hpp"
 #include "host/worker/options.hpp"
 #include "host/worker/sandbox.hpp"
 #include "host/worker/worker.hpp"
@@ -80,6 +81,7 @@ base::Status Serve(const Options& options) {
     log.Write(wire::LogLevel::kWarning, "not started as root: the plugin runs as uid " +
                                             std::to_string(getuid()) + " and gid " +
                                             std::to_string(getgid()) + ", not as configured");
+  if (!options.job.empty()) RunJobMode(options, std::move(channel_fd), std::move(log));
   if (!lease) log.Write(wire::LogLevel::kWarning, "started without a lease at fd 5");
   wire::ChannelOptions channel_options;
   channel_options.accept_fds = false;

@@ -14,6 +14,7 @@ constexpr uint32_t kContext = Bit(channel::Emit::kPublishContext);
 constexpr uint32_t kRange = Bit(channel::Emit::kBlockRange);
 constexpr uint32_t kSource = Bit(channel::Emit::kSource);
 constexpr uint32_t kProgress = Bit(channel::Emit::kProgress);
+constexpr uint32_t kState = Bit(channel::Emit::kState);
 
 // The request's type is read off the slot's signature, so that a converter of another type does
 // not compile.
@@ -64,6 +65,9 @@ constexpr OperationTraits kOperations[] = {
     GANTRY_OPERATION(RESCAN, GANTRY_EXT_NODE, node, rescan, kSource),
     GANTRY_OPERATION(LIST_TASKS, GANTRY_EXT_TASK, task, list_tasks, kNothing),
     GANTRY_OPERATION(RUN_TASK, GANTRY_EXT_TASK, task, run_task, kProgress),
+    GANTRY_OPERATION(EXPORT_STATE, GANTRY_EXT_STATE, state, export_state, kState),
+    GANTRY_OPERATION(IMPORT_STATE, GANTRY_EXT_STATE, state, import_state, kNothing),
+    GANTRY_OPERATION(USE_FORMATS, GANTRY_EXT_STATE, state, use_formats, kNothing),
 };
 
 #undef GANTRY_OPERATION

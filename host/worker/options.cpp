@@ -71,8 +71,9 @@ std::vector<std::string> Split(const std::string& text) {
 }
 
 bool IsOption(const std::string& name) {
-  for (const char* known : {"--backend", "--plugin", "--uid", "--gid", "--capabilities",
-                            "--memory-mib", "--threads", "--open-files", "--cgroup"})
+  for (const char* known :
+       {"--backend", "--plugin", "--uid", "--gid", "--capabilities", "--memory-mib", "--threads",
+        "--open-files", "--cgroup", "--job", "--job-deadline-ns"})
     if (name == known) return true;
   return false;
 }
@@ -86,6 +87,7 @@ It is started by gantryd and of no use on its own: file descriptor 3 is its chan
 log, 5 the lease of its backend, which the kernel lets go when the process ends.
 
   gantry-worker --backend NAME --plugin PATH --uid N --gid N [--capabilities NAME,...]
+                [--job NAME --job-deadline-ns N]
                 [--memory-mib N] [--threads N] [--open-files N] [--cgroup PATH]...
 
   --backend NAME        the backend's name in the configuration; ps shows "gw:NAME"
@@ -94,6 +96,9 @@ log, 5 the lease of its backend, which the kernel lets go when the process ends.
                         worker keeps the ids that it was started with, and logs that.
   --capabilities NAMES  Linux capabilities to keep, e.g. net_bind_service; all others are dropped.
                         Those that are as good as root are refused.
+  --job NAME            runs this one job of the plugin and ends: descriptor 3 brings its input and
+                        takes its output (gantry/job.h)
+  --job-deadline-ns N   when it will be killed, on the monotonic clock
   --memory-mib N        RLIMIT_DATA is this and 2 MiB more for each thread (512)
   --threads N           how many it is counted for (256)
   --open-files N        RLIMIT_NOFILE (1024)
@@ -135,6 +140,12 @@ base::Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       GANTRY_TRY_ASSIGN(options.uid, ParseId(name, value));
     } else if (name == "--gid") {
       GANTRY_TRY_ASSIGN(options.gid, ParseId(name, value));
+    } else if (name == "--job") {
+      options.job = value;
+    } else if (name == "--job-deadline-ns") {
+      const char* const end = value.data() + value.size();
+      const auto [stop, error] = std::from_chars(value.data(), end, options.job_deadline_ns);
+      if (error != std::errc() || stop != end) return Bad(name, value, "a number");
     } else if (name == "--cgroup") {
       options.cgroups.emplace_back(value);
       if (!options.cgroups.back().is_absolute()) return Bad(name, value, "an absolute path");

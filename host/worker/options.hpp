@@ -21,6 +21,8 @@ struct Options {
   uid_t uid = 0;
   gid_t gid = 0;
   std::vector<std::string> capabilities;
+  std::string job;  // not empty: this one job, then the end
+  int64_t job_deadline_ns = 0;
   wire::WorkerLimits limits;
   std::vector<std::filesystem::path> cgroups;
 };

@@ -23,6 +23,15 @@ packages_build() {
 
 packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3; }
 
+# Compilers for the zoo's plugins that have another language's runtime inside: 740 MB, so only where
+# the machine has none of its own.
+packages_zoo() {
+  local needed=()
+  command -v rustc >/dev/null || needed+=(rustc)
+  command -v go >/dev/null || [[ -x /usr/local/go/bin/go ]] || needed+=(golang-go)
+  ((${#needed[@]} == 0)) || packages_install zoo "${needed[@]}"
+}
+
 packages_tidy() { packages_install tidy git clang-format-14 clang-tidy-14; }
 
 # packages_missing NAME...: those that are not installed, one a line.

@@ -82,7 +82,7 @@ FIELD(gantry_task_progress, cursor, 8);
 FIELD(gantry_task_progress, done, 24);
 FIELD(gantry_task_progress, total, 32);
 
-SIZE(gantry_call_api, 152);
+SIZE(gantry_call_api, 160);
 FIELD(gantry_call_api, size, 0);
 FIELD(gantry_call_api, reserved, 4);
 FIELD(gantry_call_api, ctx, 8);
@@ -103,6 +103,7 @@ FIELD(gantry_call_api, emit_block_range, 120);
 FIELD(gantry_call_api, emit_source, 128);
 FIELD(gantry_call_api, emit_task, 136);
 FIELD(gantry_call_api, emit_progress, 144);
+FIELD(gantry_call_api, emit_state, 152);
 
 SIZE(gantry_kv_api, 48);
 FIELD(gantry_kv_api, size, 0);

@@ -68,8 +68,8 @@ base::Result<std::unique_ptr<Gantryd>> Gantryd::Start(GantrydOptions options) {
   const std::string text = "state_directory: " + (self->directory() / "state").string() +
                            "\nplugin_directory: " + plugins.string() +
                            "\nkubelet_directory: " + self->kubelet().string() +
-                           "\ntrust: " + self->options_.trust +
-                           "\nnode: {id: " + self->options_.node_id + "}\ndrivers:\n" +
+                           "\ntrust: " + self->options_.trust + "\n" + self->options_.top +
+                           "node: {id: " + self->options_.node_id + "}\ndrivers:\n" +
                            "  - name: test.gantry.example\n    endpoint: unix://" +
                            (self->directory() / "csi.sock").string() +
                            "\n    backends: " + self->options_.driver_backends + "\nbackends:\n" +
@@ -92,7 +92,9 @@ Gantryd::~Gantryd() {
 }
 
 base::Status Gantryd::Launch() {
-  GANTRY_TRY_ASSIGN(const auto binary, base::PinnedBinary::Open(BuildDirectory() / "bin/gantryd"));
+  const auto program = std::filesystem::absolute(BuildDirectory() / "bin/gantryd");
+  GANTRY_TRY_ASSIGN(const auto binary,
+                    base::PinnedBinary::Open(options_.is_pid_one ? "/usr/bin/unshare" : program));
   const base::UniqueFd log(
       open((directory() / "gantryd.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   base::SpawnOptions options;
@@ -100,6 +102,12 @@ base::Status Gantryd::Launch() {
       "gantryd",          "--config",    directory() / "gantry.yaml",
       "--role",           options_.role, "--log-level",
       options_.log_level, "--libexec",   std::filesystem::absolute(BuildDirectory() / "bin")};
+  if (options_.is_pid_one) {
+    options.arguments[0] = program;
+    const std::vector<std::string> unshare{"unshare", "--pid", "--fork", "--kill-child",
+                                           "--mount-proc"};
+    options.arguments.insert(options.arguments.begin(), unshare.begin(), unshare.end());
+  }
   options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
   for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"})
     if (const char* value = std::getenv(name))

@@ -23,7 +23,9 @@ struct GantrydOptions {
   std::string node_id = "node-1";
   std::filesystem::path plugin_directory;  // default: the build's
   std::string log_level = "debug";
+  bool is_pid_one = false;    // in a pid namespace of its own, below unshare(1), which pid() names
   std::string trust = "any";  // YAML after `trust:`
+  std::string top;            // more YAML of the top level, each line ended
 };
 
 // Not thread-safe, but for the stubs' channels.

@@ -15,7 +15,8 @@
 #include "host/core/controller.hpp"
 #include "host/core/host_services.hpp"
 #include "host/core/tasks.hpp"
-#include "host/supervise/supervisor.hpp"
+#include "host/supervise/host_call_pool.hpp"
+#include "host/swap/fleet.hpp"
 #include "tests/simulation/world.hpp"
 
 namespace gantry::simulation {
@@ -46,7 +47,8 @@ class Gantryd {
   bool serves() const { return serves_ && !process_.dead; }
   const core::Controller& controller() const { return *controller_; }
   // 0: none serves.
-  int WorkerOf(const std::string& backend) const { return backends_.at(backend)->state().pid; }
+  int WorkerOf(const std::string& backend) const;
+  core::Fleet& fleet() { return *fleet_; }
   size_t locks_held() const { return locks_.HeldCount(); }
   core::TaskRunner& tasks() { return *tasks_; }
   base::TimePoint serving_since() const { return serving_since_; }
@@ -64,6 +66,7 @@ class Gantryd {
   }
 
  private:
+  swap::SwapperParts PartsOf(const std::string& backend);
   struct Pending {
     bool done = false;
     bool lost = false;
@@ -78,7 +81,7 @@ class Gantryd {
   base::Result<base::PinnedBinary> worker_;
   core::KeyLocks locks_;
   std::unique_ptr<supervise::HostCallPool> host_calls_;
-  std::map<std::string, std::unique_ptr<supervise::Supervisor>> backends_;
+  std::unique_ptr<swap::BackendFleet> fleet_;
   std::unique_ptr<core::TaskRunner> tasks_;
   std::unique_ptr<core::Driver> driver_;
   std::unique_ptr<core::Controller> controller_;

@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/zoo/acts.hpp"
+
 #ifdef ZOO_UNDEFINED_SYMBOL
 extern "C" void gantry_zoo_nobody_defines_this();
 #endif
@@ -94,9 +96,15 @@ int32_t EmitVolume(gantry_call call, std::string_view handle,
   Finish(call, GANTRY_OK, told);
 }
 
+[[maybe_unused]] void Succeed(gantry_call call, const gantry_create_volume* request) {
+  EmitVolume(call, "v-" + std::string(View(request->key)));
+  Finish(call, GANTRY_OK);
+}
+
 // ---- operations; what a kind does not say itself is a plain success
 
-void CreateVolume(gantry_instance*, gantry_call call, const gantry_create_volume* request) {
+[[maybe_unused]] void CreateVolume(gantry_instance*, gantry_call call,
+                                   const gantry_create_volume* request) {
 #if defined(ZOO_ABORTS_ON_OP)
   (void)call;
   (void)request;
@@ -175,6 +183,57 @@ void CreateVolume(gantry_instance*, gantry_call call, const gantry_create_volume
   for (int fd = 3; fd < 100; ++fd) close(fd);
   EmitVolume(call, View(request->key));
   Finish(call, GANTRY_OK);
+#elif defined(ZOO_SEGFAULTS_AT_THIRD_CALL)
+  if (++zoo::g_calls % 3 == 0) {
+    volatile int* nowhere = nullptr;
+    *nowhere = 1;
+  }
+  Succeed(call, request);
+#elif defined(ZOO_POISON)
+  if (View(request->name) == "poison") std::abort();
+  Succeed(call, request);
+#elif defined(ZOO_NEVER_FINISHES)
+  if (View(request->name).starts_with("good")) return Succeed(call, request);
+#elif defined(ZOO_FINISHES_TOO_LATE)
+  // Deaf to the cancel; finishes when the host has long answered.
+  g_state.threads.emplace_back([call, request] {
+    DwellMs(1500);
+    Succeed(call, request);
+    Log("finished late", call);
+  });
+#elif defined(ZOO_LEAKS_MEMORY)
+  constexpr size_t kBytes = size_t{32} << 20;
+  volatile char* leak = new char[kBytes];  // volatile, or the compiler would leave it out
+  for (size_t at = 0; at < kBytes; at += 4096) leak[at] = 1;
+  Succeed(call, request);
+#elif defined(ZOO_LEAKS_THREADS)
+  for (int i = 0; i < 20; ++i)
+    std::thread([] {
+      for (;;) pause();
+    }).detach();
+  Succeed(call, request);
+#elif defined(ZOO_LEAKS_FDS)
+  for (int i = 0; i < 300; ++i) (void)dup(2);
+  Succeed(call, request);
+#elif defined(ZOO_CLOSES_CHANNEL)
+  for (const int fd : zoo::Sockets()) shutdown(fd, SHUT_RDWR);
+  for (const int fd : zoo::Sockets()) close(fd);
+  Succeed(call, request);
+#elif defined(ZOO_WRITES_RUBBISH)
+  const std::string rubbish(4096, '\xA5');
+  for (const int fd : zoo::Sockets()) (void)send(fd, rubbish.data(), rubbish.size(), MSG_DONTWAIT);
+  Succeed(call, request);
+#elif defined(ZOO_STOPS_READING)
+  zoo::StopReading();
+  Succeed(call, request);
+#elif defined(ZOO_FORKS)
+  // The child has what its parent had, the channel and the lease of the backend among it.
+  const pid_t child = fork();
+  if (child == 0)
+    for (;;) pause();
+  Log(child < 0 ? "cannot fork" : "forked " + std::to_string(child), call);
+  if (View(request->name) == "and dies") std::abort();
+  Succeed(call, request);
 #elif defined(ZOO_READS_SECRETS)
   gantry_str secret{};
   const int32_t given = g_state.call->secret(g_state.call->ctx, call, Str("password"), &secret);
@@ -277,6 +336,10 @@ void DeleteVolume(gantry_instance*, gantry_call call, const gantry_volume_ref* r
 // 100 volumes, or as many of them as the host wants.
 void ListVolumes(gantry_instance*, gantry_call call, const gantry_list_volumes*) {
   int emitted = 0;
+#ifdef ZOO_EMITS_ENDLESSLY
+  // Whatever emit says, and for as long as anybody waits.
+  while (!Cancelled(call)) EmitVolume(call, "v-" + std::to_string(1'000'000 + ++emitted));
+#endif
   while (emitted < 100 && EmitVolume(call, "v-" + std::to_string(100 + emitted)) != 0) ++emitted;
   Finish(call, GANTRY_OK, std::to_string(emitted));
 }
@@ -305,16 +368,41 @@ void Attach(gantry_instance*, gantry_call call, const gantry_attach* request) {
   source.fs_type = Str("nfs");
   source.source = Str("nas:/x");
   source.options = {options, 1};
+#ifdef ZOO_HOSTILE_SOURCES
+  // The volume's context says what is tried: "type|source|option".
+  const std::string wish(Find(request->context, "wish"));
+  const size_t first = wish.find('|');
+  const size_t second = wish.find('|', first + 1);
+  const std::string type = wish.substr(0, first);
+  const std::string from = wish.substr(first + 1, second - first - 1);
+  const std::string option = wish.substr(second + 1);
+  const gantry_str wished[] = {Str(option)};
+  source.fs_type = Str(type);
+  source.source = Str(from);
+  source.options = {wished, option.empty() ? size_t{0} : size_t{1}};
+  const gantry_str paths[] = {Str(from)};
+  if (type == "block") {
+    source.kind = GANTRY_SOURCE_BLOCK;
+    source.identity = Str("naa.6001405000000000000000000000dead");
+    source.size_bytes = 1 << 20;
+    source.paths = {paths, 1};
+  }
+#endif
   g_state.call->emit_source(g_state.call->ctx, call, &source);
   Finish(call, GANTRY_OK, std::string(View(request->node_id)));
 }
 
 const void* Extension(gantry_instance*, const char* id) {
+#ifdef ZOO_CHANGES_CAPABILITIES
+  if (zoo::g_lives > 1) return nullptr;
+#endif
   static const gantry_controller kController = [] {
     gantry_controller table{};
     table.size = sizeof(table);
     table.flags = GANTRY_CONTROLLER_CLONES;
+#ifndef ZOO_NULL_SLOTS
     table.create_volume = &CreateVolume;
+#endif
     table.delete_volume = &DeleteVolume;
     table.list_volumes = &ListVolumes;
 #ifdef ZOO_SLOW_DOMAIN
@@ -349,6 +437,18 @@ void Create(const gantry_host* host, gantry_call call, const gantry_create* requ
             [[maybe_unused]] gantry_instance** instance) {
   g_state.host = host;
   g_state.call = static_cast<const gantry_call_api*>(host->extension(host->ctx, GANTRY_EXT_CALL));
+#ifdef ZOO_CHANGES_CAPABILITIES
+  // How often it was created is kept where a worker's death does not reach.
+  const auto* kv = static_cast<const gantry_kv_api*>(host->extension(host->ctx, GANTRY_EXT_KV));
+  const int64_t deadline = g_state.call->deadline_ns(g_state.call->ctx, call);
+  size_t length = 0;
+  (void)kv->get(kv->ctx, Str("lives"), nullptr, 0, &length, &zoo::g_lives, deadline);
+  (void)kv->put(kv->ctx, Str("lives"), {"x", 1}, zoo::g_lives, deadline);
+  ++zoo::g_lives;  // the version of what is not there is 0
+#endif
+#if defined(ZOO_ABORTS_ON_CREATE)
+  std::abort();
+#endif
 #ifdef ZOO_THROWS_IN_CREATE
   throw std::runtime_error("out of create");
 #endif
@@ -368,7 +468,16 @@ void Create(const gantry_host* host, gantry_call call, const gantry_create* requ
 
 void Step(gantry_instance*, gantry_call call) { Finish(call, GANTRY_OK, "a step"); }
 void Probe(gantry_instance*, gantry_call call) { Finish(call, GANTRY_UNAVAILABLE, "nas is away"); }
+void Drain(gantry_instance*, gantry_call call) {
+#ifdef ZOO_SLOW_DRAIN
+  DwellMs(1500);
+#endif
+  Finish(call, GANTRY_OK, "a step");
+}
 void Stop(gantry_instance*, gantry_call call) {
+#ifdef ZOO_ABORTS_ON_STOP
+  std::abort();
+#endif
   for (auto& thread : g_state.threads) thread.join();
   Log("stopped");
   Finish(call, GANTRY_OK);
@@ -416,7 +525,7 @@ const gantry_plugin kPlugin = [] {
   p.create = &Create;
   p.start = &Step;
   p.probe = &Probe;
-  p.drain = &Step;
+  p.drain = &Drain;
   p.stop = &Stop;
   p.destroy = &Destroy;
   p.extension = &Extension;
@@ -426,9 +535,19 @@ const gantry_plugin kPlugin = [] {
   p.abi_major = 7;
 #elif defined(ZOO_NULL_MANIFEST)
   p.manifest = nullptr;
+#elif defined(ZOO_FUTURE_MINOR)
+  p.abi_minor = GANTRY_ABI_MINOR + 1;
+#elif defined(ZOO_NULL_CREATE)
+  p.create = nullptr;
+#elif defined(ZOO_NULL_SLOTS)
+  p.start = p.probe = p.drain = p.stop = nullptr;
 #endif
   return p;
 }();
+
+#ifdef ZOO_ABORTS_ON_LOAD
+[[gnu::constructor]] void AbortOnLoad() { std::abort(); }
+#endif
 
 }  // namespace
 

@@ -6,8 +6,10 @@
 #include <gantry/controller.h>
 #include <gantry/datapath.h>
 #include <gantry/host.h>
+#include <gantry/job.h>
 #include <gantry/node.h>
 #include <gantry/plugin.h>
 #include <gantry/snapshot.h>
+#include <gantry/state.h>
 #include <gantry/task.h>
 #endif

@@ -104,6 +104,55 @@ class Host {
   const gantry_call_api* call_;
 };
 
+// What a job in a throw-away process came to (gantry.job/1).
+struct JobOutcome {
+  gantry_code code = GANTRY_OK;
+  std::string output;  // with OK
+};
+
+// Runs Backend::RunJob(Job&) in a process of its own and waits for it (job.h). UNIMPLEMENTED where
+// the host has no such service.
+inline JobOutcome RunJob(const Host& host, gantry_call call, std::string_view name,
+                         std::string_view input, int64_t deadline_ns) {
+  const auto* api = host.Extension<gantry_job_api>(GANTRY_EXT_JOB);
+  if (api == nullptr) return {GANTRY_UNIMPLEMENTED, {}};
+  gantry_job_request request{};
+  request.size = sizeof request;
+  request.name = ToStr(name);
+  request.input = {input.data(), input.size()};
+  request.deadline_ns = deadline_ns;
+  JobOutcome outcome;
+  outcome.output.resize(GANTRY_JOB_OUTPUT_BYTES_MAX);
+  size_t length = 0;
+  outcome.code =
+      api->run(api->ctx, call, &request, outcome.output.data(), outcome.output.size(), &length);
+  outcome.output.resize(outcome.code == GANTRY_OK ? length : 0);
+  return outcome;
+}
+
+// The job, in its process. There is no instance there and no host service but Log.
+class Job {
+ public:
+  Job(const gantry_host* host, const gantry_job_run* run) : host_(host), run_(run) {}
+
+  std::string_view name() const { return View(run_->name); }
+  std::string_view input() const {
+    return {static_cast<const char*>(run_->input.ptr), run_->input.len};
+  }
+  int64_t deadline_ns() const { return run_->deadline_ns; }
+  // False: more than GANTRY_JOB_OUTPUT_BYTES_MAX.
+  bool Write(std::string_view bytes) {
+    return run_->write(run_->ctx, {bytes.data(), bytes.size()}) != 0;
+  }
+  void Log(int32_t level, std::string_view text) const {
+    host_->log(host_->ctx, 0, level, ToStr(text));
+  }
+
+ private:
+  const gantry_host* host_;
+  const gantry_job_run* run_;
+};
+
 // One call. Lives on the stack of the operation; not copied.
 class Call {
  public:
@@ -136,6 +185,10 @@ class Call {
   bool Emit(gantry_source item) { return EmitAs(api_.emit_source, item); }
   bool Emit(gantry_task item) { return EmitAs(api_.emit_task, item); }
   bool Emit(gantry_task_progress item) { return EmitAs(api_.emit_progress, item); }
+  bool Emit(gantry_state item) {
+    return api_.size >= offsetof(gantry_call_api, emit_state) + sizeof api_.emit_state &&
+           EmitAs(api_.emit_state, item);
+  }
   bool EmitPublishContext(const std::map<std::string, std::string>& context) {
     const MapRef map(context);
     const gantry_map borrowed = map.get();
@@ -324,6 +377,41 @@ const gantry_task_ops* TaskTable() {
 }
 
 template <class Backend>
+const gantry_state_ops* StateTable() {
+  static bool any = false;
+  static const gantry_state_ops kTable = [] {
+    gantry_state_ops t{};
+    t.size = sizeof t;
+    GANTRY_DETAIL_SLOT(t, export_state, ExportState, gantry_state)
+    GANTRY_DETAIL_SLOT(t, import_state, ImportState, gantry_state)
+    GANTRY_DETAIL_SLOT(t, use_formats, UseFormats, gantry_formats)
+    return t;
+  }();
+  return any ? &kTable : nullptr;
+}
+
+template <class Backend>
+gantry_code RunJob(const gantry_host* host, const gantry_job_run* run) noexcept {
+  Job job(host, run);
+  try {
+    const Status status = Backend::RunJob(job);
+    if (!status.ok()) job.Log(GANTRY_LOG_WARNING, status.message);
+    return status.code;
+  } catch (const std::exception& e) {
+    job.Log(GANTRY_LOG_ERROR, e.what());
+    return GANTRY_UNAVAILABLE;
+  } catch (...) {
+    return GANTRY_UNAVAILABLE;
+  }
+}
+
+template <class Backend>
+const gantry_job_ops* JobTable() {
+  static const gantry_job_ops kTable{sizeof kTable, 0, &RunJob<Backend>};
+  return &kTable;
+}
+
+template <class Backend>
 void Create(const gantry_host* c_host, gantry_call id, const gantry_create* request,
             gantry_instance** instance) noexcept {
   const Host host(c_host);
@@ -346,6 +434,11 @@ void Destroy(gantry_instance* instance) noexcept {
 template <class Backend>
 const void* Extension(gantry_instance* instance, const char* c_id) noexcept {
   const std::string_view id(c_id);
+  // Asked for without an instance.
+  if (id == GANTRY_EXT_JOB) {
+    if constexpr (requires { &Backend::RunJob; }) return JobTable<Backend>();
+    return nullptr;
+  }
   if constexpr (requires(const Backend& b) { b.Offers(id); })
     if (!Hold<Backend>(instance).backend->Offers(id)) return nullptr;
   if (id == GANTRY_EXT_CONTROLLER) return ControllerTable<Backend>();
@@ -355,6 +448,7 @@ const void* Extension(gantry_instance* instance, const char* c_id) noexcept {
   if (id == GANTRY_EXT_METADATA) return MetadataTable<Backend>();
   if (id == GANTRY_EXT_NODE) return NodeTable<Backend>();
   if (id == GANTRY_EXT_TASK) return TaskTable<Backend>();
+  if (id == GANTRY_EXT_STATE) return StateTable<Backend>();
   if constexpr (requires { Backend::DataPath(); })
     if (id == GANTRY_EXT_DATAPATH) return Backend::DataPath();
   return nullptr;

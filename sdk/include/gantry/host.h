@@ -119,6 +119,13 @@ typedef struct gantry_task_progress {
   uint64_t total; /* 0: not known */
 } gantry_task_progress;
 
+/* A part of what one generation gives to the next (state.h). */
+typedef struct gantry_state {
+  uint32_t size;
+  uint32_t reserved;
+  gantry_bytes bytes;
+} gantry_state;
+
 /* --- gantry.call/1: the call itself ---------------------------------------------------------- */
 
 #define GANTRY_EXT_CALL "gantry.call/1"
@@ -157,6 +164,7 @@ typedef struct gantry_call_api {
   int32_t (*emit_source)(void* ctx, gantry_call call, const gantry_source* source);
   int32_t (*emit_task)(void* ctx, gantry_call call, const gantry_task* task);
   int32_t (*emit_progress)(void* ctx, gantry_call call, const gantry_task_progress* progress);
+  int32_t (*emit_state)(void* ctx, gantry_call call, const gantry_state* state);
 } gantry_call_api;
 
 /* --- gantry.kv/1: small durable values on this node ------------------------------------------- */

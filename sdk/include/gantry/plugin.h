@@ -6,6 +6,11 @@
  *   create -> [extension, any number of times] -> start -> activate -> ... -> deactivate
  *          -> drain -> stop -> destroy -> the worker process ends (_exit)
  *
+ * Operations may come as soon as start has finished and until drain: before activate, when a new
+ * generation is tried (read-only operations, a share of the volumes), and after deactivate, when it
+ * finishes what it has or stands by for a rollback. Tasks come between activate and deactivate only.
+ * Either may come again.
+ *
  * create checks the configuration and touches no network, so that the host learns at its own start,
  * with every storage server away, what the backend can do. start may connect, but does not have to:
  * a backend whose storage is away starts all the same and answers UNAVAILABLE until it is back. */

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host/supervise/supervisor.hpp"
-
+// A router over one lane whose workers are processes: how calls live through their deaths.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -16,10 +15,16 @@
 #include "host/base/file.hpp"
 #include "host/base/temp_dir.hpp"
 #include "host/core/cancel_flag.hpp"
+#include "host/supervise/generation.hpp"
 #include "host/supervise/lease.hpp"
+#include "host/swap/router.hpp"
 
-namespace gantry::supervise {
+namespace gantry::swap {
 namespace {
+
+using supervise::HostCallPool;
+using supervise::RestartPace;
+using supervise::WorkerSpec;
 
 using base::Code;
 using namespace std::chrono_literals;
@@ -32,8 +37,45 @@ class NoServices final : public core::HostServices {
   }
 };
 
-// A supervisor over fake_worker; `words` say how the worker behaves (see fake_worker.cpp).
-class SupervisorTest : public ::testing::Test {
+// A backend as it is between swaps.
+class OneLane {
+ public:
+  OneLane(const WorkerSpec& worker, HostCallPool& host_calls, RestartPace pace) {
+    supervise::RunnerSpec spec;
+    spec.backend = worker.backend;
+    spec.pace = pace;
+    spec.next_number = [this] { return ++last_number_; };
+    spec.on_change = [this] { router_.Wake(); };
+    lane_ = std::make_shared<Lane>(Release{}, 0, std::move(spec),
+                                   supervise::MakeSpawner(worker, host_calls));
+  }
+  ~OneLane() { Stop(); }
+  base::Status Start() {
+    GANTRY_TRY(lane_->runner.Start());
+    GANTRY_TRY(lane_->runner.Activate());
+    router_.Open(lane_);
+    return {};
+  }
+  void KeepTrying() {
+    (void)lane_->runner.Activate();  // the first worker, as soon as there is one
+    router_.Open(lane_);
+    lane_->runner.KeepTrying();
+  }
+  void Stop() {
+    router_.Close("it is stopping");
+    lane_->runner.Stop();
+  }
+  Router* operator->() { return &router_; }
+  supervise::Runner::State state() const { return lane_->runner.state(); }
+
+ private:
+  std::atomic<uint64_t> last_number_{0};
+  Router router_{"fake"};
+  std::shared_ptr<Lane> lane_;
+};
+
+// A lane over fake_worker; `words` say how the worker behaves (see fake_worker.cpp).
+class RouterTest : public ::testing::Test {
  protected:
   void Make(const std::string& words = {}, RestartPace pace = {1ms, 20ms, 60s}) {
     SetWords(words);
@@ -50,11 +92,11 @@ class SupervisorTest : public ::testing::Test {
       if (tampered) return base::Fail(Code::kDataLoss, plugin.string() + " was tampered with");
       return {};
     };
-    supervisor = std::make_unique<Supervisor>(spec, InstanceSpec{}, host_calls, pace);
+    backend = std::make_unique<OneLane>(spec, host_calls, pace);
   }
   void Start(const std::string& words = {}, RestartPace pace = {1ms, 20ms, 60s}) {
     Make(words, pace);
-    const auto started = supervisor->Start();
+    const auto started = backend->Start();
     ASSERT_TRUE(started) << started.error().message;
   }
   // For the workers that start from now on.
@@ -73,12 +115,12 @@ class SupervisorTest : public ::testing::Test {
   }
   // The handle of the one volume that came back, or the code's name.
   std::string Answer(const std::string& handle, std::chrono::milliseconds timeout = 20s) {
-    const auto emits = supervisor->Call(MakeCall(handle, timeout));
+    const auto emits = (*backend)->Call(MakeCall(handle, timeout));
     if (!emits) return base::CodeName(emits.error().code);
     return emits->size() == 1 ? emits->at(0).volume().handle() : std::to_string(emits->size());
   }
   void KillWorker() {
-    const pid_t pid = supervisor->state().pid;
+    const pid_t pid = backend->state().pid;
     if (pid > 0) kill(pid, SIGKILL);
   }
   std::string Log() const {
@@ -101,7 +143,7 @@ class SupervisorTest : public ::testing::Test {
     return true;
   }
   void TearDown() override {
-    supervisor.reset();
+    backend.reset();
     EXPECT_EQ(Logged("NOT ALONE"), 0U) << "two workers lived at once:\n" << Log();
   }
 
@@ -110,39 +152,39 @@ class SupervisorTest : public ::testing::Test {
   base::SystemClock clock;
   NoServices services;
   HostCallPool host_calls{services, clock};
-  std::chrono::milliseconds ping_period = kPingPeriodMs;
+  std::chrono::milliseconds ping_period = supervise::kPingPeriodMs;
   core::StuckLimits stuck;
-  std::vector<std::filesystem::path> verified;  // the supervisor's thread's, or ours before Start
+  std::vector<std::filesystem::path> verified;  // the runner's thread's, or ours before Start
   std::atomic<bool> tampered = false;
-  std::unique_ptr<Supervisor> supervisor;
+  std::unique_ptr<OneLane> backend;
 };
 
-TEST_F(SupervisorTest, KnowsWhatThePluginOffersOnceStarted) {
+TEST_F(RouterTest, KnowsWhatThePluginOffersOnceStarted) {
   Start();
-  EXPECT_TRUE(supervisor->capabilities().Offers(channel::GET_VOLUME));
-  EXPECT_FALSE(supervisor->capabilities().Offers(channel::CREATE_VOLUME));
-  EXPECT_EQ(supervisor->state().generation, 1U);
-  EXPECT_GT(supervisor->state().pid, 0);
+  EXPECT_TRUE((*backend)->capabilities().Offers(channel::GET_VOLUME));
+  EXPECT_FALSE((*backend)->capabilities().Offers(channel::CREATE_VOLUME));
+  EXPECT_EQ(backend->state().generation, 1U);
+  EXPECT_GT(backend->state().pid, 0);
 }
 
-TEST_F(SupervisorTest, ReturnsThePluginsOwnErrorFromStart) {
+TEST_F(RouterTest, ReturnsThePluginsOwnErrorFromStart) {
   Make("refuse-create");
-  const auto started = supervisor->Start();
+  const auto started = backend->Start();
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().code, Code::kInvalidArgument);
   EXPECT_NE(started.error().message.find("config.server"), std::string::npos);
 }
 
-TEST_F(SupervisorTest, APluginThatIsNotWhatWasTrustedIsNeverStarted) {
+TEST_F(RouterTest, APluginThatIsNotWhatWasTrustedIsNeverStarted) {
   tampered = true;
   Make();
-  const auto started = supervisor->Start();
+  const auto started = backend->Start();
   ASSERT_FALSE(started);
   EXPECT_NE(started.error().message.find("was tampered with"), std::string::npos);
   EXPECT_EQ(verified, std::vector{File("plugin")});
   EXPECT_EQ(Log(), "");
   tampered = false;
-  ASSERT_TRUE(supervisor->Start());
+  ASSERT_TRUE(backend->Start());
   // Nor again after a death.
   tampered = true;
   const size_t before = Logged("alone");
@@ -151,69 +193,85 @@ TEST_F(SupervisorTest, APluginThatIsNotWhatWasTrustedIsNeverStarted) {
   EXPECT_EQ(Logged("alone"), before);
 }
 
-TEST_F(SupervisorTest, StartFailsWhenTheWorkerDiesInIt) {
+TEST_F(RouterTest, StartFailsWhenTheWorkerDiesInIt) {
   Make("die-in-start");
-  const auto started = supervisor->Start();
+  const auto started = backend->Start();
   EXPECT_EQ(started ? Code::kOk : started.error().code, Code::kUnavailable);
   // And may be tried again: what the plugin offers is known then.
   SetWords("");
-  ASSERT_TRUE(supervisor->Start());
-  EXPECT_TRUE(supervisor->capabilities().Offers(channel::GET_VOLUME));
+  ASSERT_TRUE(backend->Start());
+  EXPECT_TRUE((*backend)->capabilities().Offers(channel::GET_VOLUME));
 }
 
-TEST_F(SupervisorTest, AnswersCalls) {
+TEST_F(RouterTest, KeepsTryingWhereItIsToldToAndSaysWhyMeanwhile) {
+  Make("die-in-start");
+  ASSERT_FALSE(backend->Start());
+  backend->KeepTrying();
+  EXPECT_TRUE(Eventually([&] {
+    const auto known = (*backend)->Known();
+    return !known &&
+           known.error().message.find("the worker died during START") != std::string::npos;
+  }));
+  EXPECT_FALSE((*backend)->capabilities().Offers(channel::GET_VOLUME));
+  SetWords("");
+  EXPECT_TRUE(Eventually([&] { return (*backend)->Known().has_value(); }));
+  EXPECT_TRUE((*backend)->capabilities().Offers(channel::GET_VOLUME));
+  EXPECT_EQ(Answer("echo"), "attempt-1");
+}
+
+TEST_F(RouterTest, AnswersCalls) {
   Start();
   EXPECT_EQ(Answer("echo"), "attempt-1");
   EXPECT_EQ(Answer("code 5"), "NOT_FOUND");
   EXPECT_EQ(Answer("code 13"), "INTERNAL");
 }
 
-TEST_F(SupervisorTest, TakesACodeThatDoesNotExistForNoFinalAnswer) {
+TEST_F(RouterTest, TakesACodeThatDoesNotExistForNoFinalAnswer) {
   Start();
   EXPECT_EQ(Answer("code 99"), "UNAVAILABLE");
   EXPECT_EQ(Answer("code -1"), "UNAVAILABLE");
 }
 
-TEST_F(SupervisorTest, TakesAnUnreadableResultForNoAnswerRatherThanAShortList) {
+TEST_F(RouterTest, TakesAnUnreadableResultForNoAnswerRatherThanAShortList) {
   Start();
   EXPECT_EQ(Answer("unreadable"), "UNAVAILABLE");
   EXPECT_EQ(Answer("echo"), "attempt-1");
 }
 
-TEST_F(SupervisorTest, PassesSecretsToTheWorker) {
+TEST_F(RouterTest, PassesSecretsToTheWorker) {
   Start();
   core::SecretMap secrets;
   secrets.emplace("password", base::SecretBytes("canary-7321"));
   auto call = MakeCall("secret");
   call.secrets = &secrets;
-  const auto emits = supervisor->Call(call);
+  const auto emits = (*backend)->Call(call);
   ASSERT_TRUE(emits);
   EXPECT_EQ(emits->at(0).volume().handle(), "canary-7321");
 }
 
-TEST_F(SupervisorTest, ReplaysOnceACallWhoseWorkerDied) {
+TEST_F(RouterTest, ReplaysOnceACallWhoseWorkerDied) {
   Start();
   for (const std::string how : {"abort", "exit", "kill"})
     EXPECT_EQ(Answer(how + "-once"), "attempt-2") << how;
-  EXPECT_EQ(supervisor->state().deaths, 3U);
+  EXPECT_EQ(backend->state().deaths, 3U);
 }
 
-TEST_F(SupervisorTest, AnswersUnavailableWhenTheReplayDiesToo) {
+TEST_F(RouterTest, AnswersUnavailableWhenTheReplayDiesToo) {
   Start();
   for (const std::string how : {"abort", "exit", "kill"})
     EXPECT_EQ(Answer(how + "-always"), "UNAVAILABLE") << how;
   EXPECT_EQ(Answer("echo"), "attempt-1");
 }
 
-TEST_F(SupervisorTest, ForgetsWhatADeadWorkerHadEmitted) {
+TEST_F(RouterTest, ForgetsWhatADeadWorkerHadEmitted) {
   Start();
   EXPECT_EQ(Answer("emit-and-die-once"), "attempt-2");
 }
 
-TEST_F(SupervisorTest, DoesNotReplayAStreamThatHasPassedSomethingOn) {
+TEST_F(RouterTest, DoesNotReplayAStreamThatHasPassedSomethingOn) {
   Start();
   size_t passed = 0;
-  const auto status = supervisor->Stream(MakeCall("emit-and-die-once"), [&](const channel::Emit&) {
+  const auto status = (*backend)->Stream(MakeCall("emit-and-die-once"), [&](const channel::Emit&) {
     ++passed;
     return true;
   });
@@ -222,44 +280,50 @@ TEST_F(SupervisorTest, DoesNotReplayAStreamThatHasPassedSomethingOn) {
   EXPECT_EQ(Answer("abort-once"), "attempt-2");
 }
 
-TEST_F(SupervisorTest, HearsTheLastWordsOfAWorkerThatDiesAtOnceAfterThem) {
+TEST_F(RouterTest, HearsTheLastWordsOfAWorkerThatDiesAtOnceAfterThem) {
   Start("", {1ms, 1ms, 0s});
   for (uint64_t deaths = 1; deaths <= 20; ++deaths) {
     EXPECT_EQ(Answer("last-words"), "attempt-1");
     // The next one must not be sent to a worker that is already dying.
     ASSERT_TRUE(Eventually([&] {
-      const auto state = supervisor->state();
+      const auto state = backend->state();
       return state.deaths == deaths && state.pid != 0;
     }));
   }
 }
 
-TEST_F(SupervisorTest, TakesListsOfAnyLengthWithinItsLimits) {
+TEST_F(RouterTest, TakesListsOfAnyLengthWithinItsLimits) {
   Start();
   EXPECT_EQ(Answer("emit 5000"), "5000");
   EXPECT_EQ(Answer("emit 60000"), "UNAVAILABLE");
   EXPECT_EQ(Answer("echo"), "attempt-1");
 }
 
-TEST_F(SupervisorTest, StopsAStreamThatNobodyWants) {
+TEST_F(RouterTest, StopsAStreamThatNobodyWants) {
   Start();
   size_t passed = 0;
-  ASSERT_TRUE(supervisor->Stream(MakeCall("emit 100000"),
+  ASSERT_TRUE((*backend)->Stream(MakeCall("emit 100000"),
                                  [&](const channel::Emit&) { return ++passed < 300; }));
   EXPECT_EQ(passed, 300U);
 }
 
-TEST_F(SupervisorTest, RestartsAtOnceTheFirstTimeAndThenLater) {
-  Start("", {2s, 2s, 60s});
-  auto begin = std::chrono::steady_clock::now();
-  EXPECT_EQ(Answer("abort-once"), "attempt-2");
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1900ms);
-  begin = std::chrono::steady_clock::now();
-  EXPECT_EQ(Answer("abort-once"), "attempt-2");
-  EXPECT_GE(std::chrono::steady_clock::now() - begin, 2s);
+TEST_F(RouterTest, RestartsAtOnceAWorkerThatHadDoneSomeGood) {
+  Start("", {10s, 10s, 60s});
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Answer("abort-once"), "attempt-2");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
 }
 
-TEST_F(SupervisorTest, RestartsAtOnceWhenTheWorkerHadLivedLongEnough) {
+TEST_F(RouterTest, RestartsLaterOneThatDiesBeforeItsFirstGoodAnswer) {
+  Start("", {1s, 1s, 60s});
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(Answer("abort-always"), "UNAVAILABLE");
+  EXPECT_EQ(Answer("echo"), "attempt-1");
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 1s);
+  EXPECT_EQ(backend->state().early_deaths, 2U);
+}
+
+TEST_F(RouterTest, RestartsAtOnceWhenTheWorkerHadLivedLongEnough) {
   Start("", {10s, 10s, 0s});
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < 3; ++i) EXPECT_EQ(Answer("abort-once"), "attempt-2");
@@ -267,7 +331,7 @@ TEST_F(SupervisorTest, RestartsAtOnceWhenTheWorkerHadLivedLongEnough) {
 }
 
 // Else a call that came at the wrong moment would have used up its replay.
-TEST_F(SupervisorTest, AnAttemptIsOneThatTheWorkerHasSeen) {
+TEST_F(RouterTest, AnAttemptIsOneThatTheWorkerHasSeen) {
   SetWords("");
   WorkerSpec spec;
   spec.worker = &*worker_;
@@ -275,46 +339,46 @@ TEST_F(SupervisorTest, AnAttemptIsOneThatTheWorkerHasSeen) {
   spec.lease = File("lease");
   spec.backend.name = "fake";
   spec.drop_privileges = false;
-  const auto generation = Generation::Spawn(spec, 1, host_calls, [] {});
+  const auto generation = supervise::Generation::Spawn(spec, 1, host_calls, [] {});
   ASSERT_TRUE(generation);
   const auto ignore = [](const channel::Emit&) { return true; };
-  const auto seen = (*generation)->Run(MakeCall("abort-once"), 1, nullptr, ignore);
-  EXPECT_EQ(seen.event, PendingCall::Event::kDied);
+  const auto seen = (*generation)->Run(MakeCall("abort-once"), {1, nullptr, nullptr}, ignore);
+  EXPECT_EQ(seen.event, supervise::PendingCall::Event::kDied);
   EXPECT_TRUE(seen.sent);
   EXPECT_TRUE((*generation)->AwaitEnd(std::chrono::steady_clock::now() + 20s));
   EXPECT_NE((*generation)->end().find("SIGABRT"), std::string::npos);
-  const auto missed = (*generation)->Run(MakeCall("echo"), 1, nullptr, ignore);
-  EXPECT_EQ(missed.event, PendingCall::Event::kDied);
+  const auto missed = (*generation)->Run(MakeCall("echo"), {1, nullptr, nullptr}, ignore);
+  EXPECT_EQ(missed.event, supervise::PendingCall::Event::kDied);
   EXPECT_FALSE(missed.sent);
 }
 
-TEST_F(SupervisorTest, CallsWaitForAWorkerThatIsBeingStarted) {
+TEST_F(RouterTest, CallsWaitForAWorkerThatIsBeingStarted) {
   Start("", {300ms, 300ms, 60s});
   KillWorker();
-  ASSERT_TRUE(Eventually([&] { return supervisor->state().deaths == 1; }));
-  ASSERT_TRUE(Eventually([&] { return supervisor->state().pid != 0; }));
+  ASSERT_TRUE(Eventually([&] { return backend->state().deaths == 1; }));
+  ASSERT_TRUE(Eventually([&] { return backend->state().pid != 0; }));
   KillWorker();
-  ASSERT_TRUE(Eventually([&] { return supervisor->state().deaths == 2; }));
-  EXPECT_EQ(supervisor->state().pid, 0);
+  ASSERT_TRUE(Eventually([&] { return backend->state().deaths == 2; }));
+  EXPECT_EQ(backend->state().pid, 0);
   EXPECT_EQ(Answer("echo"), "attempt-1") << "it was never sent to the dead one";
 }
 
-TEST_F(SupervisorTest, CallsWaitNoLongerThanTheirDeadline) {
+TEST_F(RouterTest, CallsWaitNoLongerThanTheirDeadline) {
   Start("", {10s, 10s, 60s});
   SetWords("die-in-start");
   KillWorker();
-  ASSERT_TRUE(Eventually([&] { return supervisor->state().generation == 2; }));
+  ASSERT_TRUE(Eventually([&] { return backend->state().generation == 2; }));
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_EQ(Answer("echo", 200ms), "UNAVAILABLE");
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 5s);
 }
 
-TEST_F(SupervisorTest, KeepsTheHoldAfterTheDeadlineUntilTheWorkersFinish) {
+TEST_F(RouterTest, KeepsTheHoldAfterTheDeadlineUntilTheWorkersFinish) {
   Start();
   auto call = MakeCall("slow 700", 100ms);
   call.hold = std::make_shared<int>(1);
   const std::weak_ptr<void> held = call.hold;
-  const auto emits = supervisor->Call(call);
+  const auto emits = (*backend)->Call(call);
   call.hold.reset();
   ASSERT_FALSE(emits);
   EXPECT_EQ(emits.error().code, Code::kDeadlineExceeded);
@@ -324,19 +388,19 @@ TEST_F(SupervisorTest, KeepsTheHoldAfterTheDeadlineUntilTheWorkersFinish) {
   EXPECT_EQ(Logged("cancel"), 1U);
 }
 
-TEST_F(SupervisorTest, LetsTheHoldGoWhenTheWorkerDies) {
+TEST_F(RouterTest, LetsTheHoldGoWhenTheWorkerDies) {
   Start();
   auto call = MakeCall("never", 100ms);
   call.hold = std::make_shared<int>(1);
   const std::weak_ptr<void> held = call.hold;
-  EXPECT_FALSE(supervisor->Call(call));
+  EXPECT_FALSE((*backend)->Call(call));
   call.hold.reset();
   EXPECT_FALSE(held.expired());
   KillWorker();
   EXPECT_TRUE(Eventually([&] { return held.expired(); }));
 }
 
-TEST_F(SupervisorTest, TellsTheWorkerOfACancel) {
+TEST_F(RouterTest, TellsTheWorkerOfACancel) {
   Start();
   core::CancelFlag cancel;
   auto call = MakeCall("never");
@@ -345,51 +409,51 @@ TEST_F(SupervisorTest, TellsTheWorkerOfACancel) {
     poll(nullptr, 0, 50);
     cancel.Cancel();
   });
-  const auto emits = supervisor->Call(call);
+  const auto emits = (*backend)->Call(call);
   canceller.join();
   ASSERT_FALSE(emits);
   EXPECT_EQ(emits.error().code, Code::kCancelled);
   EXPECT_TRUE(Eventually([&] { return Logged("cancel") == 1; }));
 }
 
-TEST_F(SupervisorTest, EndsAWorkerThatAnswersNoPing) {
+TEST_F(RouterTest, EndsAWorkerThatAnswersNoPing) {
   ping_period = 50ms;
   Start("deaf");
   SetWords("");
-  EXPECT_TRUE(Eventually([&] { return supervisor->state().generation == 2; }));
+  EXPECT_TRUE(Eventually([&] { return backend->state().generation == 2; }));
   EXPECT_EQ(Answer("echo"), "attempt-1");
   poll(nullptr, 0, 500);
-  EXPECT_EQ(supervisor->state().generation, 2U) << "one that answers is left alone";
+  EXPECT_EQ(backend->state().generation, 2U) << "one that answers is left alone";
 }
 
-TEST_F(SupervisorTest, ReplacesAWorkerThatServesNobodyAndSaysWhy) {
+TEST_F(RouterTest, ReplacesAWorkerThatServesNobodyAndSaysWhy) {
   stuck = {.grace = 100ms, .age_max = 1h, .calls_max = 100};
   Start();
-  for (uint32_t i = 0; i < kVainCallsMax; ++i)
+  for (uint32_t i = 0; i < supervise::kVainCallsMax; ++i)
     EXPECT_EQ(Answer("never", 30ms), "DEADLINE_EXCEEDED");
-  EXPECT_TRUE(Eventually([&] { return supervisor->state().generation == 2; }));
-  EXPECT_NE(supervisor->state().last_death.find("by the host: 1 stuck call"), std::string::npos)
-      << supervisor->state().last_death;
+  EXPECT_TRUE(Eventually([&] { return backend->state().generation == 2; }));
+  EXPECT_NE(backend->state().last_death.find("by the host: 1 stuck call"), std::string::npos)
+      << backend->state().last_death;
   EXPECT_EQ(Answer("echo"), "attempt-1");
 }
 
-TEST_F(SupervisorTest, FreesTheLockOfAStuckCallAndLetsOthersFinishFirst) {
+TEST_F(RouterTest, FreesTheLockOfAStuckCallAndLetsOthersFinishFirst) {
   stuck = {.grace = 50ms, .age_max = 300ms, .calls_max = 100};
   Start();
   auto call = MakeCall("never", 50ms);
   call.hold = std::make_shared<int>(1);
   const std::weak_ptr<void> held = call.hold;
-  EXPECT_FALSE(supervisor->Call(call));
+  EXPECT_FALSE((*backend)->Call(call));
   call.hold.reset();
   // Begun before the verdict and longer than it; sent to one worker only, so not replayed.
   std::thread other([&] { EXPECT_EQ(Answer("slow 1500"), "attempt-1"); });
   EXPECT_TRUE(Eventually([&] { return held.expired(); }));
   other.join();
   EXPECT_EQ(Logged("finished"), 1U);
-  EXPECT_TRUE(Eventually([&] { return supervisor->state().generation == 2; }));
+  EXPECT_TRUE(Eventually([&] { return backend->state().generation == 2; }));
 }
 
-TEST_F(SupervisorTest, LeavesAWorkerAloneWhoseStuckCallIsOneOfMany) {
+TEST_F(RouterTest, LeavesAWorkerAloneWhoseStuckCallIsOneOfMany) {
   stuck = {.grace = 30ms, .age_max = 1h, .calls_max = 100};
   Start();
   for (int i = 0; i < 10; ++i) {
@@ -398,10 +462,10 @@ TEST_F(SupervisorTest, LeavesAWorkerAloneWhoseStuckCallIsOneOfMany) {
   }
   poll(nullptr, 0, 300);
   EXPECT_EQ(Answer("echo"), "attempt-1");
-  EXPECT_EQ(supervisor->state().deaths, 0U);
+  EXPECT_EQ(backend->state().deaths, 0U);
 }
 
-TEST_F(SupervisorTest, ADeadWorkersReportSaysWhatItWasAskedLastAndWhatItUsedAndSaid) {
+TEST_F(RouterTest, ADeadWorkersReportSaysWhatItWasAskedLastAndWhatItUsedAndSaid) {
   Make();
   WorkerSpec spec;
   spec.worker = &*worker_;
@@ -409,17 +473,21 @@ TEST_F(SupervisorTest, ADeadWorkersReportSaysWhatItWasAskedLastAndWhatItUsedAndS
   spec.lease = File("lease");
   spec.backend.name = "fake";
   spec.drop_privileges = false;
-  const auto worker = MakeSpawner(spec, host_calls)(7, [] {});
+  const auto worker = supervise::MakeSpawner(spec, host_calls)(7, [] {});
   ASSERT_TRUE(worker) << worker.error().message;
-  EXPECT_EQ((*worker)->Run(MakeCall("code 5"), 1, nullptr, [](const auto&) { return true; }).event,
-            PendingCall::Event::kFinished);
+  EXPECT_EQ((*worker)
+                ->Run(MakeCall("code 5"), {1, nullptr, nullptr}, [](const auto&) { return true; })
+                .event,
+            supervise::PendingCall::Event::kFinished);
   const auto living = (*worker)->Report();
   EXPECT_GT(living.use.resident_bytes, 1U << 20);
   EXPECT_GE(living.use.threads, 1U);
   EXPECT_GE(living.use.open_fds, 4U);
   EXPECT_EQ(
-      (*worker)->Run(MakeCall("say-and-die"), 2, nullptr, [](const auto&) { return true; }).event,
-      PendingCall::Event::kDied);
+      (*worker)
+          ->Run(MakeCall("say-and-die"), {2, nullptr, nullptr}, [](const auto&) { return true; })
+          .event,
+      supervise::PendingCall::Event::kDied);
   ASSERT_TRUE((*worker)->AwaitEnd(std::chrono::steady_clock::now() + 20s));
   EXPECT_EQ((*worker)->end(), "killed by SIGABRT");
   const auto dead = (*worker)->Report();
@@ -433,43 +501,44 @@ TEST_F(SupervisorTest, ADeadWorkersReportSaysWhatItWasAskedLastAndWhatItUsedAndS
   EXPECT_GT(dead.use.resident_bytes, 1U << 20);
 }
 
-TEST_F(SupervisorTest, StopsInOrder) {
+TEST_F(RouterTest, StopsInOrder) {
   Start();
-  supervisor->Stop();
+  backend->Stop();
   EXPECT_EQ(Logged("DEACTIVATE"), 1U);
   EXPECT_EQ(Logged("DRAIN"), 1U);
   EXPECT_EQ(Logged("STOP"), 1U);
   EXPECT_EQ(Answer("echo"), "UNAVAILABLE");
-  EXPECT_TRUE(TakeLease(File("lease"), 0ms)) << "its worker is gone";
+  EXPECT_TRUE(supervise::TakeLease(File("lease"), 0ms)) << "its worker is gone";
 }
 
-TEST_F(SupervisorTest, StopEndsAWorkerThatDoesNotGo) {
+TEST_F(RouterTest, StopEndsAWorkerThatDoesNotGo) {
   Start("stubborn");
   const auto begin = std::chrono::steady_clock::now();
-  supervisor->Stop();
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, kWindDownMsMax + kReapMsMax + 5s);
-  EXPECT_TRUE(TakeLease(File("lease"), 0ms));
+  backend->Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin,
+            supervise::kWindDownMsMax + supervise::kReapMsMax + 5s);
+  EXPECT_TRUE(supervise::TakeLease(File("lease"), 0ms));
 }
 
-TEST_F(SupervisorTest, StopDoesNotWaitForABringUp) {
+TEST_F(RouterTest, StopDoesNotWaitForABringUp) {
   Start();
   SetWords("mute-create");
   KillWorker();
   ASSERT_TRUE(Eventually([&] { return Logged("CREATE_INSTANCE") == 2; }));
   const auto begin = std::chrono::steady_clock::now();
-  supervisor->Stop();
+  backend->Stop();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 5s);
 }
 
-TEST_F(SupervisorTest, StopAnswersWhatIsStillUnderWay) {
+TEST_F(RouterTest, StopAnswersWhatIsStillUnderWay) {
   Start();
   std::thread caller([&] { EXPECT_EQ(Answer("never"), "UNAVAILABLE"); });
   poll(nullptr, 0, 50);
-  supervisor->Stop();
+  backend->Stop();
   caller.join();
 }
 
-TEST_F(SupervisorTest, NoCallFailsWhileTheWorkerIsKilledAgainAndAgain) {
+TEST_F(RouterTest, NoCallFailsWhileTheWorkerIsKilledAgainAndAgain) {
   Start();
   constexpr int kThreads = 16;
   constexpr uint64_t kKills = 20;
@@ -496,18 +565,18 @@ TEST_F(SupervisorTest, NoCallFailsWhileTheWorkerIsKilledAgainAndAgain) {
       const uint64_t before = count;
       EXPECT_TRUE(Eventually([&] { return count >= before + 2; }));
     }
-    EXPECT_TRUE(Eventually([&] { return supervisor->state().pid != 0; }));
+    EXPECT_TRUE(Eventually([&] { return backend->state().pid != 0; }));
     KillWorker();
-    EXPECT_TRUE(Eventually([&] { return supervisor->state().deaths == kills + 1; }));
+    EXPECT_TRUE(Eventually([&] { return backend->state().deaths == kills + 1; }));
   }
   over = true;
   for (auto& thread : threads) thread.join();
-  EXPECT_EQ(supervisor->state().deaths, kKills);
+  EXPECT_EQ(backend->state().deaths, kKills);
   EXPECT_EQ(died_twice, 0U);
 }
 
 // The whole of a gantryd is killed; its worker is nobody's child any more.
-class OrphanTest : public SupervisorTest {
+class OrphanTest : public RouterTest {
  protected:
   // Starts a host of its own, kills it, and gives a pidfd of its worker.
   base::UniqueFd OrphanAWorker(const std::string& words) {
@@ -556,4 +625,4 @@ TEST_F(OrphanTest, ANewHostEndsAWorkerThatDidNot) {
 }
 
 }  // namespace
-}  // namespace gantry::supervise
+}  // namespace gantry::swap

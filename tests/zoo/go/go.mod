@@ -1,0 +1,3 @@
+module gantry.example/zoo
+
+go 1.19
