@@ -6,8 +6,10 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <optional>
 
+#include "host/base/simulation.hpp"
 #include "tests/simulation/schedule.hpp"
 
 namespace {
@@ -50,6 +52,8 @@ int main(int argc, char** argv) {
                 static_cast<unsigned long long>(report.digest));
     return 0;
   }
+  // An abort names its seed as well.
+  std::set_terminate([] { gantry::base::Simulation::Current().Fail("std::terminate was called"); });
   const auto begin = std::chrono::steady_clock::now();
   ScheduleReport all;
   for (uint64_t seed = first; seed < first + count; ++seed) {
