@@ -82,7 +82,9 @@ class Thread {
   Thread() = default;
   template <class Function>
   explicit Thread(Function function) : state_(std::make_shared<State>()) {
-    Launch(std::function<void()>(std::move(function)));
+    // What can only be moved cannot lie in a std::function.
+    auto kept = std::make_shared<Function>(std::move(function));
+    Launch([kept] { (*kept)(); });
   }
   Thread(Thread&&) noexcept = default;
   Thread& operator=(Thread&& other) noexcept;

@@ -6,7 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <future>
+#include <optional>
 
 #include "host/base/call_scope.hpp"
 #include "host/core/process_use.hpp"
@@ -120,16 +120,29 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
     };
   // The kernel ends a worker with the thread that spawned it (PR_SET_PDEATHSIG), so that is the one
   // that watches it.
-  const auto begun = std::make_shared<std::promise<base::Status>>();
-  generation->watcher_ = base::Thread([&, raw = generation.get(), begun] {
+  // Shared, because the thread may still be in its last touch of it when this returns.
+  struct Begun {
+    base::Mutex mutex;
+    base::Condition changed;
+    std::optional<base::Status> status;
+  };
+  const auto begun = std::make_shared<Begun>();
+  generation->watcher_ = base::Thread([&, begun, raw = generation.get()] {
     auto status = raw->Begin(*spec.worker, options, lease.get(), std::move(pair.ours));
     const bool is_running = status.has_value();
-    begun->set_value(std::move(status));
+    {
+      const std::lock_guard lock(begun->mutex);
+      begun->status = std::move(status);
+      begun->changed.notify_one();
+    }
     if (is_running) raw->Watch();
   });
-  if (auto status = begun->get_future().get(); !status) {
+  std::unique_lock lock(begun->mutex);
+  begun->changed.wait(lock, [&] { return begun->status.has_value(); });
+  if (!*begun->status) {
+    lock.unlock();
     generation->watcher_.join();
-    return tl::unexpected(std::move(status.error()));
+    return tl::unexpected(std::move(begun->status->error()));
   }
   return generation;
 }

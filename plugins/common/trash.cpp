@@ -50,7 +50,7 @@ Result<TrashRun> Trash::Run() {
   GANTRY_PLUGIN_TRY(items);
   // A lease counts: its holder may have died with all else done.
   if (items->empty() && attempts.empty()) return run_;
-  GANTRY_PLUGIN_TRY_ASSIGN(run_.leased, TakeLease());
+  GANTRY_PLUGIN_TRY_ASSIGN(run_.leased, lease_.Take(nonce_()));
   if (!run_.leased) {
     run_.state = TrashState::kMore;
     return run_;
@@ -78,39 +78,9 @@ Result<TrashRun> Trash::Run() {
     if (run_.removed > 0) run_.state = TrashState::kEmptied;
     return {};
   }();
-  ReleaseLease();
+  lease_.Release();
   GANTRY_PLUGIN_TRY(emptied);
   return run_;
-}
-
-Result<bool> Trash::TakeLease() {
-  const std::string nonce = nonce_();
-  const std::string temporary = std::string(kLeaseName) + "-" + nonce;
-  GANTRY_PLUGIN_TRY_ASSIGN(const Node file, storage_.CreateFile(layout_.trash, temporary, nonce));
-  GANTRY_PLUGIN_TRY_ASSIGN(now_ns_, storage_.Touch(file.id));
-  const auto linked = storage_.Link(file.id, layout_.trash, kLeaseName);
-  if (!linked && !FailedWith(linked, StoreFault::kExists)) {
-    return tl::make_unexpected(linked.error());
-  }
-  bool ours = linked.has_value();
-  if (!ours) {
-    const auto there = storage_.Lookup(layout_.trash, kLeaseName);
-    if (!there && !IsGone(there)) return tl::make_unexpected(there.error());
-    if (there && there->mtime_ns + kLeaseMs * kNsPerMs < now_ns_) {
-      GANTRY_PLUGIN_TRY(storage_.Rename(layout_.trash, temporary, layout_.trash, kLeaseName));
-      const auto now_there = storage_.Lookup(layout_.trash, kLeaseName);
-      if (!now_there && !IsGone(now_there)) return tl::make_unexpected(now_there.error());
-      ours = now_there && now_there->fileid == file.fileid;
-    }
-  }
-  (void)storage_.Remove(layout_.trash, temporary);
-  if (ours) lease_ = file.id;
-  return ours;
-}
-
-void Trash::ReleaseLease() {
-  // Gone already when another one took it over; then it is theirs to remove.
-  if (storage_.Touch(lease_)) (void)storage_.Remove(layout_.trash, kLeaseName);
 }
 
 // May the run go on? Renews the lease now and then.
@@ -118,15 +88,11 @@ Result<bool> Trash::KeepOn() {
   if (cancelled_() || run_.removed >= removals_max_) return false;
   if (++since_renewal_ < kRenewEvery) return true;
   since_renewal_ = 0;
-  const auto touched = storage_.Touch(lease_);
-  if (IsGone(touched)) return false;
-  GANTRY_PLUGIN_TRY(touched);
-  now_ns_ = *touched;
-  return true;
+  return lease_.Renew();
 }
 
 bool Trash::IsYoung(const Node& node) const {
-  return node.mtime_ns + kAttemptAgeMsMin * kNsPerMs > now_ns_;
+  return node.mtime_ns + kAttemptAgeMsMin * kNsPerMs > lease_.now_ns();
 }
 
 Trash::Step Trash::Stuck(const std::string& name, const Error& why) {
@@ -264,7 +230,7 @@ Result<Trash::Step> Trash::EmptyItem(const std::string& name) {
   if (IsGone(item)) return Step::kGone;
   GANTRY_PLUGIN_TRY(item);
   if (item->type != NodeType::kDirectory) {
-    if (item->mtime_ns + kLeaseMs * kNsPerMs > now_ns_) return Step::kStuck;
+    if (item->mtime_ns + kOwnerLeaseMs * kNsPerMs > lease_.now_ns()) return Step::kStuck;
     return RemoveFile(layout_.trash, name);
   }
   const auto content = storage_.List(item->id, kTrashListMax);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Empties what deleted volumes have left, a bounded stretch at a time. Two controllers may do it at
 // once without harm, since whatever lies in the trash is nobody's; a lease on the storage only keeps
-// them from doing the work twice. It survives its holder by kLeaseMs of the storage's own clock.
+// them from doing the work twice (owner_lease.hpp).
 #pragma once
 
 #include <chrono>
@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "plugins/common/layout.hpp"
+#include "plugins/common/owner_lease.hpp"
 #include "plugins/common/storage.hpp"
 #include "plugins/common/sub_dir.hpp"
 
@@ -21,7 +22,6 @@ inline constexpr std::string_view kRecordName = "record";
 inline constexpr std::string_view kBesideName = "beside";  // Leads to a directory elsewhere.
 inline constexpr std::string_view kBesideTrashPrefix = ".gantry-trash-";
 inline constexpr std::string_view kLeaseName = ".lease";
-inline constexpr int64_t kLeaseMs = 30'000;
 inline constexpr size_t kRenewEvery = 100;  // Removals between two looks at the lease.
 inline constexpr uint64_t kRemovalsPerRunMax = 20'000;
 inline constexpr size_t kTrashListMax = 1'000;  // Names taken from a directory at a time.
@@ -57,7 +57,8 @@ class Trash {
         layout_(layout),
         nonce_(std::move(nonce)),
         cancelled_(std::move(cancelled)),
-        removals_max_(removals_max) {}
+        removals_max_(removals_max),
+        lease_(storage, layout.trash, kLeaseName) {}
 
   Result<TrashRun> Run();
 
@@ -65,8 +66,6 @@ class Trash {
   struct Level;
   enum class Step : uint8_t { kGone, kStuck, kStop };
 
-  Result<bool> TakeLease();
-  void ReleaseLease();
   Result<bool> KeepOn();
   Result<Step> EmptyItem(const std::string& name);
   Result<Step> EmptyBeside(const NodeId& item, const Node& pointer);
@@ -82,8 +81,7 @@ class Trash {
   const MakeNonce nonce_;
   const std::function<bool()> cancelled_;
   const uint64_t removals_max_;
-  NodeId lease_;
-  int64_t now_ns_ = 0;  // The storage's clock, as the lease last showed it.
+  OwnerLease lease_;
   size_t since_renewal_ = 0;
   TrashRun run_;
 };

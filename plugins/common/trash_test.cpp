@@ -43,7 +43,7 @@ TEST(Trash, IsLeftToWhoeverHoldsTheLeaseUntilItIsOld) {
   ASSERT_TRUE(refused);
   EXPECT_FALSE(refused->leased);
   EXPECT_EQ(refused->state, TrashState::kMore);
-  world.Advance(kLeaseMs + 1);
+  world.Advance(kOwnerLeaseMs + 1);
   EXPECT_EQ(Actor(world, "T").EmptyTrash()->state, TrashState::kEmptied);
   EXPECT_EQ(world.Paths(), kNothing);
 }

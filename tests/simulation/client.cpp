@@ -59,8 +59,11 @@ void Client::CheckFailure(const std::string& backend, const std::string& what,
     default:
       unexpected("a CO would take it as final");
   }
+  if (backend == kCalmBackend && gantryd.serving_since() < since)
+    unexpected("nothing disturbed that backend");
   if (error.message.find(kRefusal) != std::string::npos) return;
-  if (error.message.find("no worker that answers") == std::string::npos)
+  const auto says = [&](const char* text) { return error.message.find(text) != std::string::npos; };
+  if (!says("no worker that answers") && !says("the worker died") && !says("killed its workers"))
     unexpected("neither the plugin nor the lack of a worker is the reason");
   // It waited for a worker as long as it could.
   if (was_cancelled || simulation.now() >= deadline) return;

@@ -97,6 +97,39 @@ void Cluster::KillWorker(size_t node, const std::string& backend) {
     world_.Kill(*worker);
 }
 
+void Cluster::Swap(size_t node, const std::string& backend, const std::string& plugin,
+                   bool must_succeed) {
+  auto* gantryd = At(node);
+  if (gantryd == nullptr) return;
+  ++running_;
+  world_.simulation.Start(
+      [this, gantryd, backend, plugin, must_succeed] {
+        world_.simulation.set_owner(&gantryd->process());
+        core::SwapRequest request;
+        request.backend = backend;
+        request.plugin_file = plugin;
+        if (world_.simulation.OneIn(4)) {
+          request.shift_percent_start = 1 + static_cast<uint32_t>(world_.simulation.Below(90));
+          request.shift = std::chrono::milliseconds(world_.simulation.Below(5'000));
+        }
+        const auto swapped = gantryd->fleet().Swap(
+            request,
+            [&](const core::SwapStep& step) {
+              world_.simulation.Trace("swap " + backend + " to " + plugin + ": " + step.name);
+            },
+            nullptr);
+        if (swapped) ++swaps_;
+        if (!swapped) world_.simulation.Trace("swap " + backend + ": " + swapped.error().message);
+        if (!swapped && must_succeed && gantryd->serves() &&
+            swapped.error().code != base::Code::kAborted)
+          world_.simulation.Fail("the swap of " + backend + " to " + plugin +
+                                 " failed: " + swapped.error().message);
+        --running_;
+        world_.simulation.WakeAll(done_);
+      },
+      "swap of " + backend);
+}
+
 void Cluster::Finish() {
   finishing_ = true;
   // Again for those that were just starting.

@@ -26,6 +26,10 @@ class Cluster {
   void RestartGantryd(size_t node);
   // Of the gantryd that serves there, if any.
   void KillWorker(size_t node, const std::string& backend);
+  // Another release of the backend, in the background. A good one of an undisturbed backend takes
+  // over, unless another swap is under way.
+  void Swap(size_t node, const std::string& backend, const std::string& plugin, bool must_succeed);
+  size_t swaps() const { return swaps_; }
   // Stops all in order and waits until every gantryd, dead ones too, has run down. Fails the run
   // when a lock is left.
   void Finish();
@@ -49,6 +53,7 @@ class Cluster {
   Simulation::Queue done_;
   bool finishing_ = false;
   size_t restarts_ = 0;
+  size_t swaps_ = 0;  // that have taken over
 };
 
 }  // namespace gantry::simulation

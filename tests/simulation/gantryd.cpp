@@ -14,51 +14,68 @@ Gantryd::Gantryd(World& world, std::string node, std::vector<std::string> backen
       names_(std::move(backends)),
       worker_(base::PinnedBinary::Open("gantry-worker")) {}
 
+swap::SwapperParts Gantryd::PartsOf(const std::string& backend) {
+  swap::SwapperParts parts;
+  parts.backend.name = backend;
+  parts.backend.plugin = "one";
+  parts.backend.owner = "owner";
+  parts.backend.config_json = "{}";
+  parts.backend.stuck.grace = std::chrono::seconds(2 + world_.simulation.Below(30));
+  parts.backend.stuck.age_max = std::chrono::seconds(40 + world_.simulation.Below(300));
+  parts.instance.node_id = process_.node;
+  parts.journal_directory = process_.node + "/swap";
+  parts.pace.standby = std::chrono::seconds(1 + world_.simulation.Below(60));
+  parts.pace.drain = std::chrono::seconds(1 + world_.simulation.Below(30));
+  parts.stage =
+      [](const std::string& plugin,
+         const std::optional<std::filesystem::path>& file) -> base::Result<swap::Release> {
+    swap::Release release;
+    release.plugin = plugin;
+    release.sha256 = file ? file->string() : plugin;
+    return release;
+  };
+  parts.verify = [](const swap::Release&) -> base::Status { return {}; };
+  parts.spawner = [this, backend = parts.backend](const swap::Release& release, uint32_t slot) {
+    supervise::WorkerSpec spec;
+    spec.worker = &*worker_;
+    spec.plugin = release.sha256;
+    spec.lease = supervise::LeaseFile(process_.node + "/leases", backend.name, slot);
+    spec.backend = backend;
+    return supervise::MakeSpawner(std::move(spec), *host_calls_);
+  };
+  return parts;
+}
+
+int Gantryd::WorkerOf(const std::string& backend) const {
+  for (const auto& status : fleet_->Status()) {
+    if (status.name != backend) continue;
+    // Any of its generations.
+    std::vector<int> pids;
+    for (const auto& generation : status.generations)
+      if (generation.pid != 0) pids.push_back(generation.pid);
+    if (!pids.empty()) return pids[world_.simulation.Below(pids.size())];
+  }
+  return 0;
+}
+
 bool Gantryd::Start() {
   host_calls_ = std::make_unique<supervise::HostCallPool>(services_, clock_);
-  supervise::InstanceSpec instance;
-  instance.node_id = process_.node;
+  std::vector<swap::SwapperParts> all;
   for (const auto& name : names_) {
-    swap::SwapperParts spec;
-    spec.instance = instance;
-    spec.journal_directory = process_.node + "/swap";
-    spec.stage = [](const std::string&,
-                    const std::optional<std::filesystem::path>&) -> base::Result<swap::Release> {
-      swap::Release release;
-      release.plugin = release.sha256 = "one";
-      return release;
-    };
-    spec.verify = [](const swap::Release&) -> base::Status { return {}; };
-    spec.backend.name = name;
-    spec.backend.owner = "owner";
-    spec.backend.stuck.grace = std::chrono::seconds(2 + world_.simulation.Below(30));
-    spec.backend.stuck.age_max = std::chrono::seconds(40 + world_.simulation.Below(300));
-    spec.spawner = [this, backend = spec.backend](const swap::Release& release, uint32_t slot) {
-      supervise::WorkerSpec worker;
-      worker.worker = &*worker_;
-      worker.plugin = "store/" + release.sha256 + ".so";
-      worker.lease = supervise::LeaseFile(process_.node + "/leases", backend.name, slot);
-      worker.backend = backend;
-      return supervise::MakeSpawner(std::move(worker), *host_calls_);
-    };
-    backends_[name] = std::make_unique<swap::Swapper>(std::move(spec));
+    if (!supervise::EndHolders(process_.node + "/leases", name, supervise::kLeaseMsMax))
+      return false;
+    all.push_back(PartsOf(name));
   }
-  std::vector<base::Thread> starting;
-  bool started = true;
-  for (auto& [name, backend] : backends_)
-    starting.emplace_back([&started, raw = backend.get()] {
-      if (!raw->Start()) started = false;
-    });
-  for (auto& thread : starting) thread.join();
-  if (!started) return false;
+  fleet_ = std::make_unique<swap::BackendFleet>(std::move(all));
+  if (!fleet_->Start(true)) return false;
   tasks_ = std::make_unique<core::TaskRunner>(clock_, locks_);
-  for (const auto& [name, backend] : backends_) tasks_->Add(backend->backend());
+  for (const auto& name : names_) tasks_->Add(fleet_->backend(name));
   core::DriverParts parts;
   parts.config.name = "simulated";
   parts.config.default_backend = names_.front();
   parts.config.backends = names_;
-  for (const auto& [name, backend] : backends_) {
-    parts.backends[name] = &backend->backend();
+  for (const auto& name : names_) {
+    parts.backends[name] = &fleet_->backend(name);
     parts.owners[name] = "owner";
   }
   parts.locks = &locks_;
@@ -76,8 +93,7 @@ void Gantryd::Stop() {
   while (under_way_ != 0)
     (void)world_.simulation.Block(idle_, {}, "the calls of a gantryd that stops");
   if (tasks_) tasks_->Stop();
-  for (auto& [name, backend] : backends_) backend->Stop();
-  backends_.clear();
+  if (fleet_) fleet_->Stop();
   if (host_calls_) host_calls_->Stop();
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One gantryd of the simulation: the host's real routing, workers' keepers, tasks, locks and CSI logic, wired as
+// One gantryd of the simulation: the host's real supervisors, tasks, locks and CSI logic, wired as
 // host/assembly.cpp wires them, in a simulated process that may be killed at any time.
 #pragma once
 
@@ -16,7 +16,7 @@
 #include "host/core/host_services.hpp"
 #include "host/core/tasks.hpp"
 #include "host/supervise/host_call_pool.hpp"
-#include "host/swap/swapper.hpp"
+#include "host/swap/fleet.hpp"
 #include "tests/simulation/world.hpp"
 
 namespace gantry::simulation {
@@ -47,10 +47,8 @@ class Gantryd {
   bool serves() const { return serves_ && !process_.dead; }
   const core::Controller& controller() const { return *controller_; }
   // 0: none serves.
-  int WorkerOf(const std::string& backend) const {
-    const auto status = backends_.at(backend)->Status();
-    return status.generations.empty() ? 0 : status.generations.front().pid;
-  }
+  int WorkerOf(const std::string& backend) const;
+  core::Fleet& fleet() { return *fleet_; }
   size_t locks_held() const { return locks_.HeldCount(); }
   core::TaskRunner& tasks() { return *tasks_; }
   base::TimePoint serving_since() const { return serving_since_; }
@@ -68,6 +66,7 @@ class Gantryd {
   }
 
  private:
+  swap::SwapperParts PartsOf(const std::string& backend);
   struct Pending {
     bool done = false;
     bool lost = false;
@@ -82,7 +81,7 @@ class Gantryd {
   base::Result<base::PinnedBinary> worker_;
   core::KeyLocks locks_;
   std::unique_ptr<supervise::HostCallPool> host_calls_;
-  std::map<std::string, std::unique_ptr<swap::Swapper>> backends_;
+  std::unique_ptr<swap::BackendFleet> fleet_;
   std::unique_ptr<core::TaskRunner> tasks_;
   std::unique_ptr<core::Driver> driver_;
   std::unique_ptr<core::Controller> controller_;

@@ -6,8 +6,10 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <optional>
 
+#include "host/base/simulation.hpp"
 #include "tests/simulation/schedule.hpp"
 
 namespace {
@@ -22,6 +24,7 @@ void Add(ScheduleReport& all, const ScheduleReport& one) {
   all.failed_calls += one.failed_calls;
   all.worker_deaths += one.worker_deaths;
   all.gantryd_restarts += one.gantryd_restarts;
+  all.swaps += one.swaps;
   all.steps += one.steps;
   all.virtual_seconds += one.virtual_seconds;
   all.longest_calm_ms = std::max(all.longest_calm_ms, one.longest_calm_ms);
@@ -49,6 +52,8 @@ int main(int argc, char** argv) {
                 static_cast<unsigned long long>(report.digest));
     return 0;
   }
+  // An abort names its seed as well.
+  std::set_terminate([] { gantry::base::Simulation::Current().Fail("std::terminate was called"); });
   const auto begin = std::chrono::steady_clock::now();
   ScheduleReport all;
   for (uint64_t seed = first; seed < first + count; ++seed) {
@@ -66,13 +71,15 @@ int main(int argc, char** argv) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   std::printf(
       "%llu schedules from seed %llu in %.1f s (%.0f a second): %llu calls (%llu of them failed), "
-      "%llu deaths of workers, %llu restarts of gantryd, %.0f hours of their time, %llu switches; "
+      "%llu deaths of workers, %llu restarts of gantryd, %llu swaps, %.0f hours of their time, "
+      "%llu switches; "
       "longest call of the undisturbed backend %.0f ms\n",
       static_cast<unsigned long long>(count), static_cast<unsigned long long>(first), took,
       static_cast<double>(count) / took, static_cast<unsigned long long>(all.calls),
       static_cast<unsigned long long>(all.failed_calls),
       static_cast<unsigned long long>(all.worker_deaths),
-      static_cast<unsigned long long>(all.gantryd_restarts), all.virtual_seconds / 3600,
+      static_cast<unsigned long long>(all.gantryd_restarts),
+      static_cast<unsigned long long>(all.swaps), all.virtual_seconds / 3600,
       static_cast<unsigned long long>(all.steps), all.longest_calm_ms);
   return 0;
 }

@@ -85,6 +85,7 @@ class Schedule {
     for (const char* node : {"a", "b"})
       report.worker_deaths += world_.DeathsSince(node, "wild", {});
     report.gantryd_restarts = cluster_->restarts();
+    report.swaps = cluster_->swaps();
     report.longest_calm_ms = std::chrono::duration<double, std::milli>(tally_.longest_calm).count();
     return report;
   }
@@ -94,10 +95,17 @@ class Schedule {
     const auto until = simulation_.now() + world_.Between(1s, 40s);
     const bool kills_gantryds = simulation_.OneIn(2);
     const bool kills_workers = simulation_.OneIn(2);
+    const bool swaps = simulation_.OneIn(2);
     while (simulation_.now() < until) {
       simulation_.Sleep(world_.Between(1ms, 4s));
       const size_t node = simulation_.Below(cluster_->size());
       if (kills_workers && simulation_.OneIn(2)) cluster_->KillWorker(node, "wild");
+      if (swaps && simulation_.OneIn(2)) {
+        const bool is_calm = simulation_.OneIn(2);
+        const bool is_bad = !is_calm && simulation_.OneIn(2);
+        cluster_->Swap(node, is_calm ? "calm" : "wild",
+                       (is_bad ? "bad-" : "good-") + std::to_string(++releases_), is_calm);
+      }
       if (!kills_gantryds || !simulation_.OneIn(4)) continue;
       if (simulation_.OneIn(3))
         cluster_->RestartGantryd(node);
@@ -145,6 +153,7 @@ class Schedule {
   Simulation& simulation_;
   World world_;
   Tally tally_;
+  uint64_t releases_ = 0;
   std::unique_ptr<Cluster> cluster_;
   std::vector<std::unique_ptr<Client>> clients_;
 };

@@ -11,6 +11,7 @@ struct ScheduleReport {
   uint64_t failed_calls = 0;
   uint64_t worker_deaths = 0;
   uint64_t gantryd_restarts = 0;
+  uint64_t swaps = 0;
   uint64_t steps = 0;
   double virtual_seconds = 0;
   double longest_calm_ms = 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host's functions that reach the kernel (fork and exec, sockets, pipes, flock), over the
 // simulated world instead. This file defines the same symbols as host/base/process.cpp,
-// host/wire/channel.cpp, socket_pair.cpp, log_pipe.cpp and host/supervise/lease.cpp, so the linker
+// host/wire/channel.cpp, socket_pair.cpp, log_pipe.cpp, host/supervise/lease.cpp and
+// host/swap/journal.cpp, so the linker
 // takes those out of their libraries for nobody. Rejected: interfaces for all of these, which
 // nothing but the simulation would need, and fake workers at the Worker interface, which would
 // leave out the reaping that fences a replay.
@@ -10,6 +11,7 @@
 #include "host/base/process.hpp"
 #include "host/base/sync.hpp"
 #include "host/supervise/lease.hpp"
+#include "host/swap/journal.hpp"
 #include "host/wire/channel.hpp"
 #include "host/wire/log_pipe.hpp"
 #include "host/wire/socket_pair.hpp"
@@ -180,6 +182,45 @@ base::Result<base::UniqueFd> TakeLease(const std::filesystem::path& file,
   }
 }
 
+std::filesystem::path LeaseFile(const std::filesystem::path& directory, const std::string& backend,
+                                uint32_t slot) {
+  return directory / (backend + "." + std::to_string(slot));
+}
+
+base::Status EndHolders(const std::filesystem::path& directory, const std::string& backend,
+                        std::chrono::milliseconds timeout) {
+  auto& world = World::Current();
+  const auto end = base::Now() + timeout;
+  for (;;) {
+    if (Process::Mine().dead) return base::Fail(base::Code::kUnavailable, "a dead gantryd");
+    const auto holders = world.HoldersBelow((directory / (backend + ".")).string());
+    if (holders.empty()) return {};
+    for (auto* holder : holders) world.Kill(*holder);
+    if (base::Now() >= end) return base::Fail(base::Code::kUnavailable, "a worker does not go");
+    world.simulation.Sleep(std::chrono::milliseconds(5));
+  }
+}
+
 base::Status NoteHolder(int, pid_t) { return {}; }
 
 }  // namespace gantry::supervise
+
+namespace gantry::swap {
+
+base::Result<std::optional<JournalEntry>> Journal::Load() const {
+  const auto& files = World::Current().files;
+  const auto found = files.find(file_.string());
+  if (found == files.end()) return std::optional<JournalEntry>();
+  return std::optional<JournalEntry>(std::any_cast<JournalEntry>(found->second));
+}
+
+base::Status Journal::Save(const JournalEntry& entry) const {
+  auto& world = World::Current();
+  world.simulation.Point();
+  if (Process::Mine().dead) return base::Fail(base::Code::kUnavailable, "a dead gantryd");
+  world.files[file_.string()] = entry;
+  world.simulation.Point();
+  return {};
+}
+
+}  // namespace gantry::swap

@@ -143,7 +143,10 @@ class Worker {
   void Serve(Task& task) {
     const auto& faults = world_.FaultsOf(process_.backend);
     constexpr uint64_t kFaultyStepMax = 4;
-    if (world_.Happens(faults.crash_one_in)) {
+    // A release that serves nobody well.
+    const bool is_bad = process_.plugin.find("bad-") != std::string::npos &&
+                        task.call.operation() >= channel::CREATE_VOLUME && simulation_.OneIn(2);
+    if (is_bad || world_.Happens(faults.crash_one_in)) {
       task.faulty_step = static_cast<int64_t>(simulation_.Below(kFaultyStepMax));
     } else if (world_.Happens(faults.hang_one_in)) {
       task.faulty_step = static_cast<int64_t>(simulation_.Below(kFaultyStepMax));
@@ -197,8 +200,8 @@ class Worker {
     if (!Work(task)) return;
     channel::Emit emit;
     auto& description = *emit.mutable_description();
-    description.set_name(process_.plugin);
-    description.set_version("1");
+    description.set_name("one");
+    description.set_version(process_.plugin);
     for (const char* slot : kOffered) description.add_slots(slot);
     description.set_access_modes(~0U);
     description.set_access_types(~0U);
@@ -364,6 +367,8 @@ class Worker {
       stored->renewed = simulation_.now();
       if (at >= stored->steps) break;
       if (!Work(task)) return;
+      if (!process_.active && !IsCancelled(task))
+        simulation_.Fail(Name(task) + " goes on at " + process_.name + ", which was deactivated");
       ++at;
       channel::Emit emit;
       emit.mutable_progress()->set_cursor(prefix + std::to_string(at));

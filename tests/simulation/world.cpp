@@ -148,6 +148,13 @@ Process* World::HolderOf(const std::string& lease) {
   return found == leases_.end() ? nullptr : found->second;
 }
 
+std::vector<Process*> World::HoldersBelow(const std::string& prefix) {
+  std::vector<Process*> holders;
+  for (const auto& [lease, holder] : leases_)
+    if (lease.starts_with(prefix)) holders.push_back(holder);
+  return holders;
+}
+
 int World::Lease(const std::string& lease) {
   const int fd = simulation.NewFd();
   lease_fds_[fd] = lease;

@@ -6,6 +6,7 @@
 // flock.
 #pragma once
 
+#include <any>
 #include <deque>
 #include <functional>
 #include <map>
@@ -109,6 +110,9 @@ class World {
   // Free, or the process that holds it.
   Process* HolderOf(const std::string& lease);
   int Lease(const std::string& lease);
+  std::vector<Process*> HoldersBelow(const std::string& prefix);
+  // What gantryds have written durably, by file.
+  std::map<std::string, std::any> files;
 
   base::Duration Between(base::Duration least, base::Duration most);
   bool Happens(uint64_t one_in) { return one_in != 0 && simulation.OneIn(one_in); }
