@@ -120,35 +120,4 @@ base::Status BackendFleet::Resume(const std::string& backend) {
   return swapper->Resume();
 }
 
-std::string NeedsRestart(const core::Config& now, const core::Config& next) {
-  if (now.backends.size() != next.backends.size()) return "backends";
-  for (const auto& [name, backend] : now.backends) {
-    const auto found = next.backends.find(name);
-    if (found == next.backends.end()) return "backends." + name;
-    auto same_release = found->second;
-    same_release.plugin = backend.plugin;
-    same_release.config_json = backend.config_json;
-    if (same_release != backend) return "backends." + name + " (other keys than plugin and config)";
-  }
-  auto rest = next;
-  rest.backends = now.backends;
-  return rest == now ? "" : "other keys than backends";
-}
-
-base::Result<std::vector<std::string>> BackendFleet::Reload(const core::Config& now,
-                                                            const core::Config& next) {
-  if (const auto why = NeedsRestart(now, next); !why.empty())
-    return Fail(Code::kFailedPrecondition,
-                why + ": this change needs a restart of gantryd: nothing was changed");
-  std::vector<std::string> swapped;
-  for (const auto& [name, backend] : next.backends) {
-    const auto& before = now.backends.at(name);
-    if (backend.plugin == before.plugin && backend.config_json == before.config_json) continue;
-    const auto done = swappers_.at(name)->Reconfigure(backend.plugin, backend.config_json);
-    if (!done) return tl::unexpected(base::Wrap(done.error(), "backends." + name));
-    swapped.push_back(name);
-  }
-  return swapped;
-}
-
 }  // namespace gantry::swap

@@ -46,10 +46,6 @@ class BackendFleet final : public core::Fleet {
   base::Status Drain(const std::string& backend, std::chrono::milliseconds deadline) override;
   base::Status Resume(const std::string& backend) override;
 
-  // Swaps the backends whose plugin or `config:` differs in `next`; the names of these.
-  // FAILED_PRECONDITION, with nothing done, names what else differs and needs a restart.
-  base::Result<std::vector<std::string>> Reload(const core::Config& now, const core::Config& next);
-
  private:
   base::Result<Swapper*> Find(const std::string& backend) const;
   void Take(const std::string& plugin);
@@ -57,8 +53,5 @@ class BackendFleet final : public core::Fleet {
   std::map<std::string, std::unique_ptr<Swapper>> swappers_;
   std::unique_ptr<DirectoryWatch> watch_;
 };
-
-// What differs between the two that only a restart of gantryd takes over; empty: nothing.
-std::string NeedsRestart(const core::Config& now, const core::Config& next);
 
 }  // namespace gantry::swap

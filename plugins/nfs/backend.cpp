@@ -110,7 +110,7 @@ Made<NfsBackend> NfsBackend::Create(const Host& host, const gantry_create& reque
   auto credentials = Credentials::Sys(config->uid, config->gid, {});
   if (!credentials) return ToStatus(ToError(credentials.error()));
   std::unique_ptr<NfsBackend> backend(
-      new NfsBackend(std::move(*config), ToString(request.owner), std::move(*credentials)));
+      new NfsBackend(std::move(*config), ToString(request.owner), *credentials));
   if ((request.roles & GANTRY_ROLE_DATAPATH) != 0) {
     const auto* loop = host.Extension<gantry_datapath_host>(GANTRY_EXT_DATAPATH_HOST);
     if (loop == nullptr) {
@@ -133,7 +133,7 @@ bool NfsBackend::Offers(std::string_view extension) const {
   return extension != GANTRY_EXT_DATAPATH || data_path_ != nullptr;
 }
 
-NfsBackend::NfsBackend(Config config, std::string owner, Credentials credentials)
+NfsBackend::NfsBackend(Config config, std::string owner, const Credentials& credentials)
     : config_(std::move(config)), owner_(std::move(owner)) {
   for (const auto& share : config_.shares) {
     shares_.push_back(std::make_unique<Share>(config_, share, credentials));

@@ -47,7 +47,7 @@ class NfsBackend {
   Status RunTask(Call& call, const gantry_task_run& request);
 
  private:
-  NfsBackend(Config config, std::string owner, Credentials credentials);
+  NfsBackend(Config config, std::string owner, const Credentials& credentials);
 
   // The share whose id the handle begins with; nullptr: there is none.
   Share* ShareOf(std::string_view handle) const;

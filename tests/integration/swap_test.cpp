@@ -172,12 +172,12 @@ TEST_F(Swap, ANewConfigurationIsSwappedInOnSighup) {
     kill(host_->pid(), SIGHUP);
   };
   write("word: good", "word: bad");
-  ASSERT_TRUE(AwaitLog("reload: backends.rel: preflight: create: config.word: bad"))
-      << host_->Log();
+  ASSERT_TRUE(AwaitLog("reload: backend rel: config.word: bad")) << host_->Log();
   write("word: good", "word: better");
   ASSERT_TRUE(AwaitLog("reload: done")) << host_->Log();
   write("uid: 61071", "uid: 61072");
-  ASSERT_TRUE(AwaitLog("needs a restart of gantryd: nothing was changed")) << host_->Log();
+  ASSERT_TRUE(AwaitLog("only a restart of gantryd brings these about: backends.rel.uid"))
+      << host_->Log();
   EXPECT_EQ(Version(), 1);
 }
 
