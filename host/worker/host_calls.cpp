@@ -24,11 +24,11 @@ base::Result<HostCalls::Answer> HostCalls::Call(channel::HostCall call, int64_t 
   if (sent)
     replied =
         replied_.wait_until(lock, deadline, [&] { return waiting_.at(id).answer.has_value(); });
-  Waiter waiter = std::move(waiting_.extract(id).mapped());
+  auto waiter = waiting_.extract(id);
   lock.unlock();
   if (!sent) return base::Fail(base::Code::kUnavailable, sent.error().message);
   if (!replied) return base::Fail(base::Code::kDeadlineExceeded, "the host did not answer in time");
-  return std::move(*waiter.answer);
+  return std::move(*waiter.mapped().answer);
 }
 
 void HostCalls::OnReply(uint64_t id, const std::string& payload) {
