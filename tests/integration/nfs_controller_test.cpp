@@ -74,6 +74,14 @@ class NfsController : public testing::Test {
 };
 lab::Ganesha* NfsController::server_ = nullptr;
 
+// What a sidecar takes for an answer or asks again for: Ganesha may leave a RENAME unanswered when
+// directories move beside it.
+template <class Call>
+bool IsAnswer(const Call& call) {
+  return call.ok() || call.code() == grpc::StatusCode::ABORTED ||
+         call.code() == grpc::StatusCode::UNAVAILABLE;
+}
+
 TEST_F(NfsController, TwoGantrydCreatingOneNameMakeOneVolume) {
   ASSERT_NO_FATAL_FAILURE(Begin("race"));
   const auto other_host = StartHost(NfsBackend("nfs", kOtherUid, {backend_}));
@@ -97,8 +105,7 @@ TEST_F(NfsController, TwoGantrydCreatingOneNameMakeOneVolume) {
       created[i] = controllers[i]->Create(name);
     });
     for (int i = 0; i < 2; ++i) {
-      EXPECT_TRUE(created[i].ok() || created[i].code() == grpc::StatusCode::ABORTED)
-          << created[i].message();
+      EXPECT_TRUE(IsAnswer(created[i])) << created[i].message();
       aborted += created[i].ok() ? 0 : 1;
       created[i] = CreateInTheEnd(*controllers[i], name);
       ASSERT_TRUE(created[i].ok()) << created[i].message();
@@ -114,10 +121,8 @@ TEST_F(NfsController, TwoGantrydCreatingOneNameMakeOneVolume) {
       if (i == 0) deleted[0] = controllers[0]->Delete(id);
       if (i == 1) created[1] = controllers[1]->Create(name);
     });
-    EXPECT_TRUE(deleted[0].ok() || deleted[0].code() == grpc::StatusCode::ABORTED)
-        << deleted[0].message();
-    EXPECT_TRUE(created[1].ok() || created[1].code() == grpc::StatusCode::ABORTED)
-        << created[1].message();
+    EXPECT_TRUE(IsAnswer(deleted[0])) << deleted[0].message();
+    EXPECT_TRUE(IsAnswer(created[1])) << created[1].message();
     created[1] = CreateInTheEnd(other, name);
     ASSERT_TRUE(created[1].ok()) << created[1].message();
     ExpectExactly(root_, {{name, HandleOf(id)}});
@@ -127,8 +132,7 @@ TEST_F(NfsController, TwoGantrydCreatingOneNameMakeOneVolume) {
       deleted[i] = controllers[i]->Delete(id);
     });
     for (int i = 0; i < 2; ++i) {
-      EXPECT_TRUE(deleted[i].ok() || deleted[i].code() == grpc::StatusCode::ABORTED)
-          << deleted[i].message();
+      EXPECT_TRUE(IsAnswer(deleted[i])) << deleted[i].message();
       EXPECT_TRUE(DeleteInTheEnd(*controllers[i], id).ok());
     }
     ExpectExactly(root_, {});
