@@ -2,6 +2,8 @@
 #include "host/base/fd.hpp"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -25,6 +27,21 @@ Status SetNonBlocking(int fd) {
   if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
     return FailErrno(errno, "make a file descriptor non-blocking");
   return {};
+}
+
+UniqueFd OpenBeneath(int directory, const std::string& relative) {
+  open_how how{};
+  how.flags = static_cast<uint64_t>(O_PATH | O_CLOEXEC | O_NOFOLLOW);
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  // EAGAIN: a rename somewhere raced with the walk.
+  constexpr int kTriesMax = 32;
+  UniqueFd fd;
+  for (int attempt = 0; !fd && attempt < kTriesMax; ++attempt) {
+    fd.Reset(
+        static_cast<int>(syscall(SYS_openat2, directory, relative.c_str(), &how, sizeof(how))));
+    if (!fd && errno != EINTR && errno != EAGAIN) break;
+  }
+  return fd;
 }
 
 }  // namespace gantry::base

@@ -2,6 +2,7 @@
 // Ownership of file descriptors: every fd in the host has exactly one owner.
 #pragma once
 
+#include <string>
 #include <utility>
 
 #include "host/base/error.hpp"
@@ -33,5 +34,8 @@ class UniqueFd {
 // A duplicate with close-on-exec set.
 Result<UniqueFd> Duplicate(int fd);
 Status SetNonBlocking(int fd);
+// O_PATH of what lies beneath a directory, following no symlink on the way; the last component opens
+// as itself when it is one (openat2(2)). Empty with errno.
+UniqueFd OpenBeneath(int directory, const std::string& relative);
 
 }  // namespace gantry::base

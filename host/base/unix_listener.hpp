@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// A unix socket that appears by a rename when it listens already, replacing a stale one of an
-// earlier process in one step, and that is removed only while it is still ours.
+// A unix socket that listens and hands over its connections one by one, so that whoever is at the
+// other end is known before a word is read.
 #pragma once
 
 #include <sys/types.h>
 
-#include <cstdint>
 #include <filesystem>
 
 #include "host/base/error.hpp"
 #include "host/base/fd.hpp"
+#include "host/base/socket_file.hpp"
 
 namespace gantry::base {
-
-// sun_path (unix(7)) with its NUL, less what the temporary name adds.
-constexpr size_t kSocketPathBytesMax = 100;
 
 class UnixListener {
  public:
@@ -30,11 +27,9 @@ class UnixListener {
   Result<UniqueFd> Accept() const;
 
  private:
-  UnixListener(UniqueFd fd, std::filesystem::path path, uint64_t inode)
-      : fd_(std::move(fd)), path_(std::move(path)), inode_(inode) {}
+  UnixListener(UniqueFd fd, SocketFile file) : fd_(std::move(fd)), file_(std::move(file)) {}
   UniqueFd fd_;
-  std::filesystem::path path_;
-  uint64_t inode_ = 0;
+  SocketFile file_;
 };
 
 // Who is at the other end, as the kernel saw it at connect(2) (SO_PEERCRED, unix(7)).

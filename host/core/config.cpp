@@ -8,6 +8,7 @@
 #include <array>
 
 #include "host/base/file.hpp"
+#include "host/base/socket_file.hpp"
 #include "host/core/argument_pattern.hpp"
 #include "host/core/ids.hpp"
 #include "host/core/limits.hpp"
@@ -21,8 +22,7 @@ namespace {
 constexpr size_t kConfigBytesMax = 1024 * 1024;
 constexpr uint64_t kIdMax = 4'294'967'294;  // (uid_t)-2
 constexpr size_t kReportedNodeIdBytesMax = 128;
-constexpr size_t kSocketPathBytesMax = 100;  // sun_path, less what the temporary name adds
-constexpr size_t kDriverNameBytesMax = 63;   // CSI spec, GetPluginInfoResponse.name
+constexpr size_t kDriverNameBytesMax = 63;  // CSI spec, GetPluginInfoResponse.name
 constexpr size_t kOwnerBytesMax = 64;
 constexpr uint64_t kStuckCallsMax = 256;  // no worker has more at once (plugin.h, calls_max)
 
@@ -238,7 +238,7 @@ base::Result<DriverConfig> ReadDriver(const Yaml& yaml, const Config& config) {
   GANTRY_TRY_ASSIGN(driver.endpoint, yaml["endpoint"].Text());
   constexpr std::string_view kScheme = "unix://";
   if (!driver.endpoint.starts_with("unix:///") ||
-      driver.endpoint.size() > kScheme.size() + kSocketPathBytesMax)
+      driver.endpoint.size() > kScheme.size() + base::kSocketPathBytesMax)
     return yaml["endpoint"].Complain("unix:///path/to/csi.sock, the path at most 100 bytes");
   GANTRY_TRY_ASSIGN(driver.backends, yaml["backends"].Texts());
   if (driver.backends.empty()) return yaml["backends"].Complain("at least one backend");
@@ -284,7 +284,7 @@ base::Status ReadNode(const Yaml& yaml, Config& config) {
 base::Result<std::filesystem::path> ReadAdminSocket(const Yaml& yaml,
                                                     const std::filesystem::path& fallback) {
   GANTRY_TRY_ASSIGN(auto path, AbsolutePathOr(yaml, fallback));
-  if (path.native().size() > kSocketPathBytesMax)
+  if (path.native().size() > base::kSocketPathBytesMax)
     return yaml.Complain("a path of at most 100 bytes, also where it is left out: " +
                          path.string());
   return path;

@@ -19,19 +19,6 @@ std::string_view View(gantry_str text) {
 }
 gantry_str ToStr(std::string_view text) { return {text.data(), text.size()}; }
 
-wire::LogLevel ToLevel(int32_t level) {
-  switch (level) {
-    case GANTRY_LOG_DEBUG:
-      return wire::LogLevel::kDebug;
-    case GANTRY_LOG_WARNING:
-      return wire::LogLevel::kWarning;
-    case GANTRY_LOG_ERROR:
-      return wire::LogLevel::kError;
-    default:
-      return wire::LogLevel::kInfo;
-  }
-}
-
 wire::KeeperMessage Named(wire::KeeperKind kind, gantry_str name) {
   wire::KeeperMessage message;
   message.kind = kind;
@@ -90,7 +77,7 @@ void PluginHost::FillTables() {
     return static_cast<PluginHost*>(ctx)->Extension(id);
   };
   host_.log = [](void* ctx, gantry_call, int32_t level, gantry_str message) {
-    static_cast<PluginHost*>(ctx)->log_.Write(ToLevel(level), View(message));
+    static_cast<PluginHost*>(ctx)->log_.Write(wire::ToLogLevel(level), View(message));
   };
 
   gantry_call_api& call = call_api_;

@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/front/server.hpp"
 
-#include <fcntl.h>
 #include <grpc/grpc.h>
-#include <poll.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
 #include <future>
-#include <random>
 
-#include "host/base/fd.hpp"
 #include "host/base/file.hpp"
 #include "host/front/services.hpp"
 
@@ -23,37 +16,6 @@ namespace {
 
 constexpr int kRequestBytesMax = 4 * 1024 * 1024;
 constexpr std::string_view kScheme = "unix://";
-constexpr unsigned int kTemporaryNames = 1000000;  // 6 digits
-constexpr size_t kTemporaryBytes = 7;              // what a temporary name adds
-// unix(7): sun_path with its NUL.
-constexpr size_t kSocketPathBytesMax = sizeof(sockaddr_un::sun_path) - 1 - kTemporaryBytes;
-
-uint64_t InodeOf(const std::string& path) {
-  struct stat status {};
-  return lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
-}
-
-// An flock on the socket's directory: between looking whose the socket is and removing it, no
-// successor may put its own there. The holder does no more than that, so it is waited for.
-base::UniqueFd LockDirectory(const std::string& socket) {
-  const auto directory = std::filesystem::path(socket).parent_path();
-  base::UniqueFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd) return fd;
-  constexpr int kTriesMax = 200;
-  constexpr int kRetryMs = 5;
-  for (int i = 0; i < kTriesMax; ++i) {
-    if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
-    poll(nullptr, 0, kRetryMs);
-  }
-  return {};
-}
-
-// A name of its own: gRPC removes the path it was given when it stops, which must not be the one
-// that a successor is about to rename.
-std::string TemporaryName(const std::string& socket) {
-  std::random_device random;
-  return socket + "." + std::to_string(random() % kTemporaryNames);
-}
 
 }  // namespace
 
@@ -62,13 +24,13 @@ Server::Server(size_t calls_max) : calls_(calls_max) {}
 base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, CallLog& log,
                                                     size_t calls_max) {
   std::unique_ptr<Server> self(new Server(calls_max));
-  self->socket_ = driver.parts().config.endpoint.substr(kScheme.size());
-  if (self->socket_.size() > kSocketPathBytesMax)
+  const std::string socket = driver.parts().config.endpoint.substr(kScheme.size());
+  if (socket.size() > base::kSocketPathBytesMax)
     return base::Fail(base::Code::kInvalidArgument,
-                      "endpoint: " + self->socket_ + ": " + std::to_string(self->socket_.size()) +
-                          " bytes: expected at most " + std::to_string(kSocketPathBytesMax));
-  GANTRY_TRY(base::MakeDirectories(std::filesystem::path(self->socket_).parent_path(), 0750));
-  const std::string temporary = TemporaryName(self->socket_);
+                      "endpoint: " + socket + ": " + std::to_string(socket.size()) +
+                          " bytes: expected at most " + std::to_string(base::kSocketPathBytesMax));
+  GANTRY_TRY(base::MakeDirectories(std::filesystem::path(socket).parent_path(), 0750));
+  const std::string temporary = base::TemporarySocketName(socket);
 
   self->services_ = MakeServices(driver, self->calls_, log);
   grpc::ServerBuilder builder;
@@ -88,11 +50,10 @@ base::Result<std::unique_ptr<Server>> Server::Start(const core::Driver& driver, 
   builder.AddListeningPort("unix:" + temporary, grpc::InsecureServerCredentials());
   for (const auto& service : self->services_) builder.RegisterService(service.get());
   self->server_ = builder.BuildAndStart();
-  if (!self->server_) return base::Fail(base::Code::kInternal, "cannot listen at " + self->socket_);
-  const auto lock = LockDirectory(self->socket_);
-  self->socket_inode_ = InodeOf(temporary);
-  if (chmod(temporary.c_str(), 0660) != 0 || rename(temporary.c_str(), self->socket_.c_str()) != 0)
-    return base::FailErrno(errno, "put the socket " + self->socket_ + " in place");
+  if (!self->server_) return base::Fail(base::Code::kInternal, "cannot listen at " + socket);
+  if (chmod(temporary.c_str(), 0660) != 0)
+    return base::FailErrno(errno, "put the socket " + socket + " in place");
+  GANTRY_TRY_ASSIGN(self->socket_, base::SocketFile::Put(temporary, socket));
   return self;
 }
 
@@ -101,7 +62,7 @@ Server::~Server() { Stop(std::chrono::milliseconds(0)); }
 // gRPC's own graceful shutdown also waits for every client to say goodbye, for 20 s at worst.
 void Server::Stop(std::chrono::milliseconds grace) {
   if (!server_) return;
-  RemoveSocket();
+  socket_.Remove();
   auto shutdown = std::async(
       [this, deadline = std::chrono::system_clock::now() + grace] { server_->Shutdown(deadline); });
   // Twice: a call may have been on its way to its thread when nothing was under way.
@@ -113,13 +74,6 @@ void Server::Stop(std::chrono::milliseconds grace) {
   shutdown.wait();
   server_->Wait();
   server_.reset();
-}
-
-// While the listener still lives, which keeps its inode number from being given to a successor's.
-void Server::RemoveSocket() {
-  const auto lock = LockDirectory(socket_);
-  // A stale socket is better than a successor without one.
-  if (lock && socket_inode_ != 0 && InodeOf(socket_) == socket_inode_) unlink(socket_.c_str());
 }
 
 }  // namespace gantry::front

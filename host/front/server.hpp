@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "host/base/socket_file.hpp"
 #include "host/core/driver.hpp"
 #include "host/front/call_log.hpp"
 #include "host/front/calls.hpp"
@@ -37,13 +38,11 @@ class Server {
 
  private:
   explicit Server(size_t calls_max);
-  void RemoveSocket();
 
   Calls calls_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;
-  std::string socket_;
-  uint64_t socket_inode_ = 0;
+  base::SocketFile socket_;
 };
 
 }  // namespace gantry::front

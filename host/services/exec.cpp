@@ -2,12 +2,10 @@
 #include "host/services/exec.hpp"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +15,7 @@
 #include <span>
 #include <utility>
 
+#include "host/base/fd.hpp"
 #include "host/base/file.hpp"
 #include "host/base/process.hpp"
 #include "host/base/secret.hpp"
@@ -41,18 +40,10 @@ std::string Shown(const std::string& word) {
 bool IsFreeOfSymlinks(const std::string& directory, const std::string& below) {
   const UniqueFd top(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!top) return errno == ENOENT;
-  open_how how{};
-  how.flags = static_cast<uint64_t>(O_PATH | O_CLOEXEC | O_NOFOLLOW);
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  constexpr int kTriesMax = 32;
-  UniqueFd found;
-  for (int attempt = 0; !found && attempt < kTriesMax; ++attempt) {
-    found.Reset(
-        static_cast<int>(syscall(SYS_openat2, top.get(), below.c_str(), &how, sizeof(how))));
-    if (!found && errno != EINTR && errno != EAGAIN) return errno == ENOENT;
-  }
+  const UniqueFd found = base::OpenBeneath(top.get(), below);
+  if (!found) return errno == ENOENT;
   struct stat status {};
-  return found && fstat(found.get(), &status) == 0 && !S_ISLNK(status.st_mode);
+  return fstat(found.get(), &status) == 0 && !S_ISLNK(status.st_mode);
 }
 
 bool IsAllowed(const std::string& grant, const std::string& word) {

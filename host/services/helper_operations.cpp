@@ -2,11 +2,9 @@
 #include "host/services/helper_operations.hpp"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -47,16 +45,7 @@ Outcome<struct statx> Look(int fd) {
 
 // O_PATH, beneath `root`, following no symlink. `type`: S_IFDIR, or 0 for any but a symlink.
 Outcome<UniqueFd> Open(int root, const std::string& relative, mode_t type) {
-  open_how how{};
-  how.flags = static_cast<uint64_t>(O_PATH | O_CLOEXEC | O_NOFOLLOW);
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  // EAGAIN: a rename somewhere raced with the walk (openat2(2)).
-  constexpr int kTriesMax = 32;
-  UniqueFd fd;
-  for (int attempt = 0; !fd && attempt < kTriesMax; ++attempt) {
-    fd.Reset(static_cast<int>(syscall(SYS_openat2, root, relative.c_str(), &how, sizeof(how))));
-    if (!fd && errno != EINTR && errno != EAGAIN) break;
-  }
+  UniqueFd fd = base::OpenBeneath(root, relative);
   if (!fd) return FailNow("open " + relative);
   const auto status = Look(fd.get());
   if (!status) return tl::unexpected(status.error());

@@ -21,6 +21,13 @@
 namespace gantry::wire {
 
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError, kStderr };
+// Of the number that a plugin gives (GANTRY_LOG_*, gantry/host.h), which are the same; info where
+// there is no such level.
+constexpr LogLevel ToLogLevel(int32_t number) {
+  return number >= 0 && number <= static_cast<int32_t>(LogLevel::kError)
+             ? static_cast<LogLevel>(number)
+             : LogLevel::kInfo;
+}
 // "debug" ... "stderr"
 const char* LogLevelName(LogLevel level);
 

@@ -28,19 +28,6 @@ struct Job {
   bool is_too_much = false;
 };
 
-wire::LogLevel LevelOf(int32_t level) {
-  switch (level) {
-    case GANTRY_LOG_DEBUG:
-      return wire::LogLevel::kDebug;
-    case GANTRY_LOG_WARNING:
-      return wire::LogLevel::kWarning;
-    case GANTRY_LOG_ERROR:
-      return wire::LogLevel::kError;
-    default:
-      return wire::LogLevel::kInfo;
-  }
-}
-
 base::Result<std::string> ReadInput(int socket) {
   std::string input;
   std::array<char, 65536> buffer;
@@ -58,7 +45,8 @@ base::Result<std::string> ReadInput(int socket) {
 const void* NoExtension(void*, const char*) noexcept { return nullptr; }
 
 void Log(void* ctx, gantry_call, int32_t level, gantry_str message) noexcept {
-  static_cast<Job*>(ctx)->log.Write(LevelOf(level), ToView(message, wire::kLogTextBytesMax));
+  static_cast<Job*>(ctx)->log.Write(wire::ToLogLevel(level),
+                                    ToView(message, wire::kLogTextBytesMax));
 }
 
 int32_t Write(void* ctx, gantry_bytes bytes) noexcept {

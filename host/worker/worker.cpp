@@ -54,18 +54,10 @@ std::vector<std::string> KeysOf(const channel::Call& message) {
   return keys;
 }
 
-wire::LogLevel LevelOf(int32_t level) {
-  switch (level) {
-    case GANTRY_LOG_DEBUG:
-      return wire::LogLevel::kDebug;
-    case GANTRY_LOG_WARNING:
-      return wire::LogLevel::kWarning;
-    case GANTRY_LOG_ERROR:
-      return wire::LogLevel::kError;
-    default:
-      return wire::LogLevel::kInfo;
-  }
-}
+static_assert(wire::ToLogLevel(GANTRY_LOG_DEBUG) == wire::LogLevel::kDebug &&
+              wire::ToLogLevel(GANTRY_LOG_INFO) == wire::LogLevel::kInfo &&
+              wire::ToLogLevel(GANTRY_LOG_WARNING) == wire::LogLevel::kWarning &&
+              wire::ToLogLevel(GANTRY_LOG_ERROR) == wire::LogLevel::kError);
 
 }  // namespace
 
@@ -147,7 +139,7 @@ Worker::Worker(std::string backend, std::vector<std::string> not_enforced,
       host_table_(calls_, services_, misbehaviour_,
                   [this](uint64_t call, int32_t level, std::string_view text) {
                     const std::string prefix = call == 0 ? "" : "[" + LogIdOf(call) + "] ";
-                    Log(LevelOf(level),
+                    Log(wire::ToLogLevel(level),
                         prefix + std::string(text.substr(0, wire::kLogTextBytesMax)));
                   }) {}
 
