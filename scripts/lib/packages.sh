@@ -32,6 +32,11 @@ packages_zoo() {
   ((${#needed[@]} == 0)) || packages_install zoo "${needed[@]}"
 }
 
+# The guest of tests/vm; what it runs is this machine's userland, so its clients' tools are here too.
+packages_vm() {
+  packages_install VM qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 nfs-common
+}
+
 packages_tidy() { packages_install tidy git clang-format-14 clang-tidy-14; }
 
 # packages_missing NAME...: those that are not installed, one a line.
@@ -85,6 +90,12 @@ packages_apt() (
     exit 1
   fi
 )
+
+# Refreshes what apt knows of the archive, for a package that is got and not installed.
+packages_refresh() {
+  command -v apt-get >/dev/null || die "there is no apt-get (Debian 12 expected)"
+  apt-get -q -o DPkg::Lock::Timeout=300 -o APT::Get::List-Cleanup=false update >/dev/null 2>&1 </dev/null
+}
 
 packages_policy_put() {
   [[ -e $packages_policy_file ]] && return 0
