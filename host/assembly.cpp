@@ -66,7 +66,7 @@ base::Status Assembly::OpenNode() {
   helpers_ = std::make_unique<services::HelperRunner>(std::move(helper), kubelet_->fd());
   services::KeeperClientOptions keeper;
   keeper.socket = config_.keeper_socket;
-  keeper.keeper = options_.libexec / "gantry-keeper";
+  if (config_.start_keeper) keeper.keeper = options_.libexec / "gantry-keeper";
   keeper.worker = options_.libexec / "gantry-worker";
   keeper_ = std::make_unique<services::KeeperClient>(std::move(keeper));
   broker_ = std::make_unique<services::MountBroker>(services::MountBroker::Parts{

@@ -363,8 +363,8 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file, kConfigBytesMax));
   GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file.filename().string()));
   GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory", "trust",
-                           "keeper_socket", "admin_socket", "metrics", "log", "cgroup", "node",
-                           "drivers", "backends", "swap"}));
+                           "keeper_socket", "start_keeper", "admin_socket", "metrics", "log",
+                           "cgroup", "node", "drivers", "backends", "swap"}));
   Config config;
   GANTRY_TRY_ASSIGN(config.state_directory,
                     AbsolutePathOr(yaml["state_directory"], "/var/lib/gantry"));
@@ -375,6 +375,7 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(config.trust, ReadTrust(yaml["trust"]));
   GANTRY_TRY_ASSIGN(config.keeper_socket,
                     AbsolutePathOr(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
+  GANTRY_TRY_ASSIGN(config.start_keeper, yaml["start_keeper"].BoolOr(true));
   GANTRY_TRY_ASSIGN(config.admin_socket,
                     ReadAdminSocket(yaml["admin_socket"], config.state_directory / "admin.sock"));
   GANTRY_TRY(ReadOperations(yaml, config));

@@ -99,6 +99,7 @@ struct Config {
   std::filesystem::path kubelet_directory;
   trust::Policy trust;                  // of plugins, where a backend says nothing else
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
+  bool start_keeper = true;             // when none serves the socket; false: somebody else does
   std::filesystem::path admin_socket;   // default: state_directory/admin.sock
   std::string metrics_address;          // "127.0.0.1:9809"; empty: no metrics are served
   LogConfig log;

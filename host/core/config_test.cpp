@@ -70,6 +70,15 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
   EXPECT_EQ(backend.grants.helpers.at("mkfs").gid, 0U);
 }
 
+TEST_F(ConfigTest, AKeeperOfItsOwnIsStartedUnlessOneIsDeployed) {
+  const auto config = Load(kGood);
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_TRUE(config->start_keeper);
+  const auto deployed = Load(std::string("start_keeper: false\n") + kGood);
+  ASSERT_TRUE(deployed) << deployed.error().message;
+  EXPECT_FALSE(deployed->start_keeper);
+}
+
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
