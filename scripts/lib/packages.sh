@@ -21,7 +21,7 @@ packages_build() {
     libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
 }
 
-packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3; }
+packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2; }
 
 # Compilers for the zoo's plugins that have another language's runtime inside: 740 MB, so only where
 # the machine has none of its own.

@@ -58,11 +58,12 @@ NfsNode::NfsNode(const NfsNodeOptions& options) {
   server_ = std::make_unique<lab::Ganesha>(Need(lab::Ganesha::Start(options.server), "Ganesha"));
   std::ostringstream backend;
   backend << "  nfs:\n    plugin: nfs\n    owner: test\n    uid: " << kBackendUid
-          << "\n    config:\n      shares: [{server: 127.0.0.1, share: " << server_->export_path()
-          << ", port: " << server_->port() << ", mountPort: " << server_->mount_port() << "}]\n";
+          << "\n    config:\n      shares: [{server: " << options.server.address
+          << ", share: " << server_->export_path() << ", port: " << server_->port()
+          << ", mountPort: " << server_->mount_port() << "}]\n";
   if (!options.config.empty()) backend << "      " << options.config << "\n";
   backend << "    grants: {" << options.grants << "}\n";
-  lab::GantrydOptions host;
+  lab::GantrydOptions host = options.host;
   host.backends = backend.str();
   host.driver_backends = "[nfs]";
   host_ = Need(lab::Gantryd::Start(host), "gantryd");
@@ -77,7 +78,7 @@ NfsNode::~NfsNode() {
   const auto paths = DataPathPids();
   host_.reset();
   for (const pid_t pid : paths) kill(pid, SIGKILL);
-  if (keeper > 0) kill(keeper, SIGKILL);
+  if (keeper > 1) kill(keeper, SIGKILL);
 }
 
 std::filesystem::path NfsNode::PodTarget(const std::string& pod) const {

@@ -45,6 +45,7 @@ struct NfsNodeOptions {
   lab::GaneshaOptions server;
   std::string config;                      // lines of the backend's `config:`, "timeoutSeconds: 5"
   std::string grants = "userspace: true";  // comma separated
+  lab::GantrydOptions host;                // its backends are filled in here
 };
 
 // A call's status, shown when it is an error.
