@@ -6,6 +6,7 @@
 
 #include <gantry/channel.pb.h>
 
+#include <bitset>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,6 +41,7 @@ class Capabilities {
   bool known_ = false;
   channel::Description description_;
   std::set<std::string, std::less<>> slots_;
+  std::bitset<channel::Operation_ARRAYSIZE> offers_;
 };
 
 // Set once, by a caller who no longer wants the answer. Any thread.
