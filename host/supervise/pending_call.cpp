@@ -53,7 +53,7 @@ void PendingCall::Cancel() {
   changed_.notify_one();
 }
 
-PendingCall::Event PendingCall::Await(base::TimePoint deadline, std::deque<channel::Emit>& emits) {
+PendingCall::Event PendingCall::Await(base::TimePoint deadline, std::vector<channel::Emit>& emits) {
   std::unique_lock lock(mutex_);
   const bool happened = changed_.wait_until(lock, deadline, [&] {
     return finished_ || died_ || cancelled_ || emits_.size() >= kCreditBatch;
