@@ -15,7 +15,7 @@ packages_lock_wait_s_max=900
 packages_build() {
   packages_install build \
     git cmake ninja-build g++ ccache mold pkg-config \
-    libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
+    libgrpc++-dev libabsl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
     libboost-dev libboost-context-dev libnfs-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
     libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
     libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
