@@ -16,6 +16,7 @@
 #include "host/services/boot_id.hpp"
 #include "host/supervise/generation.hpp"
 #include "host/supervise/lease.hpp"
+#include "host/supervise/worker_root.hpp"
 #include "host/version.hpp"
 
 namespace gantry {
@@ -45,6 +46,7 @@ base::Status Assembly::OpenState() {
   worker_ = std::make_unique<base::PinnedBinary>(std::move(worker));
   GANTRY_TRY_ASSIGN(auto store, supervise::PluginStore::Open(state / "store"));
   store_ = std::make_unique<supervise::PluginStore>(std::move(store));
+  PrepareRoot();
   GANTRY_TRY(base::MakeDirectories(state / "kv", 0700));
   kv_ = std::make_unique<services::FileKv>(state / "kv");
   GANTRY_TRY_ASSIGN(auto helper, base::PinnedBinary::Open(options_.libexec / "gantry-helper"));
@@ -52,6 +54,15 @@ base::Status Assembly::OpenState() {
   desk_ = std::make_unique<services::HostServiceDesk>(config_, *kv_, counters_, *helper_);
   host_calls_ = std::make_unique<supervise::HostCallPool>(*desk_, clock_);
   return {};
+}
+
+void Assembly::PrepareRoot() {
+  if (geteuid() != 0) return;  // workers have the mounts that there are
+  auto root = supervise::PrepareWorkerRoot(*worker_, config_.state_directory / "store");
+  if (root)
+    worker_root_ = std::move(*root);
+  else
+    spdlog::warn("each worker copies the node's mounts: {}", root.error().message);
 }
 
 base::Status Assembly::OpenNode() {
@@ -203,6 +214,7 @@ swap::SwapperParts Assembly::PartsOf(const core::BackendConfig& backend) {
     spec.verify_plugin = [this](const std::filesystem::path& file) { return store_->Verify(file); };
     spec.lease = supervise::LeaseFile(config_.state_directory / "leases", backend.name, slot);
     spec.backend = backend;
+    spec.root = worker_root_.get();
     spec.drop_privileges = geteuid() == 0;
     spec.cgroups = cgroups_;
     return supervise::MakeSpawner(std::move(spec), *host_calls_);

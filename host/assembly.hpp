@@ -68,6 +68,7 @@ class Assembly {
   base::Status OpenAdmin(const Log& log);
 
   base::Status OpenState();
+  void PrepareRoot();
   base::Status OpenNode();
   base::Status StartBackends(bool must_all);
   swap::SwapperParts PartsOf(const core::BackendConfig& backend);
@@ -81,6 +82,7 @@ class Assembly {
   supervise::Cgroups cgroups_;
   std::unique_ptr<base::PinnedBinary> worker_;
   std::unique_ptr<supervise::PluginStore> store_;
+  base::UniqueFd worker_root_;
   std::unique_ptr<services::FileKv> kv_;
   services::Counters counters_;
   std::unique_ptr<base::PinnedBinary> helper_;

@@ -12,6 +12,7 @@
 #include "host/core/process_use.hpp"
 #include "host/supervise/lease.hpp"
 #include "host/supervise/use_watch.hpp"
+#include "host/supervise/worker_root.hpp"
 #include "host/wire/socket_pair.hpp"
 
 namespace gantry::supervise {
@@ -113,7 +114,8 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   options.pass_fds = {pair.theirs.get(), log.writer.get(), lease.get()};
   options.stderr_fd = log.writer.get();
   options.new_session = true;
-  generation->caller_->job = {spec.worker, options.arguments, spec.backend.name, {}};
+  generation->caller_->job = {spec.worker, options.arguments, spec.backend.name, {}, spec.root};
+  PassRoot(spec.root, options);
   if (spec.verify_plugin)
     generation->caller_->job.verify = [verify = spec.verify_plugin, plugin = spec.plugin] {
       return verify(plugin);

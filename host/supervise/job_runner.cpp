@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "host/base/sync.hpp"
+#include "host/supervise/worker_root.hpp"
 #include "host/wire/job_reply.hpp"
 #include "host/wire/log_pipe.hpp"
 #include "host/wire/socket_pair.hpp"
@@ -158,6 +159,7 @@ base::Result<std::string> RunJob(const JobSpec& spec, const std::string& name,
   options.pass_fds = {pair.theirs.get(), log.writer.get()};
   options.stderr_fd = log.writer.get();
   options.new_session = true;
+  PassRoot(spec.root, options);
   GANTRY_TRY_ASSIGN(auto child, base::Spawn(*spec.worker, options));
   pair.theirs.Reset();
   log.writer.Reset();
