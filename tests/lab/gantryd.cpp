@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 
@@ -89,6 +90,10 @@ Gantryd::~Gantryd() {
         command.starts_with("gantry"))
       if (command.find(mark) != std::string::npos) kill(pid, SIGKILL);
   });
+  if (const auto report = SanitizerReport(Log(), options_.segfaults); !report.empty()) {
+    std::fprintf(stderr, "a sanitizer's report in gantryd's log:\n%s\n", report.c_str());
+    std::abort();
+  }
 }
 
 base::Status Gantryd::Launch() {

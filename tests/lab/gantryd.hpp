@@ -13,6 +13,7 @@
 
 #include "host/base/process.hpp"
 #include "host/base/temp_dir.hpp"
+#include "tests/lab/sanitizer_report.hpp"
 
 namespace gantry::lab {
 
@@ -26,6 +27,7 @@ struct GantrydOptions {
   bool is_pid_one = false;    // in a pid namespace of its own, below unshare(1), which pid() names
   std::string trust = "any";  // YAML after `trust:`
   std::string top;            // more YAML of the top level, each line ended
+  Segfaults segfaults = Segfaults::kCount;  // of its plugins, under a sanitizer
 };
 
 // Not thread-safe, but for the stubs' channels.
@@ -33,6 +35,7 @@ class Gantryd {
  public:
   // Starts it and waits until it serves.
   static base::Result<std::unique_ptr<Gantryd>> Start(GantrydOptions options);
+  // Ends the test program when a sanitizer has spoken in gantryd or in what it started.
   ~Gantryd();
 
   base::Status Kill(int signal_number);  // and waits until it is gone
