@@ -59,6 +59,9 @@ struct BackendCall {
   // Kept until the plugin has really finished or its worker is dead, which may be after Call
   // returned DEADLINE_EXCEEDED: the lock of the volume.
   std::shared_ptr<void> hold;
+  // Where set, gets each task that the operation asks for, at once and whatever becomes of it, from
+  // a thread of the call's; they are not among its results then.
+  std::function<void(const channel::Task&)> on_task;
 };
 
 class Backend {

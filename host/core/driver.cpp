@@ -145,10 +145,10 @@ base::Result<std::vector<channel::Emit>> Driver::Invoke(
   call.deadline = context.deadline;
   call.cancellation = context.cancellation;
   call.hold = std::move(hold);
+  // Not only of calls that went well: ABORTED may mean that the task is the work.
+  call.on_task = [&](const channel::Task& task) { parts_.tasks->Schedule(backend, task); };
   auto emits = backend.Call(call);
   if (!emits) return tl::unexpected(WithoutSecrets(std::move(emits.error()), secrets));
-  for (const auto& emit : *emits)
-    if (emit.has_task()) parts_.tasks->Schedule(backend, emit.task());
   return emits;
 }
 

@@ -125,16 +125,19 @@ void TaskRunner::ListTasks(Lock& lock, Lane& lane) {
   call.message.set_operation(channel::LIST_TASKS);
   call.deadline = clock_.Now() + kTaskListMsMax;
   call.cancellation = &stop_;
+  // A storage server that is away must not hide what another one has to be done.
+  call.on_task = [&](const channel::Task& task) {
+    const std::lock_guard guard(mutex_);
+    ScheduleLocked(lane, task);
+  };
   lock.unlock();
-  const auto emits = lane.backend->Call(call);
+  const auto listed = lane.backend->Call(call);
   lock.lock();
   lane.listing = false;
-  if (!emits) {
-    spdlog::debug("backend {}: listing tasks: {}", lane.backend->name(), emits.error().message);
+  if (!listed) {
+    spdlog::debug("backend {}: listing tasks: {}", lane.backend->name(), listed.error().message);
     return;
   }
-  for (const auto& emit : *emits)
-    if (emit.has_task()) ScheduleLocked(lane, emit.task());
   // What the storage does not name is done, by another controller perhaps.
   const auto kept = std::exchange(lane.kept, {});
   lock.unlock();
@@ -186,7 +189,9 @@ void TaskRunner::Run(Lock& lock, Lane& lane, const Key& key) {
   lock.unlock();
 
   std::vector<channel::Task> more;
-  auto save_due = clock_.Now() + kTaskSavePeriodMs;
+  // The first one at once: it may say whose the work is, and not only how far it is.
+  auto save_due = clock_.Now();
+  if (is_saved) save_due += kTaskSavePeriodMs;
   const auto status = lane.backend->Stream(call, [&](const channel::Emit& emit) {
     if (emit.has_task()) more.push_back(emit.task());
     if (!emit.has_progress()) return true;

@@ -37,7 +37,7 @@ constexpr std::chrono::milliseconds kTaskListMsMax{30'000};
 constexpr std::chrono::milliseconds kTaskListPeriodMs{60'000};
 constexpr std::chrono::milliseconds kTaskBackoffMsMin{500};
 constexpr std::chrono::milliseconds kTaskBackoffMsMax{60'000};
-// While a slice runs its cursor is saved at most so often; at its end always.
+// While a slice runs its cursor is saved at most so often, the first one and at its end always.
 constexpr std::chrono::milliseconds kTaskSavePeriodMs{5'000};
 
 struct TaskStatus {

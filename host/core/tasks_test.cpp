@@ -24,10 +24,12 @@ class TaskBackend final : public Backend {
   }
   const std::string& name() const override { return name_; }
   const Capabilities& capabilities() const override { return capabilities_; }
-  base::Result<std::vector<channel::Emit>> Call(const BackendCall&) override {
-    std::vector<channel::Emit> emits(1);
-    emits[0].mutable_task()->set_kind("found");
-    return emits;
+  base::Result<std::vector<channel::Emit>> Call(const BackendCall& call) override {
+    channel::Task task;
+    task.set_kind("found");
+    call.on_task(task);
+    if (list_fails) return base::Fail(base::Code::kUnavailable, "another server is away");
+    return std::vector<channel::Emit>();
   }
   base::Status Stream(const BackendCall& call,
                       const std::function<bool(const channel::Emit&)>& on_emit) override {
@@ -35,6 +37,7 @@ class TaskBackend final : public Backend {
   }
   std::function<base::Status(const BackendCall&, const std::function<bool(const channel::Emit&)>&)>
       run;
+  bool list_fails = false;
 
  private:
   const std::string name_;
@@ -239,6 +242,49 @@ TEST(Tasks, ForgetTheCursorsOfWhatTheStorageNamesNoMore) {
   ASSERT_EQ(ran.get_future().wait_for(kLong), std::future_status::ready);
   runner.Stop();
   EXPECT_TRUE(cursors.Of("b").empty());
+}
+
+TEST(Tasks, ThatAnIncompleteListNamesAreRunAndTheOthersKeepTheirCursors) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(true);
+  backend.list_fails = true;
+  KeptCursors cursors;
+  channel::TaskRun other;
+  other.set_kind("copy");
+  other.set_key("of the other server");
+  other.set_cursor("half");
+  ASSERT_TRUE(cursors.Save("b", other));
+  std::promise<std::string> ran;
+  backend.run = [&](const BackendCall& call, const auto&) {
+    ran.set_value(call.message.task().kind());
+    return base::Status();
+  };
+  TaskRunner runner(clock, locks, &cursors);
+  runner.Add(backend);
+  auto future = ran.get_future();
+  ASSERT_EQ(future.wait_for(kLong), std::future_status::ready);
+  EXPECT_EQ(future.get(), "found");
+  runner.Stop();
+  EXPECT_FALSE(cursors.Of("b").empty());
+}
+
+TEST(Tasks, HaveTheirFirstCursorSavedAtOnce) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(false);
+  KeptCursors cursors;
+  std::promise<bool> saved;
+  backend.run = [&](const BackendCall&, const auto& emit) -> base::Status {
+    emit(Progress("mine"));
+    saved.set_value(!cursors.Of("b").empty());
+    return {};
+  };
+  TaskRunner runner(clock, locks, &cursors);
+  runner.Schedule(backend, MakeTask("a"));
+  auto future = saved.get_future();
+  ASSERT_EQ(future.wait_for(kLong), std::future_status::ready);
+  EXPECT_TRUE(future.get());
 }
 
 TEST(Tasks, OfABackendThatHangsDelayNoOthers) {

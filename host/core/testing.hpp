@@ -160,6 +160,7 @@ class FakeBackend final : public Backend {
     Answer answer{Emits{}};
     const auto run = [&]() -> base::Status {
       if (script) answer = script(call);
+      if (answer && call.on_task) PassTasks(call, *answer);
       return {};
     };
     if (steps_ == nullptr) {
@@ -168,6 +169,11 @@ class FakeBackend final : public Backend {
     }
     if (const auto done = steps_->Do(run); !done) return tl::unexpected(done.error());
     return answer;
+  }
+  static void PassTasks(const BackendCall& call, Emits& emits) {
+    for (const auto& emit : emits)
+      if (emit.has_task()) call.on_task(emit.task());
+    std::erase_if(emits, [](const channel::Emit& emit) { return emit.has_task(); });
   }
   base::Status Stream(const BackendCall& call,
                       const std::function<bool(const channel::Emit&)>& on_emit) override {

@@ -480,6 +480,10 @@ base::Result<std::vector<channel::Emit>> Router::Call(const core::BackendCall& c
   GANTRY_TRY(Run(
       call,
       [&](const channel::Emit& emit) {
+        if (emit.has_task() && call.on_task) {
+          call.on_task(emit.task());
+          return true;
+        }
         bytes += emit.ByteSizeLong();
         is_too_much = emits.size() >= kEmitsMax || bytes > kEmitBytesMax;
         if (is_too_much) return false;
