@@ -25,6 +25,7 @@ enum class StoreFault : uint8_t {
   kWrongType,    // A directory where none may be, or something else where one must be.
   kRefused,      // Not permitted, or a name or value that the storage does not take.
   kNoSpace,
+  kBadPosition,  // A listing must begin anew.
   kUnavailable,  // The storage did not answer, or answered that it could not: the operation may
                  // have happened.
 };

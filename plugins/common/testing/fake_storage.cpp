@@ -16,6 +16,7 @@ tl::unexpected<StoreError> Failed(StoreFault fault) {
       {"wrong type", code::kFailedPrecondition},
       {"refused", code::kPermissionDenied},
       {"no space", code::kResourceExhausted},
+      {"bad position", code::kAborted},
       {"no answer", code::kUnavailable}};
   const auto& [word, error_code] = kWords[static_cast<size_t>(fault)];
   return FailStore(fault, error_code, word);
