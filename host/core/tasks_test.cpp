@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <future>
 #include <map>
 #include <mutex>
@@ -267,6 +269,48 @@ TEST(Tasks, ThatAnIncompleteListNamesAreRunAndTheOthersKeepTheirCursors) {
   EXPECT_EQ(future.get(), "found");
   runner.Stop();
   EXPECT_FALSE(cursors.Of("b").empty());
+}
+
+TEST(Tasks, ThatTakeLongHoldUpEachOtherAndNothingElse) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(false);
+  std::mutex mutex;
+  std::condition_variable changed;
+  size_t long_running = 0;
+  size_t long_most = 0;
+  base::Duration long_time{};
+  bool is_short_done = false;
+  backend.run = [&](const BackendCall& call, const auto&) -> base::Status {
+    std::unique_lock lock(mutex);
+    if (call.message.task().key() == "short") {
+      // Until as many as may run at once do; then all the others are waiting for this.
+      changed.wait_for(lock, kLong, [&] { return long_running == kLongTasksRunningMax; });
+      is_short_done = true;
+    } else {
+      long_most = std::max(long_most, ++long_running);
+      long_time = call.deadline - clock.Now();
+      changed.notify_all();
+      changed.wait_for(lock, kLong, [&] { return is_short_done; });
+      --long_running;
+    }
+    changed.notify_all();
+    return {};
+  };
+  TaskRunner runner(clock, locks);
+  for (size_t i = 0; i < kLongTasksRunningMax + 3; ++i) {
+    auto task = MakeTask("long " + std::to_string(i));
+    task.set_run_s_max(3600);
+    runner.Schedule(backend, task);
+  }
+  runner.Schedule(backend, MakeTask("short"));
+  {
+    std::unique_lock lock(mutex);
+    EXPECT_TRUE(changed.wait_for(lock, kLong, [&] { return is_short_done; }));
+  }
+  runner.Stop();
+  EXPECT_EQ(long_most, kLongTasksRunningMax);
+  EXPECT_GT(long_time, std::chrono::minutes(59));
 }
 
 TEST(Tasks, HaveTheirFirstCursorSavedAtOnce) {

@@ -210,6 +210,7 @@ base::Result<channel::Emit> ToEmit(const gantry_task& from) {
   GANTRY_TRY(CopyText(from.key, "task.key", to.mutable_key(), kTaskKeyBytesMax));
   GANTRY_TRY(CopyText(from.lock, "task.lock", to.mutable_lock()));
   to.set_after_ms(from.after_ms);
+  to.set_run_s_max(from.run_s_max);
   return emit;
 }
 

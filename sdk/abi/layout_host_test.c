@@ -69,7 +69,7 @@ FIELD(gantry_source, parameters, 104);
 
 SIZE(gantry_task, 64);
 FIELD(gantry_task, size, 0);
-FIELD(gantry_task, reserved, 4);
+FIELD(gantry_task, run_s_max, 4);
 FIELD(gantry_task, kind, 8);
 FIELD(gantry_task, key, 24);
 FIELD(gantry_task, lock, 40);
