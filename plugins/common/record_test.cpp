@@ -28,6 +28,24 @@ TEST(Record, ComesBackAsItWasWritten) {
   EXPECT_EQ(back->attempts[0].fileid, UINT64_MAX);
 }
 
+TEST(Record, OfACopyIsOfFormatTwoAndComesBack) {
+  Record record;
+  record.path = {"a"};
+  EXPECT_EQ(FormatOf(record), 1u);
+  record.source = CopySource{CopySource::Kind::kSnapshot, "s", "incarnation"};
+  record.copied = true;
+  record.copied_ns = INT64_MAX;
+  record.mutable_parameters = {{"onDelete", "retain"}};
+  EXPECT_EQ(FormatOf(record), 2u);
+  std::string text = Encode(record);
+  const auto back = Decode(text, "here");
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(Encode(*back), text);
+  EXPECT_EQ(back->source->kind, CopySource::Kind::kSnapshot);
+  text.replace(text.find("\"copied\": true"), 14, "\"copied\": 1");
+  EXPECT_EQ(Decode(text, "here").error().code, code::kDataLoss);
+}
+
 TEST(Record, ThatDoesNotTellMayHaveBeenBeingMadeUntilNow) {
   Record record;
   record.path = {"a"};
@@ -47,7 +65,7 @@ TEST(Record, OfANewerFormatOrWithoutAFieldIsRefused) {
   ASSERT_TRUE(Decode(text, "here"));
   const auto newer = [&] {
     std::string copy = text;
-    copy.replace(copy.find("\"format\": 1"), 11, "\"format\": 2");
+    copy.replace(copy.find("\"format\": 1"), 11, "\"format\": 3");
     return Decode(copy, "here");
   }();
   EXPECT_EQ(newer.error().code, code::kFailedPrecondition);

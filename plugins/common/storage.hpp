@@ -79,6 +79,15 @@ struct Ownership {
   std::optional<uint32_t> gid;
 };
 
+// What is given is changed.
+struct OwnershipChange {
+  std::optional<uint32_t> mode;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+
+  bool empty() const { return !mode && !uid && !gid; }
+};
+
 // The longest waits of GiveWay: the first time, and doubled each time up to the last.
 inline constexpr int kGiveWayMsMin = 10;
 inline constexpr int kGiveWayMsMax = 500;
@@ -107,6 +116,7 @@ class Storage {
   virtual StoreStatus RemoveDirectory(const NodeId& directory, std::string_view name) = 0;
   // Sets the file's mtime to the storage's clock and returns it.
   virtual StoreResult<int64_t> Touch(const NodeId& file) = 0;
+  virtual StoreStatus Change(const NodeId& node, const OwnershipChange& change) = 0;
   // Lets another actor, who was faster, come to its end: waits a random time, longer the more
   // often (`times`, from 1 on) it was asked, kGiveWayMsMax at most, not beyond the call's deadline.
   virtual void GiveWay(int times) = 0;

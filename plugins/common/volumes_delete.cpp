@@ -62,14 +62,14 @@ Result<DeletedVolume> Volumes::Delete(const std::string& handle) {
     if (incarnation.empty()) incarnation = chain->current->record.incarnation;
     if (chain->current->record.incarnation != incarnation) return deleted;
     if (chain->current->record.owner != owner_) {
-      return Fail(code::kFailedPrecondition, "the volume " + handle + " belongs to " +
+      return Fail(code::kFailedPrecondition, "the " + layout_.what + " " + handle + " belongs to " +
                                                  chain->current->record.owner + ", not to " +
                                                  owner_);
     }
     GANTRY_PLUGIN_TRY_ASSIGN(const Next next, DeleteLoaded(*chain, &deleted));
     if (next == Next::kDone) return deleted;
   }
-  return Fail(code::kAborted, "others are making or deleting the volume " + handle);
+  return Fail(code::kAborted, "others are making or deleting the " + layout_.what + " " + handle);
 }
 
 // Records that the volume is being deleted, with an attempt of this actor, and goes on with it.
@@ -119,7 +119,9 @@ Result<Volumes::Next> Volumes::DeleteLoaded(const Chain& chain, DeletedVolume* d
 Result<Volumes::Next> Volumes::DriveDelete(Working* work, DeletedVolume* deleted) {
   for (const auto& attempt : work->record().attempts) {
     if (attempt.kind != Attempt::Kind::kCreate) continue;
-    GANTRY_PLUGIN_TRY_ASSIGN(const Fenced fenced, Fence(attempt, work->record().path));
+    GANTRY_PLUGIN_TRY_ASSIGN(const Fenced fenced, work->record().source
+                                                      ? FenceCopy(attempt, work->record().path)
+                                                      : Fence(attempt, work->record().path));
     if (fenced == Fenced::kFull) {
       return Fail(code::kFailedPrecondition,
                   "somebody has put something into .gantry/attempts/" + attempt.nonce);
@@ -164,8 +166,8 @@ Result<Volumes::Next> Volumes::MoveAway(Working* work, DeletedVolume* deleted) {
   if (!leaf && !FailedWith(leaf, StoreFault::kNotFound)) return tl::make_unexpected(leaf.error());
   if (!leaf || !IsOurs(record, *leaf) || record.disposal == Disposal::kRetain) {
     if (leaf && record.disposal != Disposal::kRetain) {
-      deleted->left = "the directory \"" + Join(record.path) +
-                      "\" is not the one made for volume " + record.handle + " and stays";
+      deleted->left = "the directory \"" + Join(record.path) + "\" is not the one made for " +
+                      layout_.what + " " + record.handle + " and stays";
     }
     Drop(&work->mine);
     return Next::kDone;

@@ -316,6 +316,15 @@ StoreResult<int64_t> NfsStorage::Touch(const NodeId& file) {
   return NsOf(got.attributes.mtime);
 }
 
+StoreStatus NfsStorage::Change(const NodeId& node, const plugin::OwnershipChange& change) {
+  SetAttr call{HandleOf(node), {}, {}};
+  call.change.mode = change.mode;
+  call.change.uid = change.uid;
+  call.change.gid = change.gid;
+  GANTRY_PLUGIN_TRY(Do(call, "a volume's directory"));
+  return {};
+}
+
 void NfsStorage::GiveWay(int times) {
   int ms_max = plugin::kGiveWayMsMin;
   for (int i = 1; i < times && ms_max < plugin::kGiveWayMsMax; ++i) ms_max *= 2;

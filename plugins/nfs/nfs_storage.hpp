@@ -47,6 +47,8 @@ class NfsStorage final : public plugin::Storage {
   plugin::StoreStatus RemoveDirectory(const plugin::NodeId& directory,
                                       std::string_view name) override;
   plugin::StoreResult<int64_t> Touch(const plugin::NodeId& file) override;
+  plugin::StoreStatus Change(const plugin::NodeId& node,
+                             const plugin::OwnershipChange& change) override;
   void GiveWay(int times) override;
 
  private:

@@ -288,4 +288,15 @@ StoreResult<int64_t> FakeStorage::Touch(const NodeId& file) {
   });
 }
 
+StoreStatus FakeStorage::Change(const NodeId& node, const OwnershipChange& change) {
+  return Do<void>([&w = world_, node, change]() -> StoreStatus {
+    if (w.Get(node) == nullptr) return Failed(StoreFault::kStale);
+    Ownership& ownership = w.Get(node)->ownership;
+    if (change.mode) ownership.mode = *change.mode;
+    if (change.uid) ownership.uid = change.uid;
+    if (change.gid) ownership.gid = change.gid;
+    return {};
+  });
+}
+
 }  // namespace gantry::plugin::testing

@@ -101,6 +101,7 @@ class FakeStorage final : public Storage {
   StoreStatus Remove(const NodeId& directory, std::string_view name) override;
   StoreStatus RemoveDirectory(const NodeId& directory, std::string_view name) override;
   StoreResult<int64_t> Touch(const NodeId& file) override;
+  StoreStatus Change(const NodeId& node, const OwnershipChange& change) override;
   void GiveWay(int) override {}  // Who goes on is the schedule's to say.
 
  private:
