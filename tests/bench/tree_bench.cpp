@@ -61,6 +61,14 @@ void MakeTree(const fs::path& top, size_t files, size_t bytes) {
   }
 }
 
+size_t FilesIn(const fs::path& top) {
+  size_t files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(top)) {
+    if (entry.is_regular_file() && entry.file_size() == kFileBytes) ++files;
+  }
+  return files;
+}
+
 double SecondsOf(const std::function<void()>& work) {
   const auto begin = Clock::now();
   work();
@@ -166,13 +174,19 @@ class Ours {
     if (!outcome) Die("TreeCopy: " + outcome.error().message);
   }
 
-  // `top` is in the trash of the layout.
+  // As deleting a volume does it.
+  void PutIntoTrash(const std::string& name) {
+    const auto hold = storage_.MakeDirectory(Layout().trash, "hold-" + name, {0700, {}, {}});
+    if (!hold || !storage_.Rename(root_, name, hold->id, std::string(plugin::kTrashedName))) {
+      Die("cannot put " + name + " into the trash");
+    }
+  }
+
   void EmptyTrash() {
-    auto layout = plugin::OpenLayout(storage_, root_);
-    if (!layout) Die(layout.error().error.message);
+    const plugin::Layout layout = Layout();
     while (true) {
       plugin::Trash trash(
-          storage_, tree_, *layout, [this] { return "n" + std::to_string(++nonces_); },
+          storage_, tree_, layout, [this] { return "n" + std::to_string(++nonces_); },
           [] { return false; });
       const auto run = trash.Run();
       if (!run) Die("Trash: " + run.error().message);
@@ -180,11 +194,13 @@ class Ours {
       if (run->state != plugin::TrashState::kMore) return;
     }
   }
-  void MakeLayout() {
-    if (!plugin::OpenLayout(storage_, root_)) Die("no layout");
-  }
 
  private:
+  plugin::Layout Layout() {
+    const auto layout = plugin::OpenLayout(storage_, root_);
+    if (!layout) Die(layout.error().error.message);
+    return *layout;
+  }
   plugin::NodeId IdOf(const std::string& name) {
     const auto found = storage_.Lookup(root_, name);
     if (!found) Die(found.error().error.message);
@@ -238,11 +254,15 @@ void CompareCopies(const lab::Ganesha& server, const char* what, uint16_t port, 
       what, files, goal,
       [&](int) {
         const std::string name = target();
-        return SecondsOf([&] { ours.CopyTree(source, name); });
+        const double seconds = SecondsOf([&] { ours.CopyTree(source, name); });
+        if (FilesIn(root / name) != files) Die("a copy is not complete");
+        return seconds;
       },
       [&](int) {
         const std::string name = target();
-        return SecondsOf([&] { bare.CopyTree("/" + source, "/" + name); });
+        const double seconds = SecondsOf([&] { bare.CopyTree("/" + source, "/" + name); });
+        if (FilesIn(root / name) != files) Die("a copy of libnfs' is not complete");
+        return seconds;
       });
 }
 
@@ -250,19 +270,22 @@ void CompareTrash(const lab::Ganesha& server, size_t files) {
   const fs::path root = server.root();
   Ours ours(server, server.port());
   Bare bare(server, server.port());
-  ours.MakeLayout();
   Compare(
       "trash of a tree, of libnfs' unlinks", files, kTrashGoal,
       [&](int round) {
-        const fs::path hold = root / ".gantry/trash" / ("volume" + std::to_string(round));
-        fs::create_directory(hold);
-        MakeTree(hold / "data", files, 0);
-        return SecondsOf([&] { ours.EmptyTrash(); });
+        const std::string name = "volume" + std::to_string(round);
+        MakeTree(root / name, files, 0);
+        ours.PutIntoTrash(name);
+        const double seconds = SecondsOf([&] { ours.EmptyTrash(); });
+        if (!fs::is_empty(root / ".gantry/trash")) Die("the trash is not empty");
+        return seconds;
       },
       [&](int round) {
-        const std::string top = "bare" + std::to_string(round);
-        MakeTree(root / top, files, 0);
-        return SecondsOf([&] { bare.RemoveTree("/" + top); });
+        const std::string name = "bare" + std::to_string(round);
+        MakeTree(root / name, files, 0);
+        const double seconds = SecondsOf([&] { bare.RemoveTree("/" + name); });
+        if (fs::exists(root / name)) Die("the bare side has left something");
+        return seconds;
       });
 }
 
