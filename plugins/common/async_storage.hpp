@@ -97,14 +97,13 @@ struct WriteResult {
 template <class T>
 using Done = std::function<void(StoreResult<T>)>;
 
-// What walking and removing a tree takes. One thread at a time; ids and names are copied.
+// What removing a tree takes. One thread at a time; ids and names are copied.
 class AsyncEntries {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
   virtual ~AsyncEntries() = default;
 
-  virtual void GetAttributes(const NodeId& id, Done<EntryAttributes> done) = 0;
   virtual void Lookup(const NodeId& directory, std::string_view name, Done<Entry> done) = 0;
   // kBadPosition when the directory has changed so that `from` means nothing any more.
   virtual void List(const NodeId& directory, const ListPosition& from, Done<ListPage> done) = 0;
@@ -129,6 +128,7 @@ class AsyncStorage : public AsyncEntries {
   // Bytes that one Read or Write carries at most.
   virtual uint32_t chunk_bytes() const = 0;
 
+  virtual void GetAttributes(const NodeId& id, Done<EntryAttributes> done) = 0;
   virtual void Read(const NodeId& file, uint64_t offset, uint32_t bytes, Done<ReadResult> done) = 0;
   // All of `data`; `durable` asks for it to be so at the answer.
   virtual void Write(const NodeId& file, uint64_t offset, std::string data, bool durable,

@@ -30,9 +30,11 @@ struct CopyLimits {
   size_t directories_open_max = 64;         // Besides one for each level of the tree.
   size_t depth_max = 4'096;                 // Levels of directories.
   size_t file_chunks_in_flight_max = 8;     // Of one file.
-  uint64_t buffer_bytes_max = 64ULL << 20;  // Read and not yet written, of all files.
-  size_t hard_links_max = 1'000'000;        // Files that have a name yet to come, at a time.
-  int changed_tries_max = 6;                // Of a file or directory that keeps changing.
+  uint64_t buffer_bytes_max = 16ULL << 20;  // Read and not yet written, of all files.
+  // Of a file, committed before the next is begun, and not written again by a later run.
+  uint64_t stretch_bytes = 256ULL << 20;
+  size_t hard_links_max = 1'000'000;             // Files that have a name yet to come, at a time.
+  int changed_tries_max = 6;                     // Of a file or directory that keeps changing.
   std::chrono::milliseconds changed_pause{100};  // Before the second try; doubled for each further.
 };
 

@@ -423,10 +423,10 @@ Status NfsBackend::RunTask(Call& call, const gantry_task_run& request) {
                   "there is no task " + ToString(request.kind) + " for " + std::string(key));
   }
   const Limits limits = LimitsOf(call);
-  const auto run = share->Run<plugin::TrashRun>(
+  const auto run = share->RunTree<plugin::TrashRun>(
       limits, Records::kOnlyIfThere, {},
-      [&](plugin::Storage& storage, const plugin::Layout& layout) {
-        return plugin::Trash(storage, layout, Nonce, limits.cancelled).Run();
+      [&](plugin::Storage& storage, plugin::AsyncStorage& tree, const plugin::Layout& layout) {
+        return plugin::Trash(storage, tree, layout, Nonce, limits.cancelled).Run();
       });
   if (!run) return ToStatus(run.error());
   gantry_task_progress progress{};

@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "plugins/nfs/node_id.hpp"
+
 namespace gantry::nfs {
 namespace {
 
@@ -29,13 +31,6 @@ constexpr uint32_t kShortReplyBytes = 4 * 1024;  // For a look whether anything 
 constexpr size_t kShortNames = 8;
 constexpr int kTriesMax = 4;  // Of one call within its time.
 
-FileHandle HandleOf(const NodeId& id) {
-  FileHandle handle;
-  handle.size = static_cast<uint32_t>(std::min(id.size(), handle.bytes.size()));
-  std::memcpy(handle.bytes.data(), id.data(), handle.size);
-  return handle;
-}
-
 NodeType TypeOf(FileType type) {
   switch (type) {
     case FileType::kRegular:
@@ -49,10 +44,8 @@ NodeType TypeOf(FileType type) {
   }
 }
 
-int64_t NsOf(const Time& time) { return int64_t{time.seconds} * 1'000'000'000 + time.nanoseconds; }
-
 Node NodeOf(const FileHandle& handle, const Attributes& attributes) {
-  return {NfsStorage::IdOf(handle), TypeOf(attributes.type), attributes.fileid, attributes.fsid,
+  return {IdOf(handle), TypeOf(attributes.type), attributes.fileid, attributes.fsid,
           NsOf(attributes.mtime)};
 }
 
@@ -75,6 +68,8 @@ StoreFault FaultOf(NfsStatus3 status) {
     case NfsStatus3::kNoSpc:
     case NfsStatus3::kDQuot:
       return StoreFault::kNoSpace;
+    case NfsStatus3::kBadCookie:
+      return StoreFault::kBadPosition;
     case NfsStatus3::kPerm:
     case NfsStatus3::kAcces:
     case NfsStatus3::kInval:
@@ -109,10 +104,6 @@ StoreError ToStoreError(const NfsError& error) {
   if (error.failure == Failure::kDeadline) plain.code = code::kUnavailable;
   if (error.failure == Failure::kInvalid) return {StoreFault::kRefused, std::move(plain)};
   return {StoreFault::kUnavailable, std::move(plain)};
-}
-
-NodeId NfsStorage::IdOf(const FileHandle& handle) {
-  return NodeId(reinterpret_cast<const char*>(handle.bytes.data()), handle.size);
 }
 
 TimePoint NfsStorage::CallDeadline() const {

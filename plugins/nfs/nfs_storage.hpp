@@ -9,6 +9,7 @@
 #include <string>
 
 #include "plugins/common/storage.hpp"
+#include "plugins/nfs/node_id.hpp"
 #include "plugins/nfs/rpc/client.hpp"
 
 namespace gantry::nfs {
@@ -25,7 +26,7 @@ class NfsStorage final : public plugin::Storage {
         call_max_(call_max),
         cancelled_(std::move(cancelled)) {}
 
-  static plugin::NodeId IdOf(const FileHandle& handle);
+  static plugin::NodeId IdOf(const FileHandle& handle) { return nfs::IdOf(handle); }
   uint64_t calls() const { return calls_; }
 
   plugin::StoreResult<plugin::Node> Lookup(const plugin::NodeId& directory,

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "plugins/common/testing/async_over.hpp"
 #include "plugins/common/testing/fake_storage.hpp"
 #include "plugins/common/trash.hpp"
 #include "plugins/common/volumes.hpp"
@@ -89,7 +90,7 @@ class Actor {
   Result<TrashRun> EmptyTrash(uint64_t removals_max = kRemovalsPerRunMax) {
     GANTRY_PLUGIN_TRY_ASSIGN(const Layout layout, OpenLayout(storage_, root_));
     return Trash(
-               storage_, layout, nonces_, [] { return false; }, removals_max)
+               storage_, tree_, layout, nonces_, [] { return false; }, removals_max)
         .Run();
   }
   bool dead() const { return storage_.dead(); }
@@ -97,6 +98,7 @@ class Actor {
 
  private:
   FakeStorage storage_;
+  AsyncOver tree_{storage_};
   MakeNonce nonces_;
   NodeId root_;
 };
