@@ -134,6 +134,29 @@ std::optional<uint32_t> ParseId(std::string_view text) {
   return id;
 }
 
+tl::unexpected<plugin::Error> BadValue(const std::string& where, const char* key,
+                                       const std::string& value, const char* expected) {
+  return Bad(where + "[\"" + key + "\"]", "\"" + value + "\"", expected);
+}
+
+Result<plugin::Disposal> TakeDisposal(const std::string& where, const std::string& value) {
+  if (value == "delete") return plugin::Disposal::kDelete;
+  if (value == "retain") return plugin::Disposal::kRetain;
+  if (value == "archive") return plugin::Disposal::kArchive;
+  return BadValue(where, "onDelete", value, "delete, retain or archive");
+}
+
+Result<uint32_t> TakeMode(const std::string& where, const std::string& value) {
+  const auto mode = ParseMode(value);
+  if (!mode) return BadValue(where, "mountPermissions", value, "octal digits like \"0777\"");
+  return *mode;
+}
+
+Result<std::string> TakeMountOptions(const std::string& where, const std::string& value) {
+  if (value.size() <= kMountOptionsBytesMax) return value;
+  return BadValue(where, "mountOptions", value.substr(0, 64) + "...", "at most 1024 bytes");
+}
+
 Result<ShareConfig> ParseShare(const json& object, const std::string& where) {
   GANTRY_PLUGIN_TRY(CheckObject(object, where, {"server", "share", "port", "mountPort"}));
   ShareConfig share;
@@ -238,8 +261,30 @@ Result<const ShareConfig*> FindShare(const Config& config,
                   " are no configured share; configured are: " + ShareNames(config));
 }
 
+Result<MutableParameters> ParseMutableParameters(const std::map<std::string, std::string>& given) {
+  const std::string where = "mutable_parameters";
+  MutableParameters parameters;
+  for (const auto& [key, value] : given) {
+    if (key == "onDelete") {
+      GANTRY_PLUGIN_TRY_ASSIGN(parameters.disposal, TakeDisposal(where, value));
+      parameters.values[key] = value;
+    } else if (key == "mountPermissions") {
+      GANTRY_PLUGIN_TRY_ASSIGN(parameters.mode, TakeMode(where, value));
+      parameters.values[key] = ModeText(*parameters.mode);
+    } else if (key == "mountOptions") {
+      GANTRY_PLUGIN_TRY_ASSIGN(parameters.values[key], TakeMountOptions(where, value));
+    } else {
+      return Fail(code::kInvalidArgument,
+                  where + " has the unknown key \"" + key +
+                      "\"; known are: onDelete, mountPermissions, mountOptions");
+    }
+  }
+  return parameters;
+}
+
 Result<ClassParameters> ParseParameters(const Config& config,
-                                        const std::map<std::string, std::string>& given) {
+                                        const std::map<std::string, std::string>& given,
+                                        const std::map<std::string, std::string>& given_mutable) {
   static const std::vector<std::string> kKeys = {
       "server", "share", "subDir", "onDelete", "mountPermissions", "uid", "gid", "mountOptions"};
   for (const auto& [key, value] : given) {
@@ -252,9 +297,6 @@ Result<ClassParameters> ParseParameters(const Config& config,
     const auto found = given.find(key);
     return found == given.end() ? nullptr : &found->second;
   };
-  const auto bad = [](const char* key, const std::string& value, const char* expected) {
-    return Bad(std::string("parameters[\"") + key + "\"]", "\"" + value + "\"", expected);
-  };
   ClassParameters parameters;
   GANTRY_PLUGIN_TRY_ASSIGN(parameters.share, FindShare(config, given));
   parameters.durable = {{"server", parameters.share->server},
@@ -265,20 +307,11 @@ Result<ClassParameters> ParseParameters(const Config& config,
     parameters.durable["subDir"] = *sub_dir;
   }
   if (const auto* on_delete = find("onDelete")) {
-    if (*on_delete == "delete") {
-      parameters.disposal = plugin::Disposal::kDelete;
-    } else if (*on_delete == "retain") {
-      parameters.disposal = plugin::Disposal::kRetain;
-    } else if (*on_delete == "archive") {
-      parameters.disposal = plugin::Disposal::kArchive;
-    } else {
-      return bad("onDelete", *on_delete, "delete, retain or archive");
-    }
+    GANTRY_PLUGIN_TRY_ASSIGN(parameters.disposal, TakeDisposal("parameters", *on_delete));
     parameters.durable["onDelete"] = *on_delete;
   }
   if (const auto* mode = find("mountPermissions")) {
-    parameters.mode = ParseMode(*mode);
-    if (!parameters.mode) return bad("mountPermissions", *mode, "octal digits like \"0777\"");
+    GANTRY_PLUGIN_TRY_ASSIGN(parameters.mode, TakeMode("parameters", *mode));
     parameters.durable["mountPermissions"] = ModeText(*parameters.mode);
   }
   for (const auto& [key, member] :
@@ -286,15 +319,19 @@ Result<ClassParameters> ParseParameters(const Config& config,
     const auto* text = find(key);
     if (text == nullptr) continue;
     parameters.*member = ParseId(*text);
-    if (!(parameters.*member)) return bad(key, *text, "a whole number from 0 to 4294967294");
+    if (!(parameters.*member)) {
+      return BadValue("parameters", key, *text, "a whole number from 0 to 4294967294");
+    }
     parameters.durable[key] = std::to_string(*(parameters.*member));
   }
   if (const auto* options = find("mountOptions")) {
-    if (options->size() > kMountOptionsBytesMax) {
-      return bad("mountOptions", options->substr(0, 64) + "...", "at most 1024 bytes");
-    }
-    parameters.durable["mountOptions"] = *options;
+    GANTRY_PLUGIN_TRY_ASSIGN(parameters.durable["mountOptions"],
+                             TakeMountOptions("parameters", *options));
   }
+  GANTRY_PLUGIN_TRY_ASSIGN(MutableParameters stronger, ParseMutableParameters(given_mutable));
+  parameters.disposal = stronger.disposal.value_or(parameters.disposal);
+  if (stronger.mode) parameters.mode = stronger.mode;
+  parameters.mutable_values = std::move(stronger.values);
   return parameters;
 }
 

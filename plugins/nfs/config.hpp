@@ -48,6 +48,16 @@ extern const std::string_view kConfigSchema;
 // INVALID_ARGUMENT names the key, the value and what was expected.
 plugin::Result<Config> ParseConfig(std::string_view json);
 
+// What may change while a volume is there: the parameters of a VolumeAttributesClass.
+struct MutableParameters {
+  std::optional<plugin::Disposal> disposal;
+  std::optional<uint32_t> mode;
+  std::map<std::string, std::string> values;  // In one spelling.
+};
+// INVALID_ARGUMENT names the key, the value and what was expected.
+plugin::Result<MutableParameters> ParseMutableParameters(
+    const std::map<std::string, std::string>& given);
+
 // The parameters of a StorageClass.
 struct ClassParameters {
   const ShareConfig* share = nullptr;  // Of the configuration.
@@ -58,9 +68,11 @@ struct ClassParameters {
   std::optional<uint32_t> gid;
   // As they are compared with those of a volume that is there: in one spelling.
   std::map<std::string, std::string> durable;
+  std::map<std::string, std::string> mutable_values;  // Not compared, and stronger.
 };
-plugin::Result<ClassParameters> ParseParameters(const Config& config,
-                                                const std::map<std::string, std::string>& given);
+plugin::Result<ClassParameters> ParseParameters(
+    const Config& config, const std::map<std::string, std::string>& given,
+    const std::map<std::string, std::string>& given_mutable = {});
 // The share that parameters or a volume context name by "server" and "share".
 plugin::Result<const ShareConfig*> FindShare(const Config& config,
                                              const std::map<std::string, std::string>& given);

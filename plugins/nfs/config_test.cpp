@@ -109,5 +109,32 @@ TEST(Parameters, NameWhatIsWrong) {
   }
 }
 
+TEST(MutableParameters, AreStrongerThanTheClassAndNotCompared) {
+  const auto config = ParseConfig(R"({"shares": [{"server": "a", "share": "/x"}]})");
+  ASSERT_TRUE(config);
+  const auto parameters =
+      ParseParameters(*config, {{"onDelete", "delete"}, {"mountPermissions", "777"}},
+                      {{"onDelete", "retain"}, {"mountPermissions", "750"}});
+  ASSERT_TRUE(parameters) << parameters.error().message;
+  EXPECT_EQ(parameters->disposal, plugin::Disposal::kRetain);
+  EXPECT_EQ(parameters->mode, 0750u);
+  EXPECT_EQ(parameters->durable.at("onDelete"), "delete");
+  EXPECT_EQ(parameters->durable.at("mountPermissions"), "0777");
+  EXPECT_EQ(parameters->mutable_values.at("mountPermissions"), "0750");
+}
+
+TEST(MutableParameters, NameWhatIsWrong) {
+  const std::pair<std::pair<const char*, const char*>, const char*> cases[] = {
+      {{"server", "b"}, "unknown key \"server\""},
+      {{"onDelete", "keep"}, "mutable_parameters[\"onDelete\"] is \"keep\""},
+      {{"mountPermissions", "rwx"}, "mutable_parameters[\"mountPermissions\"] is \"rwx\""}};
+  for (const auto& [given, words] : cases) {
+    const auto parsed = ParseMutableParameters({{given.first, given.second}});
+    ASSERT_FALSE(parsed) << words;
+    EXPECT_EQ(parsed.error().code, plugin::code::kInvalidArgument);
+    EXPECT_NE(parsed.error().message.find(words), std::string::npos) << parsed.error().message;
+  }
+}
+
 }  // namespace
 }  // namespace gantry::nfs
