@@ -4,7 +4,6 @@
 // room go away while they are made.
 #include <sys/mount.h>
 
-#include <atomic>
 #include <condition_variable>
 #include <fstream>
 #include <mutex>
@@ -87,16 +86,11 @@ void Fill(const fs::path& top) {
 }
 
 // A hook that lets no data be written as long as the gate is shut.
-class Gate {
+class Gate : public std::enable_shared_from_this<Gate> {
  public:
   NfsProxy::Hook Hook() {
-    return [this](const NfsCall& call, Stage stage) {
-      if (call.procedure != kNfsWrite || stage != Stage::kRequest) return Verdict::kPass;
-      if (++writes_ <= kRecordWrites) return Verdict::kPass;
-      std::unique_lock lock(mutex_);
-      waiting_ = true;
-      changed_.notify_all();
-      changed_.wait_for(lock, kCopyMsMax, [this] { return open_; });
+    return [self = shared_from_this()](const NfsCall& call, Stage stage) {
+      if (call.procedure == kNfsWrite && stage == Stage::kRequest) self->Pass();
       return Verdict::kPass;
     };
   }
@@ -112,16 +106,25 @@ class Gate {
 
  private:
   static constexpr int kRecordWrites = 2;  // Its first version, and the one that names the attempt.
-  std::atomic<int> writes_ = 0;
+
+  void Pass() {
+    std::unique_lock lock(mutex_);
+    if (++writes_ <= kRecordWrites) return;
+    waiting_ = true;
+    changed_.notify_all();
+    changed_.wait_for(lock, kCopyMsMax, [this] { return open_; });
+  }
+
   std::mutex mutex_;
   std::condition_variable changed_;
+  int writes_ = 0;
   bool open_ = false;
   bool waiting_ = false;
 };
 
 class NfsCopy : public NfsCrash {
  protected:
-  ~NfsCopy() override { gate_.Open(); }
+  ~NfsCopy() override { gate_->Open(); }
 
   void BeginWithSource() {
     ASSERT_NO_FATAL_FAILURE(Begin());
@@ -175,7 +178,7 @@ class NfsCopy : public NfsCrash {
     }
   }
 
-  Gate gate_;
+  std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
   std::string source_;
   std::map<std::string, std::string> whole_;
 };
@@ -279,7 +282,7 @@ TEST_F(NfsCopy, IsAnsweredAbortedWhileItRunsAndNotFoundOnceItsSourceHasGone) {
   const auto other_host = StartHost(NfsBackend("nfs", kOtherCopyUid, {itest::At(*server_)}));
   ASSERT_TRUE(other_host);
   Controller other(*other_host);
-  proxy_->Arm(gate_.Hook());
+  proxy_->Arm(gate_->Hook());
   for (int i = 0; i < 2; ++i) {
     const auto waits = controller_->Snapshot("snap", source_);
     EXPECT_EQ(waits.code(), grpc::StatusCode::ABORTED) << waits.message();
@@ -287,10 +290,10 @@ TEST_F(NfsCopy, IsAnsweredAbortedWhileItRunsAndNotFoundOnceItsSourceHasGone) {
     EXPECT_NE(waits.message().find("entries"), std::string::npos) << waits.message();
     EXPECT_LT(waits.took, 10s);
   }
-  EXPECT_TRUE(gate_.AwaitOne());
+  EXPECT_TRUE(gate_->AwaitOne());
   EXPECT_EQ(controller_->ListSnapshots().reply.entries_size(), 0);
   ASSERT_TRUE(other.Delete(source_).ok());
-  gate_.Open();
+  gate_->Open();
   const auto failed = Snap("snap");
   EXPECT_EQ(failed.code(), grpc::StatusCode::NOT_FOUND) << failed.message();
   EXPECT_EQ(NamesIn(root()), Names{".gantry"});
@@ -368,6 +371,7 @@ TEST_F(NfsCopy, IsWholeAfterItsWorkerWasKilledAtAnyCall) {
     if (HasFailure()) return;
     RestartHost();
   }
+  ExpectNothingLeft(*server_, *host_, {root()});
   ExpectNothingLeftButTheSource();
 }
 
@@ -401,6 +405,7 @@ TEST_F(NfsCopy, IsWholeAfterGantrydWasKilled) {
     ASSERT_TRUE(InTheEnd([&] { return controller_->DeleteSnapshot(id); }).ok());
     if (HasFailure()) return;
   }
+  ExpectNothingLeft(*server_, *host_, {root()});
   ExpectNothingLeftButTheSource();
 }
 
