@@ -106,10 +106,10 @@ typedef struct gantry_task {
   uint32_t size;
   uint32_t run_s_max; /* how long one run may take, at most a day; 0: a minute. Few of those that
                          take longer run at once. */
-  gantry_str kind;   /* the plugin's word, e.g. "trash"; [a-z0-9-], at most 32 bytes */
-  gantry_str key;    /* which one of that kind; at most 128 bytes */
-  gantry_str lock;   /* a volume handle whose lock the host holds while it runs, or empty */
-  uint64_t after_ms; /* not before so long from now */
+  gantry_str kind;    /* the plugin's word, e.g. "trash"; [a-z0-9-], at most 32 bytes */
+  gantry_str key;     /* which one of that kind; at most 128 bytes */
+  gantry_str lock;    /* a volume handle whose lock the host holds while it runs, or empty */
+  uint64_t after_ms;  /* not before so long from now */
 } gantry_task;
 
 typedef struct gantry_task_progress {
