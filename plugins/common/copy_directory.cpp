@@ -300,14 +300,14 @@ void DirectoryCopy::Finish() {
 
 // A change of owner may have taken bits off the mode.
 void DirectoryCopy::OnFinished(const EntryAttributes& is) {
-  if (is.mode == before_.mode && is.uid == before_.uid && is.gid == before_.gid &&
-      SameTime(is.mtime_ns, before_.mtime_ns)) {
+  const std::string difference = Difference(is, before_);
+  if (difference.empty()) {
     run_.Count(1);
     return End();
   }
   if (++finish_tries_ >= kMakeTriesMax) {
-    return run_.Fail({code::kFailedPrecondition,
-                      "'" + Path() + "': the storage does not keep its owner, mode and times"});
+    return run_.Fail(
+        {code::kFailedPrecondition, "'" + Path() + "': the storage gives it " + difference});
   }
   made_ = is;
   Finish();

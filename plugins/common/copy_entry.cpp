@@ -42,16 +42,42 @@ void EntryCopy::Judge(const Entry& found) {
   to_ = found.id;
   made_ = found.attributes;
   const EntryAttributes& source = source_.attributes;
-  if (IsComplete(made_, source)) {
-    if (source.kind == EntryKind::kFile) run_.CountBytes(static_cast<int64_t>(source.size));
-    return Finish();
-  }
-  if (source.kind == EntryKind::kFile && made_.kind == EntryKind::kFile && made_.links == 1 &&
-      made_.mode == WritingMode(source)) {
-    if (const uint64_t marked = MarkedBytes(made_, source, run_.limits().stretch_bytes); marked > 0)
-      return WriteData(marked);
+  if (made_.kind == source.kind) {
+    if (source.kind == EntryKind::kSymlink) return JudgeSymlink();
+    if (source.kind != EntryKind::kFile && IsSameSpecial(made_, source)) return Settle();
+    if (source.kind == EntryKind::kFile && JudgeFile()) return;
   }
   RemoveExisting([self = shared_from_this()] { self->Make(); });
+}
+
+// Complete, or marked as complete up to somewhere; false: it is neither.
+bool EntryCopy::JudgeFile() {
+  const EntryAttributes& source = source_.attributes;
+  if (IsComplete(made_, source)) {
+    run_.CountBytes(static_cast<int64_t>(source.size));
+    Finish();
+    return true;
+  }
+  if (made_.links != 1 || made_.mode != WritingMode(source)) return false;
+  const uint64_t marked = MarkedBytes(made_, source, run_.limits().stretch_bytes);
+  if (marked > 0) WriteData(marked);
+  return marked > 0;
+}
+
+void EntryCopy::JudgeSymlink() {
+  run_.storage().ReadSymlink(
+      source_.id, run_.On<std::string>(shared_from_this(), [this](StoreResult<std::string> wanted) {
+        if (IsGone(wanted)) return Vanished();
+        if (!wanted) return Fail(wanted.error());
+        run_.storage().ReadSymlink(
+            to_, run_.On<std::string>(
+                     shared_from_this(), [this, wanted](const StoreResult<std::string>& is) {
+                       const bool same =
+                           is && *is == *wanted && made_.links <= source_.attributes.links;
+                       if (same) return Settle();
+                       RemoveExisting([self = shared_from_this()] { self->Make(); });
+                     }));
+      }));
 }
 
 // Of any kind; `then` runs when nothing is there.
@@ -167,22 +193,31 @@ void EntryCopy::Settle() {
   change.mtime_ns = source.mtime_ns;
   run_.storage().Change(
       to_, change,
-      run_.On<EntryAttributes>(shared_from_this(), [this](StoreResult<EntryAttributes> changed) {
-        if (!changed) return Fail(changed.error());
-        OnSettled(*changed);
-      }));
+      run_.On<EntryAttributes>(
+          shared_from_this(),
+          [this](const StoreResult<EntryAttributes>& changed) { OnSettled(changed); }));
 }
 
-// A change of owner may have taken bits off the mode.
-void EntryCopy::OnSettled(const EntryAttributes& is) {
-  made_ = is;
-  if (IsComplete(is, source_.attributes)) {
+// A change of owner may have taken bits off the mode; then once more. Some servers (NFS-Ganesha)
+// change no socket and no device: these stay as they were made, with their mode.
+void EntryCopy::OnSettled(const StoreResult<EntryAttributes>& is) {
+  const EntryKind kind = source_.attributes.kind;
+  const bool may_stay = kind == EntryKind::kSocket || kind == EntryKind::kBlockDevice ||
+                        kind == EntryKind::kCharacterDevice;
+  if (may_stay && FailedWith(is, StoreFault::kRefused)) return Finish();
+  if (!is) return Fail(is.error());
+  made_ = *is;
+  const std::string difference = Difference(made_, source_.attributes);
+  if (difference.empty()) {
+    if (kind == EntryKind::kFile) {
+      run_.CountBytes(static_cast<int64_t>(source_.attributes.size) -
+                      static_cast<int64_t>(counted_bytes_));
+    }
     return Finish();
   }
   if (++settle_tries_ < kMakeTriesMax) return Settle();
-  run_.Fail({code::kFailedPrecondition, "'" + in_->PathOf(name_) +
-                                            "': the storage does not keep its size, owner, mode "
-                                            "and times"});
+  run_.Fail({code::kFailedPrecondition,
+             "'" + in_->PathOf(name_) + "': the storage gives it " + difference});
 }
 
 // --- a source that does not stay as it is

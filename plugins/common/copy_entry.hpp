@@ -25,6 +25,8 @@ class EntryCopy : public std::enable_shared_from_this<EntryCopy> {
   void BeginAsMaker();
   void Look();
   void Judge(const Entry& found);
+  bool JudgeFile();
+  void JudgeSymlink();
   void RemoveExisting(std::function<void()> then);
   void Make();
   void MakeFile();
@@ -35,7 +37,7 @@ class EntryCopy : public std::enable_shared_from_this<EntryCopy> {
   void OnWritten(const FileData::End& end);
   void Confirm();
   void Settle();
-  void OnSettled(const EntryAttributes& is);
+  void OnSettled(const StoreResult<EntryAttributes>& is);
   void Again();
   void Uncount();
   void BeginOver();

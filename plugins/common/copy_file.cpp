@@ -140,7 +140,7 @@ void FileData::WriteChunk(uint64_t offset, std::string data) {
     size_t piece = 0;  // Where what is to be written begins.
     for (size_t at = 0; at < all.size();) {
       const size_t zeros = ZerosAt(all.substr(at));
-      if (zeros >= kHoleBytesMin || at + zeros == all.size()) {
+      if (zeros >= kHoleBytesMin || at + zeros == all.size() || at == piece) {
         if (at > piece) WritePiece(offset + piece, data.substr(piece, at - piece), chunk);
         piece = at + zeros;
       }

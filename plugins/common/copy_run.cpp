@@ -36,18 +36,34 @@ bool SameTime(int64_t made_ns, int64_t source_ns) {
          (made_ns % kNsPerS == 0 && made_ns / kNsPerS == source_ns / kNsPerS);
 }
 
+std::string Difference(const EntryAttributes& made, const EntryAttributes& source) {
+  std::string text;
+  const auto compare = [&](const char* what, auto is, auto wanted) {
+    if (is == wanted) return;
+    if (!text.empty()) text += ", ";
+    text += std::string(what) + " " + std::to_string(is) + " instead of " + std::to_string(wanted);
+  };
+  compare("uid", made.uid, source.uid);
+  compare("gid", made.gid, source.gid);
+  // A symlink's mode means nothing, and not every server sets its times.
+  if (source.kind == EntryKind::kSymlink) return text;
+  compare("mode", made.mode, source.mode);
+  if (source.kind == EntryKind::kFile) compare("size", made.size, source.size);
+  if (!SameTime(made.mtime_ns, source.mtime_ns)) {
+    compare("mtime (ns)", made.mtime_ns, source.mtime_ns);
+  }
+  return text;
+}
+
 bool IsComplete(const EntryAttributes& made, const EntryAttributes& source) {
-  if (made.kind != source.kind || made.uid != source.uid || made.gid != source.gid ||
-      made.links > source.links || !SameTime(made.mtime_ns, source.mtime_ns)) {
-    return false;
-  }
-  if (source.kind == EntryKind::kSymlink) return made.size == source.size;
-  if (source.kind == EntryKind::kFile && made.size != source.size) return false;
-  if (IsDevice(source.kind) &&
-      (made.device_major != source.device_major || made.device_minor != source.device_minor)) {
-    return false;
-  }
-  return made.mode == source.mode;
+  return made.kind == EntryKind::kFile && source.kind == EntryKind::kFile &&
+         made.links <= source.links && Difference(made, source).empty();
+}
+
+bool IsSameSpecial(const EntryAttributes& made, const EntryAttributes& source) {
+  return made.kind == source.kind && made.links <= source.links &&
+         (!IsDevice(source.kind) ||
+          (made.device_major == source.device_major && made.device_minor == source.device_minor));
 }
 
 bool IsSameVersion(const EntryAttributes& before, const EntryAttributes& after) {

@@ -35,8 +35,13 @@ inline constexpr std::chrono::milliseconds kStorageCoarseTickMs{1'100};  // Wher
 
 // The mode of what is being made: never its source's, so that it does not look complete.
 uint32_t WritingMode(const EntryAttributes& source);
-// Is what is at the destination the source's copy?
+// Is what is at the destination the source's copy? Of symlinks and special files the attributes
+// alone do not tell: there is always another look at what they are.
 bool IsComplete(const EntryAttributes& made, const EntryAttributes& source);
+// Of a FIFO, socket or device: is it the same one?
+bool IsSameSpecial(const EntryAttributes& made, const EntryAttributes& source);
+// What of owner, mode, size and times is not the source's, in words; empty: nothing.
+std::string Difference(const EntryAttributes& made, const EntryAttributes& source);
 // A storage that keeps whole seconds keeps those of the source.
 bool SameTime(int64_t made_ns, int64_t source_ns);
 // Nobody has changed it in between.

@@ -7,12 +7,12 @@
 // others write to it: each entry is as it was at some time of the run. Running again brings over
 // what has changed since.
 //
-// An entry of the destination is complete when it has its source's kind, size, owner, mode and
-// mtime. While it is made it has another mode; these are set last, after COMMIT, so that a run that
+// A file of the destination is complete when it has its source's size, owner, mode and mtime. While it is made it has another mode; these are set last, after COMMIT, so that a run that
 // died anywhere left nothing that looks complete and is not. A file that is not complete is removed
 // and made anew, never written to again: what a dead worker had sent then finds its handle gone.
 //
-// Not carried over, because NFSv3 knows neither: ACLs and extended attributes.
+// Not carried over, because NFSv3 knows neither: ACLs and extended attributes; and where a server
+// does not change them (NFS-Ganesha), times of symlinks, and owner and times of sockets and devices.
 #pragma once
 
 #include <chrono>

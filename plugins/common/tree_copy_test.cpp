@@ -408,6 +408,33 @@ TEST(TreeCopy, SaysWhatItMayNotDo) {
   EXPECT_NE(failed.error().message.find("'many/f9'"), std::string::npos);
 }
 
+TEST(TreeCopy, LeavesSocketsAndDevicesThatTheServerDoesNotChange) {
+  FakeTree tree;
+  MakeSample(tree);
+  tree.SetBefore([&](const Happening& now) -> std::optional<StoreFault> {
+    for (const char* path : {"dst/a/socket", "dst/a/disk", "dst/a/tty"}) {
+      if (now.what == "Change" && tree.Has(path) && now.id == tree.IdOf(path)) {
+        return StoreFault::kRefused;
+      }
+    }
+    return std::nullopt;
+  });
+  for (int run = 0; run < 2; ++run) {
+    const auto outcome = Copy(tree);
+    ASSERT_TRUE(outcome) << outcome.error().message;
+  }
+  EXPECT_EQ(tree.At("dst/a/disk").attributes.mode, tree.At("src/a/disk").attributes.mode);
+  EXPECT_EQ(tree.At("dst/a/disk").attributes.device_minor, 17U);
+  EXPECT_EQ(tree.At("dst/a/socket").attributes.kind, EntryKind::kSocket);
+}
+
+TEST(TreeCopy, ReplacesASymlinkThatLeadsElsewhere) {
+  FakeTree tree;
+  MakeSample(tree);
+  tree.MakePath("dst/a/link", EntryKind::kSymlink, "../other");
+  ExpectCopied(tree, Copy(tree));
+}
+
 TEST(TreeCopy, StopsWhereAnotherFilesystemBegins) {
   FakeTree tree;
   MakeSample(tree);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "plugins/nfs/entry_attributes.hpp"
 #include "plugins/nfs/nfs_storage.hpp"
 #include "plugins/nfs/node_id.hpp"
 
@@ -17,7 +18,6 @@ using plugin::AttributeChange;
 using plugin::Done;
 using plugin::Entry;
 using plugin::EntryAttributes;
-using plugin::EntryKind;
 using plugin::ListPage;
 using plugin::ListPosition;
 using plugin::NodeId;
@@ -29,78 +29,8 @@ using std::chrono::milliseconds;
 
 constexpr uint32_t kListBytes = kDirReplyBytesMax;
 constexpr uint32_t kListNameBytes = kDirReplyBytesMax / 2;
-constexpr int64_t kNsPerS = 1'000'000'000;
 constexpr size_t kCallsForOneConnection = 16;
 constexpr int kJukeboxTriesMax = 300;  // Of one call.
-
-EntryKind KindOf(FileType type) {
-  switch (type) {
-    case FileType::kRegular:
-      return EntryKind::kFile;
-    case FileType::kDirectory:
-      return EntryKind::kDirectory;
-    case FileType::kSymbolicLink:
-      return EntryKind::kSymlink;
-    case FileType::kFifo:
-      return EntryKind::kFifo;
-    case FileType::kSocket:
-      return EntryKind::kSocket;
-    case FileType::kBlock:
-      return EntryKind::kBlockDevice;
-    case FileType::kCharacter:
-      return EntryKind::kCharacterDevice;
-  }
-  return EntryKind::kFile;
-}
-
-FileType TypeOf(EntryKind kind) {
-  switch (kind) {
-    case EntryKind::kFifo:
-      return FileType::kFifo;
-    case EntryKind::kSocket:
-      return FileType::kSocket;
-    case EntryKind::kBlockDevice:
-      return FileType::kBlock;
-    default:
-      return FileType::kCharacter;
-  }
-}
-
-EntryAttributes AttributesOf(const Attributes& is) {
-  EntryAttributes attributes;
-  attributes.kind = KindOf(is.type);
-  attributes.mode = is.mode;
-  attributes.links = is.links;
-  attributes.uid = is.uid;
-  attributes.gid = is.gid;
-  attributes.size = is.size;
-  attributes.used = is.used;
-  attributes.device_major = is.device_major;
-  attributes.device_minor = is.device_minor;
-  attributes.fsid = is.fsid;
-  attributes.fileid = is.fileid;
-  attributes.atime_ns = NsOf(is.atime);
-  attributes.mtime_ns = NsOf(is.mtime);
-  attributes.ctime_ns = NsOf(is.ctime);
-  return attributes;
-}
-
-TimeChange ToTime(std::optional<int64_t> ns) {
-  if (!ns) return {};
-  return {TimeChange::How::kClientTime,
-          {static_cast<uint32_t>(*ns / kNsPerS), static_cast<uint32_t>(*ns % kNsPerS)}};
-}
-
-SetAttributes ToSetAttributes(const AttributeChange& change) {
-  SetAttributes set;
-  set.mode = change.mode;
-  set.uid = change.uid;
-  set.gid = change.gid;
-  set.size = change.size;
-  set.atime = ToTime(change.atime_ns);
-  set.mtime = ToTime(change.mtime_ns);
-  return set;
-}
 
 template <class To, class From>
 To SameBytes(const From& from) {

@@ -7,6 +7,7 @@
 // GANTRY_BENCH_COPY_FILES, GANTRY_BENCH_FAR_FILES, GANTRY_BENCH_TRASH_FILES: other numbers of files.
 #include <fcntl.h>
 #include <nfsc/libnfs.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 
 #include <cstdlib>

@@ -118,10 +118,13 @@ inline std::map<std::string, struct stat> StatTree(const std::filesystem::path& 
 inline void ExpectSameEntry(const std::filesystem::path& path, const struct stat& from,
                             const struct stat& to) {
   EXPECT_EQ(from.st_mode, to.st_mode) << path;
-  EXPECT_EQ(from.st_uid, to.st_uid) << path;
-  EXPECT_EQ(from.st_gid, to.st_gid) << path;
   EXPECT_EQ(from.st_rdev, to.st_rdev) << path;
   EXPECT_EQ(from.st_nlink, to.st_nlink) << path;
+  // This server refuses to change sockets and devices, and ignores times of symlinks.
+  if (S_ISSOCK(from.st_mode) || S_ISCHR(from.st_mode)) return;
+  EXPECT_EQ(from.st_uid, to.st_uid) << path;
+  EXPECT_EQ(from.st_gid, to.st_gid) << path;
+  if (S_ISLNK(from.st_mode)) return;
   EXPECT_EQ(from.st_mtim.tv_sec, to.st_mtim.tv_sec) << path;
   EXPECT_EQ(from.st_mtim.tv_nsec, to.st_mtim.tv_nsec) << path;
   if (!S_ISDIR(from.st_mode)) {
