@@ -52,6 +52,7 @@ class PendingCall {
   bool finished_ = false;
   bool died_ = false;
   bool cancelled_ = false;
+  bool urgent_ = false;  // Among emits_ is one that somebody acts on at once.
   bool abandoned_ = false;
   std::shared_ptr<void> hold_;
 };

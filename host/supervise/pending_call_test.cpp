@@ -26,6 +26,19 @@ channel::Finish Code(base::Code code) {
   return finish;
 }
 
+TEST(PendingCall, HandsOverATaskAtOnceAndTheRestInBatches) {
+  PendingCall call(nullptr);
+  std::deque<channel::Emit> emits;
+  call.Emit(Volume("a"));
+  EXPECT_EQ(call.Await(In(std::chrono::milliseconds(1)), emits), Event::kDeadline);
+  channel::Emit task;
+  task.mutable_task()->set_kind("copy");
+  call.Emit(task);
+  EXPECT_EQ(call.Await(In(kLong), emits), Event::kEmits);
+  ASSERT_EQ(emits.size(), 1U);
+  EXPECT_EQ(emits[0].task().kind(), "copy");
+}
+
 TEST(PendingCall, GivesWhatWasEmittedBeforeTheFinish) {
   PendingCall call(nullptr);
   call.Emit(Volume("a"));
