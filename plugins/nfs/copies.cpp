@@ -173,8 +173,9 @@ Result<Record> Copies::Await(Call& call, Share& share, Realm realm, const Record
     GANTRY_PLUGIN_TRY(record);
     const bool is_same = *record && (*record)->incarnation == begun.incarnation;
     if (is_same && (*record)->state == plugin::RecordState::kReady) return **record;
-    if (auto failure = board_.TakeFailure(mark)) return tl::make_unexpected(std::move(*failure));
-    if (!is_same || (*record)->state == plugin::RecordState::kDeleting) {
+    const bool has_ended = !is_same || (*record)->state == plugin::RecordState::kDeleting;
+    if (has_ended && !board_.Running(mark)) {  // Else it is about to say why.
+      if (auto failure = board_.TakeFailure(mark)) return tl::make_unexpected(std::move(*failure));
       return Fail(code::kAborted, "the copy of " + begun.source->handle + " to " + begun.handle +
                                       " has ended early; the next try begins anew");
     }
