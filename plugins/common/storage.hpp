@@ -27,6 +27,7 @@ enum class StoreFault : uint8_t {
   kNoSpace,
   kUnavailable,  // The storage did not answer, or answered that it could not: the operation may
                  // have happened.
+  kUnanswered,   // Of Rename: no answer yet. It may still happen, at any later time.
 };
 
 struct StoreError {
@@ -99,7 +100,8 @@ class Storage {
   virtual StoreResult<Node> CreateFile(const NodeId& directory, std::string_view name,
                                        std::string_view content) = 0;
   virtual StoreStatus Link(const NodeId& file, const NodeId& directory, std::string_view name) = 0;
-  // As rename(2): what is at the target and fits is replaced.
+  // As rename(2): what is at the target and fits is replaced. Between two directories a storage may
+  // give up soon (kUnanswered), so that the caller can end this attempt and make another.
   virtual StoreStatus Rename(const NodeId& from, std::string_view from_name, const NodeId& to,
                              std::string_view to_name) = 0;
   virtual StoreStatus Remove(const NodeId& directory, std::string_view name) = 0;

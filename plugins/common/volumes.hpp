@@ -127,7 +127,7 @@ class Volumes {
   Result<Next> DriveDelete(Working* work, DeletedVolume* deleted);
   Result<Next> MoveAway(Working* work, DeletedVolume* deleted);
   Result<Next> MoveAwayBeside(Working* work, const NodeId& parent, DeletedVolume* deleted);
-  Status FinishArchive(const Record& record, const Attempt& attempt);
+  Result<Next> FinishArchive(const Record& record, const Attempt& attempt);
 
   Storage& storage_;
   const Layout& layout_;

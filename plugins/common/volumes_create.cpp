@@ -204,6 +204,7 @@ Result<Volumes::Next> Volumes::PutInPlace(const VolumeSpec& spec, Working* work,
     case StoreFault::kExists:
     case StoreFault::kNotEmpty:
     case StoreFault::kWrongType:
+    case StoreFault::kUnanswered:  // The next round ends this attempt first.
       return Next::kAgain;
     case StoreFault::kCrossDevice:
       break;

@@ -12,10 +12,11 @@ namespace {
 
 const Ownership kHoldOwnership{kPrivateMode, {}, {}};
 
+// Another actor, or this one's own rename that is still under way: the next round ends it first.
 bool Interfered(StoreFault fault) {
   return fault == StoreFault::kNotFound || fault == StoreFault::kStale ||
          fault == StoreFault::kExists || fault == StoreFault::kNotEmpty ||
-         fault == StoreFault::kWrongType;
+         fault == StoreFault::kWrongType || fault == StoreFault::kUnanswered;
 }
 
 bool IsOurs(const Record& record, const Node& leaf) {
@@ -134,7 +135,8 @@ Result<Volumes::Next> Volumes::DriveDelete(Working* work, DeletedVolume* deleted
   }
   for (const auto& attempt : work->record().attempts) {
     if (attempt.kind == Attempt::Kind::kArchive) {
-      GANTRY_PLUGIN_TRY(FinishArchive(work->record(), attempt));
+      GANTRY_PLUGIN_TRY_ASSIGN(const Next next, FinishArchive(work->record(), attempt));
+      if (next == Next::kAgain) return next;
     }
   }
   GANTRY_PLUGIN_TRY(ReleaseClaim(storage_, layout_, work->record().path, claim));
@@ -203,11 +205,11 @@ Result<Volumes::Next> Volumes::MoveAwayBeside(Working* work, const NodeId& paren
 }
 
 // Gives an archived directory its name, never that of something that is there.
-Status Volumes::FinishArchive(const Record& record, const Attempt& attempt) {
+Result<Volumes::Next> Volumes::FinishArchive(const Record& record, const Attempt& attempt) {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto place, PlaceOf(attempt, record.path));
-  if (!place) return {};
+  if (!place) return Next::kDone;
   const auto hold = storage_.Lookup(place->directory, place->name);
-  if (IsGone(hold)) return {};
+  if (IsGone(hold)) return Next::kDone;
   GANTRY_PLUGIN_TRY(hold);
   const auto data = storage_.Lookup(hold->id, kTrashedName);
   if (!data && !IsGone(data)) return tl::make_unexpected(data.error());
@@ -223,6 +225,7 @@ Status Volumes::FinishArchive(const Record& record, const Attempt& attempt) {
       if (there) continue;
       if (!FailedWith(there, StoreFault::kNotFound)) return tl::make_unexpected(there.error());
       const auto renamed = storage_.Rename(hold->id, kTrashedName, *parent, target);
+      if (FailedWith(renamed, StoreFault::kUnanswered)) return Next::kAgain;
       named = renamed.has_value() || IsGone(renamed);
       if (!named && !Interfered(renamed.error().fault)) {
         return tl::make_unexpected(renamed.error());
@@ -234,7 +237,7 @@ Status Volumes::FinishArchive(const Record& record, const Attempt& attempt) {
     }
   }
   GANTRY_PLUGIN_TRY(RemoveIfEmpty(storage_, place->directory, place->name));
-  return {};
+  return Next::kDone;
 }
 
 }  // namespace gantry::plugin

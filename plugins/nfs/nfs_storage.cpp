@@ -137,8 +137,9 @@ tl::unexpected<StoreError> NfsStorage::Failed(const NfsError& error, std::string
   return tl::make_unexpected(std::move(failed));
 }
 
-// A server may drop a request and expect it again. The record protocol stands every call made twice, and the first one arriving
-// last, with one exception: an attempt may make its RENAME only once.
+// A server may drop a request and expect it again. The record protocol stands every call made
+// twice, and the first one arriving last, with one exception: an attempt may make its RENAME only
+// once.
 template <class Call>
 StoreResult<typename Call::Reply> NfsStorage::Do(const Call& call, std::string_view what) {
   constexpr bool kMayRepeat = !std::is_same_v<Call, nfs::Rename>;
@@ -293,8 +294,22 @@ StoreStatus NfsStorage::Link(const NodeId& file, const NodeId& directory, std::s
 
 StoreStatus NfsStorage::Rename(const NodeId& from, std::string_view from_name, const NodeId& to,
                                std::string_view to_name) {
-  GANTRY_PLUGIN_TRY(Do(nfs::Rename{HandleOf(from), from_name, HandleOf(to), to_name}, from_name));
-  return {};
+  const nfs::Rename call{HandleOf(from), from_name, HandleOf(to), to_name};
+  if (from == to) {
+    GANTRY_PLUGIN_TRY(Do(call, from_name));
+    return {};
+  }
+  GANTRY_PLUGIN_TRY(Begin());
+  const TimePoint end = CallDeadline();
+  const TimePoint patience = std::min(end, std::chrono::steady_clock::now() + rename_max_);
+  const auto reply = client_.Do(call, patience);
+  if (reply) return {};
+  const bool is_early = patience < end && std::chrono::steady_clock::now() >= patience;
+  if (!is_early || reply.error().failure == Failure::kStatus) {
+    return Failed(reply.error(), from_name);
+  }
+  rename_max_ *= 2;
+  return FailStore(StoreFault::kUnanswered, code::kUnavailable, ToError(reply.error()).message);
 }
 
 StoreStatus NfsStorage::Remove(const NodeId& directory, std::string_view name) {

@@ -16,7 +16,8 @@ tl::unexpected<StoreError> Failed(StoreFault fault) {
       {"wrong type", code::kFailedPrecondition},
       {"refused", code::kPermissionDenied},
       {"no space", code::kResourceExhausted},
-      {"no answer", code::kUnavailable}};
+      {"no answer", code::kUnavailable},
+      {"no answer yet", code::kUnavailable}};
   const auto& [word, error_code] = kWords[static_cast<size_t>(fault)];
   return FailStore(fault, error_code, word);
 }
@@ -132,6 +133,9 @@ StoreResult<T> FakeStorage::Do(std::function<StoreResult<T>()> operation) {
       dead_ = true;
       world_.delayed_.push_back([operation = std::move(operation)] { (void)operation(); });
       break;
+    case Fault::kAnswerLate:
+      world_.delayed_.push_back([operation = std::move(operation)] { (void)operation(); });
+      return Failed(StoreFault::kUnanswered);
     case Fault::kLoseReply:
       (void)operation();
       break;

@@ -23,6 +23,7 @@ enum class Fault : uint8_t {
   kDieAfter,    // It happens, and nobody hears of it.
   kDieDelayed,  // It happens when the test says so.
   kLoseReply,   // It happens, the actor gets an error and lives on.
+  kAnswerLate,  // It happens when the test says so; the actor does not wait for it and lives on.
   kRefuse,      // It does not happen, the actor gets an error and lives on.
 };
 
