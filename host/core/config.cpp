@@ -9,6 +9,7 @@
 
 #include "host/base/file.hpp"
 #include "host/core/argument_pattern.hpp"
+#include "host/core/export_pattern.hpp"
 #include "host/core/ids.hpp"
 #include "host/core/limits.hpp"
 #include "host/core/option_pattern.hpp"
@@ -88,13 +89,14 @@ base::Result<std::vector<std::string>> Checked(const Yaml& yaml,
 
 base::Result<Grants> ReadGrants(const Yaml& yaml) {
   GANTRY_TRY(yaml.KeysAre(
-      {"capabilities", "servers", "fs_types", "mount_options", "userspace", "helpers"}));
+      {"capabilities", "servers", "exports", "fs_types", "mount_options", "userspace", "helpers"}));
   Grants grants;
   GANTRY_TRY_ASSIGN(grants.capabilities, yaml["capabilities"].Texts());
   for (const auto& capability : grants.capabilities)
     if (capability != "NET_BIND_SERVICE")
       return yaml["capabilities"].Complain("NET_BIND_SERVICE, the only one a worker may have");
   GANTRY_TRY_ASSIGN(grants.servers, Checked(yaml["servers"], CheckServerPattern));
+  GANTRY_TRY_ASSIGN(grants.exports, Checked(yaml["exports"], CheckExportPattern));
   GANTRY_TRY_ASSIGN(grants.fs_types, yaml["fs_types"].Texts());
   GANTRY_TRY_ASSIGN(grants.mount_options, Checked(yaml["mount_options"], CheckOptionPattern));
   GANTRY_TRY_ASSIGN(grants.userspace, yaml["userspace"].BoolOr(false));

@@ -22,6 +22,7 @@ namespace gantry::core {
 struct Grants {
   std::vector<std::string> capabilities;   // for its worker, "NET_BIND_SERVICE"
   std::vector<std::string> servers;        // kernel mounts may name these; server_pattern.hpp
+  std::vector<std::string> exports;        // or these directories of servers; export_pattern.hpp
   std::vector<std::string> fs_types;       // FILESYSTEM sources: "tmpfs", "nfs*"
   std::vector<std::string> mount_options;  // beyond the harmless; option_pattern.hpp
   bool userspace = false;                  // USERSPACE sources: a data path of its own

@@ -175,6 +175,7 @@ TEST_F(ConfigTest, LongNodeNamesAreHashed) {
 TEST_F(ConfigTest, GrantsThatCannotBeJudgedAreRefusedWhereTheyStand) {
   for (const auto& [grant, text] :
        {std::pair("servers: [\"nas.*\"]", "gantry.yaml:17: backends.fast-nfs.grants.servers: "),
+        std::pair("exports: [\"nas/vol\"]", "gantry.yaml:17: backends.fast-nfs.grants.exports: "),
         std::pair("mount_options: [\"*\"]", "grants.mount_options: mount option \"*\""),
         std::pair("helpers: {x: {program: /bin/x, arguments: [[\"*\"]]}}",
                   "helpers.x.arguments.[0]: \"*\": expected fixed text")})

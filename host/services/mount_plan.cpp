@@ -9,6 +9,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "host/core/export_pattern.hpp"
 #include "host/core/option_pattern.hpp"
 #include "host/core/server_pattern.hpp"
 
@@ -256,11 +257,49 @@ base::Result<std::vector<core::ServerName>> ServersOf(const MountPlan& plan) {
   return servers;
 }
 
+// The directory that a source names on its server; empty: none that is understood.
+std::string_view DirectoryOf(const MountPlan& plan) {
+  const KnownType* const type = FindType(plan.fs_type);
+  const Grammar grammar = type == nullptr ? Grammar::kHostPath : type->grammar;
+  const std::string_view source = plan.source;
+  const bool is_new_ceph = grammar == Grammar::kCeph && source.find('@') != std::string_view::npos;
+  size_t begin = std::string_view::npos;
+  if (grammar == Grammar::kUnc) {
+    begin = source.find('/', 2);
+  } else if (grammar != Grammar::kNothing) {
+    begin = source.find(is_new_ceph ? "=/" : ":/");
+    if (begin != std::string_view::npos) ++begin;
+  }
+  return begin == std::string_view::npos ? std::string_view() : source.substr(begin);
+}
+
 tl::unexpected<base::Error> Missing(const core::StageMount& mount, const std::string& grant,
                                     const std::string& what) {
   return Fail(Code::kPermissionDenied, what + " is not granted to backend " + mount.backend +
                                            " (backends." + mount.backend + ".grants." + grant +
                                            ")");
+}
+
+// By servers as a whole, or by the directory on each of them. An option that redirects the client
+// makes the source's directory one of that server.
+Status JudgeServers(const core::StageMount& mount, const core::Grants& grants,
+                    const MountPlan& plan) {
+  GANTRY_TRY_ASSIGN(const auto servers, ServersOf(plan));
+  const std::string_view directory = DirectoryOf(plan);
+  for (const auto& server : servers) {
+    const bool is_granted =
+        std::any_of(grants.servers.begin(), grants.servers.end(),
+                    [&](const auto& pattern) { return core::MatchesServer(pattern, server); }) ||
+        std::any_of(grants.exports.begin(), grants.exports.end(), [&](const auto& pattern) {
+          return core::MatchesExport(pattern, server, directory);
+        });
+    if (is_granted) continue;
+    if (grants.exports.empty()) return Missing(mount, "servers", "server \"" + server.text + "\"");
+    return Missing(
+        mount, "exports",
+        "directory \"" + std::string(directory) + "\" of server \"" + server.text + "\"");
+  }
+  return {};
 }
 
 Status JudgeOption(const core::StageMount& mount, const core::Grants& grants,
@@ -309,11 +348,7 @@ base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core
     GANTRY_TRY(JudgeOption(mount, grants, option));
     plan.options.push_back(option);
   }
-  GANTRY_TRY_ASSIGN(const auto servers, ServersOf(plan));
-  for (const auto& server : servers)
-    if (std::none_of(grants.servers.begin(), grants.servers.end(),
-                     [&](const auto& pattern) { return core::MatchesServer(pattern, server); }))
-      return Missing(mount, "servers", "server \"" + server.text + "\"");
+  GANTRY_TRY(JudgeServers(mount, grants, plan));
   if (plan.readonly) {
     plan.attributes |= MOUNT_ATTR_RDONLY;
     plan.options.push_back("ro");

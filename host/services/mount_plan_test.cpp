@@ -129,6 +129,40 @@ TEST_F(MountPlanTest, AnOptionThatRedirectsTheClientIsJudgedAsAServer) {
   ExpectRefused(Code::kPermissionDenied, "\"192.168.0.9\"");
 }
 
+TEST_F(MountPlanTest, AnExportOfAGrantedServerIsNotAnother) {
+  grants_.servers = {};
+  grants_.exports = {"nas.example:/vol/fast", "10.0.0.1:/", "mon:/volumes/fast"};
+  for (const auto& [fs_type, source] :
+       std::vector<std::pair<std::string, std::string>>{{"nfs4", "nas.example:/vol/fast"},
+                                                        {"nfs4", "nas.example:/vol/fast/pvc-1"},
+                                                        {"nfs", "10.0.0.1:/any"},
+                                                        {"ceph", "mon:6789:/volumes/fast/x"},
+                                                        {"cifs", "//nas.example/vol/fast"}}) {
+    Set(fs_type, source);
+    const auto plan = PlanFilesystem(mount_, grants_);
+    EXPECT_TRUE(plan) << source << ": " << plan.error().message;
+  }
+  for (const auto& [fs_type, source] :
+       std::vector<std::pair<std::string, std::string>>{{"nfs4", "nas.example:/vol/slow"},
+                                                        {"nfs4", "nas.example:/vol/faster"},
+                                                        {"nfs4", "nas.example:/vol/fast/../slow"},
+                                                        {"nfs4", "nas.example:/vol"},
+                                                        {"nfs4", "nas.example:/x:/vol/fast"},
+                                                        {"ceph", "mon:6789:/volumes/slow"},
+                                                        {"cifs", "//nas.example/vol"}}) {
+    Set(fs_type, source);
+    ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.exports");
+  }
+  Set("nfs4", "10.0.0.1:/vol/slow");
+  mount_.source.add_options("addr=10.0.0.2");
+  ExpectRefused(Code::kPermissionDenied, "\"10.0.0.2\"");
+  grants_.exports.push_back("10.0.0.2:/vol/fast");
+  ExpectRefused(Code::kPermissionDenied, "directory \"/vol/slow\" of server \"10.0.0.2\"");
+  Set("ceph", "user@fsid.fs=/volumes/slow");
+  mount_.source.add_options("mon_addr=mon:6789");
+  ExpectRefused(Code::kPermissionDenied, "/volumes/slow");
+}
+
 TEST_F(MountPlanTest, ASourceThatNamesNoServerIsRefused) {
   for (const auto& [fs_type, source] : std::vector<std::pair<std::string, std::string>>{
            {"nfs", "/dev/sda"}, {"ceph", "user@fsid.fs=/x"}, {"cifs", "share"}}) {
