@@ -31,6 +31,8 @@ Slot SlotOf(channel::Operation operation) {
       return {GANTRY_EXT_CONTROLLER, "expand_volume"};
     case channel::MODIFY_VOLUME:
       return {GANTRY_EXT_CONTROLLER, "modify_volume"};
+    case channel::RECOGNIZE_VOLUME:
+      return {GANTRY_EXT_CONTROLLER, "recognize_volume"};
     case channel::PUBLISH_VOLUME:
       return {GANTRY_EXT_PUBLISH, "publish_volume"};
     case channel::UNPUBLISH_VOLUME:

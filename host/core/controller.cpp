@@ -99,7 +99,7 @@ base::Result<csi::v1::DeleteVolumeResponse> Controller::DeleteVolume(
     const csi::v1::DeleteVolumeRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::DELETE_VOLUME));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  const auto located = driver_.Locate(IdKind::kVolume, request.volume_id());
+  const auto located = driver_.LocateVolume(request.volume_id(), context);
   if (!located) {
     // An id that nobody here can have made names nothing that could be deleted.
     if (located.error().code == Code::kNotFound) return csi::v1::DeleteVolumeResponse();
@@ -124,8 +124,8 @@ base::Result<csi::v1::ControllerPublishVolumeResponse> Controller::ControllerPub
   GANTRY_TRY(RequireText(request.node_id(), "node_id"));
   GANTRY_TRY(RequireCapability(request.has_volume_capability(), request.volume_capability(),
                                "volume_capability"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
-                                                       &request.volume_context()));
+  GANTRY_TRY_ASSIGN(const auto located,
+                    driver_.LocateVolume(request.volume_id(), context, &request.volume_context()));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::PUBLISH_VOLUME));
   GANTRY_TRY(
       driver_.CheckAccess(*located.backend, request.volume_capability(), "volume_capability"));
@@ -154,7 +154,7 @@ base::Result<csi::v1::ControllerUnpublishVolumeResponse> Controller::ControllerU
     const csi::v1::ControllerUnpublishVolumeRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::UNPUBLISH_VOLUME));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id()));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.LocateVolume(request.volume_id(), context));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::UNPUBLISH_VOLUME));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto split = SplitSecrets(request);
@@ -172,8 +172,8 @@ base::Result<csi::v1::ValidateVolumeCapabilitiesResponse> Controller::ValidateVo
     const csi::v1::ValidateVolumeCapabilitiesRequest& request, const CallContext& context) const {
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
   GANTRY_TRY(RequireCapabilities(request.volume_capabilities(), "volume_capabilities"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
-                                                       &request.volume_context()));
+  GANTRY_TRY_ASSIGN(const auto located,
+                    driver_.LocateVolume(request.volume_id(), context, &request.volume_context()));
   csi::v1::ValidateVolumeCapabilitiesResponse response;
   if (located.backend->capabilities().Offers(channel::GET_VOLUME)) {
     const auto split = SplitSecrets(request);
@@ -330,7 +330,7 @@ base::Result<csi::v1::ControllerExpandVolumeResponse> Controller::ControllerExpa
                                         request.capacity_range().limit_bytes() == 0))
     return base::Fail(Code::kInvalidArgument, "capacity_range: nothing: expected a size");
   GANTRY_TRY(CheckRange(request.capacity_range(), "capacity_range"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id()));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.LocateVolume(request.volume_id(), context));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::EXPAND_VOLUME));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto split = SplitSecrets(request);
@@ -351,7 +351,7 @@ base::Result<csi::v1::ControllerGetVolumeResponse> Controller::ControllerGetVolu
     const csi::v1::ControllerGetVolumeRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::GET_VOLUME));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id()));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.LocateVolume(request.volume_id(), context));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::GET_VOLUME));
   channel::Call message;
   message.set_operation(channel::GET_VOLUME);
@@ -361,6 +361,8 @@ base::Result<csi::v1::ControllerGetVolumeResponse> Controller::ControllerGetVolu
   GANTRY_TRY_ASSIGN(const auto volume, OneVolume(*located.backend, emits));
   csi::v1::ControllerGetVolumeResponse response;
   GANTRY_TRY_ASSIGN(*response.mutable_volume(), ToVolume(located.backend->name(), volume));
+  // One that was made elsewhere has no other id than the one it was asked for by.
+  response.mutable_volume()->set_volume_id(request.volume_id());
   auto& status = *response.mutable_status();
   for (const auto& node : volume.published_node_ids()) status.add_published_node_ids(node);
   if (auto condition = ToCondition(volume))
@@ -374,7 +376,7 @@ base::Result<csi::v1::ControllerModifyVolumeResponse> Controller::ControllerModi
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
   if (request.mutable_parameters().empty())
     return base::Fail(Code::kInvalidArgument, "mutable_parameters: none: expected at least one");
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id()));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.LocateVolume(request.volume_id(), context));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::MODIFY_VOLUME));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto split = SplitSecrets(request);

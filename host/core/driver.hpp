@@ -102,6 +102,13 @@ class Driver {
       IdKind kind, const std::string& id,
       const google::protobuf::Map<std::string, std::string>* context = nullptr) const;
 
+  // The same for a volume that may have been made elsewhere: after the context's `backend` and
+  // before the default, the backends are asked who recognizes it. FAILED_PRECONDITION when several
+  // do. UNAVAILABLE when none does, one could not be asked, and there is no context to go by.
+  base::Result<Located> LocateVolume(
+      const std::string& id, const CallContext& context,
+      const google::protobuf::Map<std::string, std::string>* volume_context = nullptr) const;
+
   // INVALID_ARGUMENT when the backend lacks the operation though the driver has it, UNIMPLEMENTED
   // when no backend of the driver has it.
   base::Status RequireOffered(const Backend& backend, channel::Operation operation) const;
@@ -129,6 +136,10 @@ class Driver {
                                                   std::shared_ptr<void> hold) const;
 
  private:
+  base::Result<Backend*> Recognizing(
+      const std::string& id, const CallContext& context,
+      const google::protobuf::Map<std::string, std::string>* volume_context) const;
+
   DriverParts parts_;
 };
 

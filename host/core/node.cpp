@@ -129,8 +129,8 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
   GANTRY_TRY(RequirePath(request.staging_target_path(), "staging_target_path"));
   GANTRY_TRY(RequireCapability(request.has_volume_capability(), request.volume_capability(),
                                "volume_capability"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
-                                                       &request.volume_context()));
+  GANTRY_TRY_ASSIGN(const auto located,
+                    driver_.LocateVolume(request.volume_id(), context, &request.volume_context()));
   Backend& backend = *located.backend;
   GANTRY_TRY(driver_.RequireOffered(backend, channel::ATTACH));
   GANTRY_TRY(driver_.CheckAccess(backend, request.volume_capability(), "volume_capability"));
@@ -225,8 +225,8 @@ base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
   GANTRY_TRY(RequireCapability(request.has_volume_capability(), request.volume_capability(),
                                "volume_capability"));
   const auto& parts = driver_.parts();
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
-                                                       &request.volume_context()));
+  GANTRY_TRY_ASSIGN(const auto located,
+                    driver_.LocateVolume(request.volume_id(), context, &request.volume_context()));
   GANTRY_TRY(
       driver_.CheckAccess(*located.backend, request.volume_capability(), "volume_capability"));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));

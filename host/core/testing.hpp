@@ -81,7 +81,8 @@ inline const char* ExtensionOf(channel::Operation operation) {
 inline std::vector<channel::Operation> AllOperations() {
   std::vector<channel::Operation> all;
   for (int i = channel::CREATE_VOLUME; i <= channel::RESCAN; ++i)
-    if (channel::Operation_IsValid(i)) all.push_back(static_cast<channel::Operation>(i));
+    if (channel::Operation_IsValid(i) && i != channel::RECOGNIZE_VOLUME)
+      all.push_back(static_cast<channel::Operation>(i));
   return all;
 }
 

@@ -22,6 +22,7 @@ base::Status Invalid(const std::string& field, const std::string& found,
 size_t StringLimit(std::string_view name) {
   if (name.ends_with("_path")) return kPathBytesMax;
   if (name == "node_id") return kNodeIdBytesMax;
+  if (name == "volume_id") return kVolumeIdBytesMax;
   return kStringBytesMax;
 }
 
