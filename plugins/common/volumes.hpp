@@ -68,6 +68,10 @@ class Volumes {
   // ALREADY_EXISTS says what differs; FAILED_PRECONDITION which volume has the directory;
   // INVALID_ARGUMENT what is wrong with the path; ABORTED: others are at work, try again.
   Result<Record> Create(const VolumeSpec& spec);
+  // Records and claims a directory that is there and was made by others; from then on it is a volume
+  // like any other. Nothing: there is neither such a directory nor a record of it.
+  // FAILED_PRECONDITION says which volume has the directory, or one above or beneath it.
+  Result<std::optional<Record>> Adopt(const VolumeSpec& spec);
   // Not there: OK.
   Result<DeletedVolume> Delete(const std::string& handle);
   // Ready volumes; NOT_FOUND.
@@ -121,6 +125,11 @@ class Volumes {
   Result<Next> DriveCreate(const VolumeSpec& spec, Working* work);
   Result<Next> PutInPlace(const VolumeSpec& spec, Working* work, const NodeId& parent);
   Result<Next> Settle(Working* work, bool created, uint64_t fileid);
+
+  // volumes_adopt.cpp
+  Result<std::optional<Node>> DirectoryAt(const Path& path);
+  Result<std::optional<Working>> BeginAdopting(const VolumeSpec& spec);
+  Result<Next> DriveAdopt(Working* work);
 
   // volumes_delete.cpp
   Result<Next> DeleteLoaded(const Chain& chain, DeletedVolume* deleted);

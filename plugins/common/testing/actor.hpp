@@ -60,6 +60,15 @@ class Actor {
     GANTRY_PLUGIN_TRY_ASSIGN(const Layout layout, OpenLayout(storage_, root_));
     return Volumes(storage_, layout, "cluster", nonces_).Create(spec);
   }
+  // Adopts the directory, and deletes it then.
+  Result<std::optional<DeletedVolume>> DeleteForeign(const VolumeSpec& spec) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const Layout layout, OpenLayout(storage_, root_));
+    Volumes volumes(storage_, layout, "cluster", nonces_);
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto record, volumes.Adopt(spec));
+    if (!record) return std::nullopt;
+    GANTRY_PLUGIN_TRY_ASSIGN(DeletedVolume deleted, volumes.Delete(spec.handle));
+    return deleted;
+  }
   Result<DeletedVolume> Delete(const std::string& handle) {
     GANTRY_PLUGIN_TRY_ASSIGN(const Layout layout, OpenLayout(storage_, root_));
     return Volumes(storage_, layout, "cluster", nonces_).Delete(handle);
