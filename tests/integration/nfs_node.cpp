@@ -59,10 +59,14 @@ NfsNode::NfsNode(const NfsNodeOptions& options) {
   std::ostringstream backend;
   backend << "  nfs:\n    plugin: nfs\n    owner: test\n    uid: " << kBackendUid
           << "\n    config:\n      shares: [{server: 127.0.0.1, share: " << server_->export_path()
-          << ", port: " << server_->port() << ", mountPort: " << server_->mount_port() << "}]\n";
+          << ", port: " << server_->port() << ", mountPort: " << server_->mount_port()
+          << options.share << "}]\n";
   if (!options.config.empty()) backend << "      " << options.config << "\n";
-  backend << "    grants: {" << options.grants << "}\n";
+  backend << "    grants: {" << options.grants << "}\n" << options.backend;
   lab::GantrydOptions host;
+  host.plugin_directory = options.plugin_directory;
+  host.top = options.top;
+  host.log_level = options.log_level;
   host.backends = backend.str();
   host.driver_backends = "[nfs]";
   host_ = Need(lab::Gantryd::Start(host), "gantryd");
@@ -188,6 +192,35 @@ grpc::Status NfsNode::Delete(const Volume& volume, std::chrono::milliseconds wit
   AddSecrets(request);
   csi::v1::DeleteVolumeResponse response;
   return controller_->DeleteVolume(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Validate(const Volume& volume, std::chrono::milliseconds within) {
+  csi::v1::ValidateVolumeCapabilitiesRequest request;
+  request.set_volume_id(volume.id);
+  *request.add_volume_capabilities() = Capability(volume);
+  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
+  AddSecrets(request);
+  csi::v1::ValidateVolumeCapabilitiesResponse response;
+  return controller_->ValidateVolumeCapabilities(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Get(const Volume& volume, csi::v1::ControllerGetVolumeResponse* response,
+                          std::chrono::milliseconds within) {
+  csi::v1::ControllerGetVolumeRequest request;
+  request.set_volume_id(volume.id);
+  return controller_->ControllerGetVolume(Patient(within).get(), request, response);
+}
+
+grpc::Status NfsNode::List(int32_t entries, csi::v1::ListVolumesResponse* response,
+                           std::chrono::milliseconds within) {
+  csi::v1::ListVolumesRequest request;
+  request.set_max_entries(entries);
+  return controller_->ListVolumes(Patient(within).get(), request, response);
+}
+
+grpc::Status NfsNode::Capacity(std::chrono::milliseconds within) {
+  csi::v1::GetCapacityResponse response;
+  return controller_->GetCapacity(Patient(within).get(), {}, &response);
 }
 
 grpc::Status NfsNode::Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsResponse* response,

@@ -43,8 +43,13 @@ struct Volume {
 
 struct NfsNodeOptions {
   lab::GaneshaOptions server;
+  std::string share;                       // more of the share's entry, ", adopt: true"
   std::string config;                      // lines of the backend's `config:`, "timeoutSeconds: 5"
   std::string grants = "userspace: true";  // comma separated
+  std::string backend;  // more lines of the backend, indented by four, each ended
+  std::filesystem::path plugin_directory;  // default: the build's
+  std::string top;                         // more YAML of the top level, each line ended
+  std::string log_level = "debug";
 };
 
 // A call's status, shown when it is an error.
@@ -78,6 +83,13 @@ class NfsNode {
   grpc::Status Expand(const Volume& volume, int64_t bytes,
                       std::chrono::milliseconds within = kCallMax);
   grpc::Status Delete(const Volume& volume, std::chrono::milliseconds within = kCallMax);
+  grpc::Status Validate(const Volume& volume, std::chrono::milliseconds within = kCallMax);
+  grpc::Status Get(const Volume& volume, csi::v1::ControllerGetVolumeResponse* response,
+                   std::chrono::milliseconds within = kCallMax);
+  // The first page of so many; 0: all, in one page.
+  grpc::Status List(int32_t entries, csi::v1::ListVolumesResponse* response,
+                    std::chrono::milliseconds within = kCallMax);
+  grpc::Status Capacity(std::chrono::milliseconds within = kCallMax);
   grpc::Status Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsResponse* response,
                      std::chrono::milliseconds within = kCallMax);
 
