@@ -12,6 +12,7 @@
 #include "plugins/common/sub_dir.hpp"
 #include "plugins/common/trash.hpp"
 #include "plugins/nfs/datapath/table.hpp"
+#include "plugins/nfs/foreign_volumes.hpp"
 #include "plugins/nfs/mount_flags.hpp"
 
 namespace gantry::nfs {
@@ -159,8 +160,17 @@ Result<Share*> NfsBackend::NeedShareOf(std::string_view handle) const {
                       "there is no volume " + std::string(handle) + " on a configured share");
 }
 
+std::optional<ForeignVolume> NfsBackend::ForeignOf(
+    std::string_view id, const std::map<std::string, std::string>& context) const {
+  if (IsHandle(id)) return std::nullopt;
+  return FindForeign(config_, id, context);
+}
+
 gantry_str NfsBackend::Domain(const gantry_domain_query& query) const {
   if (const Share* share = ShareOf(View(query.handle))) return ToStr(share->config().domain);
+  if (const auto foreign = ForeignOf(View(query.handle), {})) {
+    return ToStr(foreign->share->domain);
+  }
   const std::string_view server = Find(query.parameters, "server");
   const std::string_view path = Find(query.parameters, "share");
   const ShareConfig* found = nullptr;
@@ -260,6 +270,12 @@ Status NfsBackend::CreateVolume(Call& call, const gantry_create_volume& request)
 
 Status NfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
+  if (const auto foreign = ForeignOf(handle, {})) {
+    Share& share = ShareOf(*foreign->share);
+    const auto deleted = DeleteForeign(share, LimitsOf(call), *foreign, handle, owner_, Nonce);
+    if (!deleted) return ToStatus(deleted.error());
+    return AfterDelete(call, share, *deleted);
+  }
   if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
   Share* share = ShareOf(handle);
   if (share == nullptr) {
@@ -274,13 +290,28 @@ Status NfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) {
       });
   if (!deleted) return ToStatus(deleted.error());
   if (!*deleted) return Ok();
-  if (!(*deleted)->left.empty()) call.host().Log(GANTRY_LOG_WARNING, (*deleted)->left, call.id());
-  AskForTrash(call, *share);
+  return AfterDelete(call, *share, **deleted);
+}
+
+Status NfsBackend::AfterDelete(Call& call, const Share& share,
+                               const plugin::DeletedVolume& deleted) const {
+  if (!deleted.left.empty()) call.host().Log(GANTRY_LOG_WARNING, deleted.left, call.id());
+  AskForTrash(call, share);
   return Ok();
+}
+
+// Where it leads is told by its id and attributes alone: whether it is there is asked later.
+Status NfsBackend::RecognizeVolume(Call&, const gantry_volume_ref& request) {
+  const std::string id = ToString(request.handle);
+  if (ForeignOf(id, ToMap(request.context))) return Ok();
+  return Refuse(code::kNotFound, id + " is on no configured share");
 }
 
 Status NfsBackend::GetVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
+  if (const auto foreign = ForeignOf(handle, ToMap(request.context))) {
+    return EmitForeign(call, *foreign, handle, 0);
+  }
   const auto share = NeedShareOf(handle);
   if (!share) return ToStatus(share.error());
   using Found = std::optional<std::pair<Record, Presence>>;
@@ -351,8 +382,26 @@ Status NfsBackend::GetCapacity(Call& call, const gantry_get_capacity& request) {
   return Ok();
 }
 
+// Without a record no size is kept: one that is asked for is what the CO has on paper, as it was.
+Status NfsBackend::EmitForeign(Call& call, const ForeignVolume& foreign, const std::string& id,
+                               uint64_t bytes) const {
+  const auto looked = LookAtForeign(ShareOf(*foreign.share), LimitsOf(call), foreign);
+  if (!looked) return ToStatus(looked.error());
+  const std::string handle = ForeignHandle(foreign, id);
+  gantry_volume volume{};
+  volume.handle = ToStr(handle);
+  volume.capacity_bytes = bytes;
+  volume.condition = GANTRY_CONDITION_NORMAL;
+  call.Emit(volume);
+  return Ok();
+}
+
 Status NfsBackend::ExpandVolume(Call& call, const gantry_expand_volume& request) {
   const std::string handle = ToString(request.handle);
+  if (const auto foreign = ForeignOf(handle, {})) {
+    return EmitForeign(call, *foreign, handle,
+                       request.required_bytes > 0 ? request.required_bytes : request.limit_bytes);
+  }
   const auto share = NeedShareOf(handle);
   if (!share) return ToStatus(share.error());
   const auto record = (*share)->Run<std::optional<Record>>(
@@ -367,6 +416,35 @@ Status NfsBackend::ExpandVolume(Call& call, const gantry_expand_volume& request)
   return Ok();
 }
 
+// The share and the directory on it that are to be mounted. What has no `format` was not made here:
+// without a directory it is the share itself.
+Result<std::pair<const ShareConfig*, plugin::Path>> NfsBackend::PlaceOf(
+    const std::string& handle, const std::map<std::string, std::string>& context) const {
+  const bool is_ours = context.contains("format");
+  if (!is_ours) {
+    if (const auto foreign = ForeignOf(handle, context)) {
+      plugin::Path path;
+      if (!foreign->sub_dir.empty()) {
+        auto parsed = plugin::ParseSubDir(foreign->sub_dir);
+        if (!parsed) return tl::make_unexpected(plugin::Wrap(parsed.error(), "volume_context"));
+        path = std::move(*parsed);
+      }
+      return std::pair(foreign->share, std::move(path));
+    }
+  }
+  const auto share = FindShare(config_, context);
+  if (!share) return tl::make_unexpected(plugin::Wrap(share.error(), "volume_context"));
+  const auto sub_dir = context.find("subDir");
+  if (sub_dir == context.end()) {
+    return plugin::Fail(code::kInvalidArgument,
+                        "volume_context[\"subDir\"] is missing; expected the "
+                        "volume's directory below the share");
+  }
+  auto path = plugin::ParseSubDir(sub_dir->second);
+  if (!path) return tl::make_unexpected(plugin::Wrap(path.error(), "volume_context"));
+  return std::pair(*share, std::move(*path));
+}
+
 Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
   const auto context = ToMap(request.context);
   if (const auto format = context.find("format");
@@ -375,29 +453,22 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
                                               "\"; expected \"" + std::to_string(kContextFormat) +
                                               "\"");
   }
-  const auto share = FindShare(config_, context);
-  if (!share) return ToStatus(plugin::Wrap(share.error(), "volume_context"));
-  const auto sub_dir = context.find("subDir");
-  if (sub_dir == context.end()) {
-    return Refuse(code::kInvalidArgument,
-                  "volume_context[\"subDir\"] is missing; expected the "
-                  "volume's directory below the share");
-  }
-  const auto path = plugin::ParseSubDir(sub_dir->second);
-  if (!path) return ToStatus(plugin::Wrap(path.error(), "volume_context"));
+  const auto place = PlaceOf(ToString(request.handle), context);
+  if (!place) return ToStatus(place.error());
+  const ShareConfig* const share = place->first;
 
   const gantry_list& given = request.capability.mount_flags;
   std::vector<std::string_view> flags;
   for (size_t i = 0; i < given.count; ++i) flags.push_back(View(given.items[i]));
-  const auto judged = JudgeMountFlags(flags, **share, config_.reserved_ports);
+  const auto judged = JudgeMountFlags(flags, *share, config_.reserved_ports);
   if (!judged) return ToStatus(judged.error());
 
   const std::map<std::string, std::string> parameters = {
-      {"server", (*share)->server},
-      {"share", (*share)->share},
-      {"path", plugin::Join(*path)},
-      {"port", std::to_string((*share)->port)},
-      {"mountPort", std::to_string((*share)->mount_port)},
+      {"server", share->server},
+      {"share", share->share},
+      {"path", plugin::Join(place->second)},
+      {"port", std::to_string(share->port)},
+      {"mountPort", std::to_string(share->mount_port)},
       {"reservedPorts", config_.reserved_ports ? "true" : "false"},
       {"timeoutSeconds", std::to_string(judged->soft_timeout_seconds)}};
   const MapRef map(parameters);

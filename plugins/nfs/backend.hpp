@@ -7,14 +7,17 @@
 #include <gantry/gantry.hpp>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "plugins/common/record.hpp"
 #include "plugins/common/volumes.hpp"
 #include "plugins/nfs/config.hpp"
 #include "plugins/nfs/datapath/data_path.hpp"
+#include "plugins/nfs/foreign_id.hpp"
 #include "plugins/nfs/share.hpp"
 
 namespace gantry::nfs {
@@ -40,6 +43,7 @@ class NfsBackend {
   Status ListVolumes(Call& call, const gantry_list_volumes& request);
   Status GetCapacity(Call& call, const gantry_get_capacity& request);
   Status ExpandVolume(Call& call, const gantry_expand_volume& request);
+  Status RecognizeVolume(Call& call, const gantry_volume_ref& request);
 
   Status Attach(Call& call, const gantry_attach& request);
 
@@ -53,11 +57,19 @@ class NfsBackend {
   Share* ShareOf(std::string_view handle) const;
   Share& ShareOf(const ShareConfig& config) const;
   plugin::Result<Share*> NeedShareOf(std::string_view handle) const;
+  // Nothing: one of ours, or on no share of ours.
+  std::optional<ForeignVolume> ForeignOf(std::string_view id,
+                                         const std::map<std::string, std::string>& context) const;
   std::map<std::string, std::string> ContextOf(const Share& share,
                                                const plugin::Record& record) const;
   bool EmitVolume(Call& call, const Share& share, const plugin::Record& record,
                   plugin::Presence presence) const;
   void AskForTrash(Call& call, const Share& share) const;
+  Status AfterDelete(Call& call, const Share& share, const plugin::DeletedVolume& deleted) const;
+  Status EmitForeign(Call& call, const ForeignVolume& foreign, const std::string& id,
+                     uint64_t bytes) const;
+  plugin::Result<std::pair<const ShareConfig*, plugin::Path>> PlaceOf(
+      const std::string& handle, const std::map<std::string, std::string>& context) const;
 
   static NfsDataPath& DataPathOf(gantry_instance* instance);
 

@@ -32,7 +32,9 @@ const std::string_view kConfigSchema = R"({
           "server": {"description": "Address or name.", "type": "string", "minLength": 1, "maxLength": 255},
           "share": {"description": "The export's path.", "type": "string", "pattern": "^/", "maxLength": 1024},
           "port": {"description": "Of NFS; left out: asked of the portmapper, else 2049.", "type": "integer", "minimum": 1, "maximum": 65535},
-          "mountPort": {"description": "Of MOUNT; left out: asked of the portmapper.", "type": "integer", "minimum": 1, "maximum": 65535}
+          "mountPort": {"description": "Of MOUNT; left out: asked of the portmapper.", "type": "integer", "minimum": 1, "maximum": 65535},
+          "adopt": {"description": "Volumes that csi-driver-nfs made on this share are deleted when asked.", "type": "boolean", "default": false},
+          "adoptOnDelete": {"description": "What is done with those whose ids do not say it.", "enum": ["delete", "retain", "archive"], "default": "delete"}
         }
       }
     },
@@ -120,6 +122,13 @@ std::optional<uint32_t> ParseMode(std::string_view text) {
   return mode;
 }
 
+std::optional<plugin::Disposal> ParseDisposal(std::string_view word) {
+  if (word == "delete") return plugin::Disposal::kDelete;
+  if (word == "retain") return plugin::Disposal::kRetain;
+  if (word == "archive") return plugin::Disposal::kArchive;
+  return std::nullopt;
+}
+
 std::string ModeText(uint32_t mode) {
   std::string text = "0000";
   for (size_t i = text.size(); i > 0; --i, mode /= 8)
@@ -135,7 +144,8 @@ std::optional<uint32_t> ParseId(std::string_view text) {
 }
 
 Result<ShareConfig> ParseShare(const json& object, const std::string& where) {
-  GANTRY_PLUGIN_TRY(CheckObject(object, where, {"server", "share", "port", "mountPort"}));
+  GANTRY_PLUGIN_TRY(CheckObject(
+      object, where, {"server", "share", "port", "mountPort", "adopt", "adoptOnDelete"}));
   ShareConfig share;
   GANTRY_PLUGIN_TRY_ASSIGN(share.server, TakeString(object, where + ".", "server", 255));
   GANTRY_PLUGIN_TRY_ASSIGN(share.share, TakeString(object, where + ".", "share", 1024));
@@ -148,6 +158,18 @@ Result<ShareConfig> ParseShare(const json& object, const std::string& where) {
   }
   GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "port", 1, 65535, &share.port));
   GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "mountPort", 1, 65535, &share.mount_port));
+  if (const auto adopt = object.find("adopt"); adopt != object.end()) {
+    if (!adopt->is_boolean()) return Bad(where + ".adopt", adopt->dump(), "true or false");
+    share.adopt = adopt->get<bool>();
+  }
+  if (const auto word = object.find("adoptOnDelete"); word != object.end()) {
+    const auto disposal =
+        word->is_string() ? ParseDisposal(word->get<std::string>()) : std::nullopt;
+    if (!disposal) {
+      return Bad(where + ".adoptOnDelete", word->dump(), "delete, retain or archive");
+    }
+    share.adopt_on_delete = *disposal;
+  }
   share.domain = share.server;
   if (share.port != 0) share.domain += ":" + std::to_string(share.port);
   share.id = plugin::Sha256Hex(share.server + "#" + share.share).substr(0, 8);
@@ -265,15 +287,9 @@ Result<ClassParameters> ParseParameters(const Config& config,
     parameters.durable["subDir"] = *sub_dir;
   }
   if (const auto* on_delete = find("onDelete")) {
-    if (*on_delete == "delete") {
-      parameters.disposal = plugin::Disposal::kDelete;
-    } else if (*on_delete == "retain") {
-      parameters.disposal = plugin::Disposal::kRetain;
-    } else if (*on_delete == "archive") {
-      parameters.disposal = plugin::Disposal::kArchive;
-    } else {
-      return bad("onDelete", *on_delete, "delete, retain or archive");
-    }
+    const auto disposal = ParseDisposal(*on_delete);
+    if (!disposal) return bad("onDelete", *on_delete, "delete, retain or archive");
+    parameters.disposal = *disposal;
     parameters.durable["onDelete"] = *on_delete;
   }
   if (const auto* mode = find("mountPermissions")) {

@@ -29,8 +29,10 @@ struct ShareConfig {
   std::string share;        // The export's path.
   uint16_t port = 0;        // 0: ask the portmapper.
   uint16_t mount_port = 0;  // likewise
-  std::string domain;       // Fault domain: the server as a process, so with its port.
-  std::string id;           // 8 hex digits of the SHA-256 of "server#share"; begins its handles.
+  bool adopt = false;       // Volumes of csi-driver-nfs are deleted when asked,
+  plugin::Disposal adopt_on_delete = plugin::Disposal::kDelete;  // so, where they don't say how.
+  std::string domain;  // Fault domain: the server as a process, so with its port.
+  std::string id;      // 8 hex digits of the SHA-256 of "server#share"; begins its handles.
 };
 
 struct Config {

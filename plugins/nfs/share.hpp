@@ -58,6 +58,20 @@ class Share {
     return result;
   }
 
+  // Runs `work(Storage&, const NodeId& root)`, which returns a plugin::Status, without .gantry.
+  template <class Work>
+  plugin::Status RunAtRoot(const Limits& limits, Work work) {
+    plugin::Status result;
+    const auto ran = pool_.Run(
+        Deadline(limits), [&](SyncClient& client, const FileHandle& root) -> NfsResult<bool> {
+          NfsStorage storage(client, limits.deadline, timeout_, limits.cancelled);
+          result = work(storage, NfsStorage::IdOf(root));
+          return true;
+        });
+    if (!ran) return tl::make_unexpected(ToStoreError(ran.error()).error);
+    return result;
+  }
+
   // Bytes a volume could still take.
   plugin::Result<uint64_t> AvailableBytes(const Limits& limits);
 
