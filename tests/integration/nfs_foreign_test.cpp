@@ -23,6 +23,7 @@ class NfsForeign : public ::testing::Test {
   void Start(const std::string& share = ", adopt: true") {
     NfsNodeOptions options;
     options.share = share;
+    options.server.exports = {"vol", "others"};
     node_ = std::make_unique<NfsNode>(options);
   }
   void TearDown() override {
@@ -97,6 +98,20 @@ TEST_F(NfsForeign, AStaticVolumeWithoutASubDirIsTheShareItself) {
   EXPECT_EQ(deleted.error_code(), StatusCode::FAILED_PRECONDITION);
   EXPECT_THAT(deleted.error_message(), HasSubstr("the whole share"));
   EXPECT_TRUE(fs::exists(whole.backing / "data"));
+}
+
+// Of the same server, where the backend's client could reach it.
+TEST_F(NfsForeign, OnAShareOfAnotherBackendIsNotMounted) {
+  Start();
+  for (const char* id : {"127.0.0.1#others#pvc-1##", "by-hand"}) {
+    Volume volume = Theirs(id, "pvc-1");
+    volume.context["share"] = "/others";
+    const auto staged = node_->Stage(volume);
+    EXPECT_EQ(staged.error_code(), StatusCode::INVALID_ARGUMENT) << id;
+    EXPECT_THAT(staged.error_message(), HasSubstr("/others"));
+    EXPECT_THAT(node_->Mounted(), ::testing::IsEmpty());
+    ASSERT_GRPC_OK(node_->Unstage(volume));
+  }
 }
 
 TEST_F(NfsForeign, IsDeletedOnlyWhereTheShareIsAdopted) {
