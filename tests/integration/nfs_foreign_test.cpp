@@ -81,8 +81,9 @@ TEST_F(NfsForeign, AVolumeIsMountedAndAnsweredForByItsIdAndAttributes) {
   EXPECT_EQ(listed.entries_size(), 0);
   EXPECT_FALSE(fs::exists(node_->server().root() / ".gantry/volumes"));
 
-  fs::remove_all(volume.backing);
-  EXPECT_EQ(node_->Get(volume, &got).error_code(), StatusCode::NOT_FOUND);
+  Volume none = volume;
+  none.id = "127.0.0.1#vol#team/none#none#";
+  EXPECT_EQ(node_->Get(none, &got).error_code(), StatusCode::NOT_FOUND);
 }
 
 TEST_F(NfsForeign, AStaticVolumeWithoutASubDirIsTheShareItself) {
