@@ -13,6 +13,7 @@
 #include "host/admin/convert.hpp"
 #include "host/admin_view.hpp"
 #include "host/base/file.hpp"
+#include "host/core/reconcile.hpp"
 #include "host/services/boot_id.hpp"
 #include "host/supervise/generation.hpp"
 #include "host/supervise/lease.hpp"
@@ -22,6 +23,7 @@ namespace gantry {
 namespace {
 
 constexpr std::chrono::milliseconds kAdminStopMsMax{500};
+constexpr std::chrono::milliseconds kReconcileMsMax{30'000};  // for one volume
 
 base::Result<base::UniqueFd> LockDirectory(const std::filesystem::path& directory) {
   const auto file = directory / "gantryd.lock";
@@ -76,7 +78,8 @@ base::Status Assembly::OpenNode() {
         const auto plugin = StoredPlugin(release.sha256);
         GANTRY_TRY(store_->Verify(plugin));
         return plugin;
-      }});
+      },
+      services::ReadKernelFeatures()});
   return {};
 }
 
@@ -90,7 +93,10 @@ base::Status Assembly::OpenMetrics(const Log& log) {
   sources.tasks = [this] { return ready_ ? tasks_->List() : std::vector<core::TaskStatus>(); };
   sources.plugin_counters = [this] { return counters_.Read(); };
   sources.plugin_counters_dropped = [this] { return counters_.dropped(); };
-  if (helpers_) sources.stuck_helpers = [this] { return helpers_->Stuck().size(); };
+  if (helpers_) {
+    sources.stuck_helpers = [this] { return helpers_->Stuck().size(); };
+    sources.abandoned_helpers = [this] { return helpers_->abandoned(); };
+  }
   if (log.output != nullptr)
     sources.log_lines_dropped = [output = log.output] { return output->dropped(); };
   sources.ready = [this] { return ready_.load(); };
@@ -266,18 +272,34 @@ base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& conf
   GANTRY_TRY(assembly->fleet_->Watch(config.plugin_directory));
   GANTRY_TRY(assembly->OpenAdmin(log));
   assembly->ready_ = true;
+  if (options.roles.node)
+    assembly->reconciler_ = std::thread([part = assembly.get()] { part->Reconcile(); });
   return assembly;
+}
+
+void Assembly::Reconcile() {
+  std::vector<const core::Driver*> drivers;
+  for (const auto& driver : drivers_) drivers.push_back(driver.get());
+  const auto found = core::Reconcile(drivers, *node_state_, [this] {
+    return core::CallContext{clock_.Now() + kReconcileMsMax, &reconciling_};
+  });
+  for (const auto& note : found.notes) spdlog::warn("node state: {}", note);
+  if (found.records > 0)
+    spdlog::info("node state: {} volumes, {} of them forgotten since the machine was rebooted",
+                 found.records, found.forgotten);
 }
 
 Assembly::~Assembly() { Stop(); }
 
 void Assembly::Stop() {
   ready_ = false;
+  reconciling_.Cancel();
   if (admin_) admin_->Stop(kAdminStopMsMax);
   std::vector<std::thread> stopping;
   for (const auto& server : servers_)
     stopping.emplace_back([&server] { server->Stop(kStopGraceMsMax); });
   for (auto& thread : stopping) thread.join();
+  if (reconciler_.joinable()) reconciler_.join();
   if (tasks_) tasks_->Stop();
   if (fleet_) fleet_->Stop();
 }

@@ -12,6 +12,9 @@
 namespace gantry::core {
 namespace {
 
+// ControllerGetVolume: how long before its deadline the caller is told that a volume's storage is away.
+constexpr std::chrono::milliseconds kAwayAnswerMs{500};
+
 using base::Code;
 using csi::v1::ControllerServiceCapability;
 
@@ -54,6 +57,17 @@ base::Result<Source> SourceOf(const Driver& driver, const Backend& backend,
   source.lock = content.has_snapshot() ? "snapshot " + id : VolumeLock(id);
   source.handle = located.handle;
   return source;
+}
+
+base::Result<csi::v1::ControllerGetVolumeResponse> ToGetVolume(const std::string& backend,
+                                                               const channel::Volume& volume) {
+  csi::v1::ControllerGetVolumeResponse response;
+  GANTRY_TRY_ASSIGN(*response.mutable_volume(), ToVolume(backend, volume));
+  auto& status = *response.mutable_status();
+  for (const auto& node : volume.published_node_ids()) status.add_published_node_ids(node);
+  if (auto condition = ToCondition(volume))
+    *status.mutable_volume_condition() = std::move(*condition);
+  return response;
 }
 
 }  // namespace
@@ -114,6 +128,7 @@ base::Result<csi::v1::DeleteVolumeResponse> Controller::DeleteVolume(
   const auto done = driver_.Invoke(*located->backend, std::move(message), split.request,
                                    &split.secrets, context, std::move(hold));
   if (!done && done.error().code != Code::kNotFound) return tl::unexpected(done.error());
+  driver_.seen_volumes().Forget(request.volume_id());
   return csi::v1::DeleteVolumeResponse();
 }
 
@@ -238,11 +253,13 @@ base::Result<csi::v1::ListVolumesResponse> Controller::ListVolumes(
   size_t bytes = 0;
   for (const auto& entry : page.entries) {
     auto& out = *response.add_entries();
-    GANTRY_TRY_ASSIGN(*out.mutable_volume(), ToVolume(entry.backend, entry.volume));
-    for (const auto& node : entry.volume.published_node_ids())
+    GANTRY_TRY_ASSIGN(const auto seen, ToGetVolume(entry.backend, entry.volume));
+    driver_.seen_volumes().Saw(seen);
+    *out.mutable_volume() = seen.volume();
+    for (const auto& node : seen.status().published_node_ids())
       out.mutable_status()->add_published_node_ids(node);
-    if (auto condition = ToCondition(entry.volume))
-      *out.mutable_status()->mutable_volume_condition() = std::move(*condition);
+    if (seen.status().has_volume_condition())
+      *out.mutable_status()->mutable_volume_condition() = seen.status().volume_condition();
     bytes += out.ByteSizeLong();
     if (bytes < kListBytesMax || &entry == &page.entries.back()) continue;
     response.set_next_token(FormatToken({entry.backend, entry.volume.handle()}));
@@ -356,15 +373,22 @@ base::Result<csi::v1::ControllerGetVolumeResponse> Controller::ControllerGetVolu
   channel::Call message;
   message.set_operation(channel::GET_VOLUME);
   message.set_handle(located.handle);
-  GANTRY_TRY_ASSIGN(const auto emits, driver_.Invoke(*located.backend, std::move(message), request,
-                                                     nullptr, context, {}));
-  GANTRY_TRY_ASSIGN(const auto volume, OneVolume(*located.backend, emits));
-  csi::v1::ControllerGetVolumeResponse response;
-  GANTRY_TRY_ASSIGN(*response.mutable_volume(), ToVolume(located.backend->name(), volume));
-  auto& status = *response.mutable_status();
-  for (const auto& node : volume.published_node_ids()) status.add_published_node_ids(node);
-  if (auto condition = ToCondition(volume))
-    *status.mutable_volume_condition() = std::move(*condition);
+  CallContext early = context;
+  early.deadline -= kAwayAnswerMs;
+  const auto emits =
+      driver_.Invoke(*located.backend, std::move(message), request, nullptr, early, {});
+  if (!emits) {
+    if (emits.error().code == Code::kNotFound) driver_.seen_volumes().Forget(request.volume_id());
+    const bool is_away =
+        emits.error().code == Code::kUnavailable || emits.error().code == Code::kDeadlineExceeded;
+    if (is_away)
+      if (auto seen = driver_.seen_volumes().Away(request.volume_id(), emits.error().message))
+        return std::move(*seen);
+    return tl::unexpected(emits.error());
+  }
+  GANTRY_TRY_ASSIGN(const auto volume, OneVolume(*located.backend, *emits));
+  GANTRY_TRY_ASSIGN(auto response, ToGetVolume(located.backend->name(), volume));
+  driver_.seen_volumes().Saw(response);
   return response;
 }
 

@@ -16,6 +16,7 @@
 #include "host/core/ids.hpp"
 #include "host/core/locks.hpp"
 #include "host/core/node_state.hpp"
+#include "host/core/seen_volumes.hpp"
 #include "host/core/tasks.hpp"
 
 namespace gantry::core {
@@ -40,6 +41,7 @@ struct DriverParts {
   KeyLocks* locks = nullptr;
   TaskRunner* tasks = nullptr;
   std::string boot_id;
+  WallClock wall_clock = [] { return std::chrono::system_clock::now(); };
 };
 
 struct CallContext {
@@ -70,11 +72,12 @@ Split<Request> SplitSecrets(const Request& request) {
 
 class Driver {
  public:
-  explicit Driver(DriverParts parts) : parts_(std::move(parts)) {}
+  explicit Driver(DriverParts parts) : parts_(std::move(parts)), seen_volumes_(parts_.wall_clock) {}
   Driver(const Driver&) = delete;
   Driver& operator=(const Driver&) = delete;
 
   const DriverParts& parts() const { return parts_; }
+  SeenVolumes& seen_volumes() const { return seen_volumes_; }
   // Names in order, for paging.
   std::vector<std::string> BackendNames() const;
   // True when any backend has the slot: capabilities are a superset over backends.
@@ -130,6 +133,7 @@ class Driver {
 
  private:
   DriverParts parts_;
+  mutable SeenVolumes seen_volumes_;  // thread-safe, and no part of what the driver is
 };
 
 }  // namespace gantry::core

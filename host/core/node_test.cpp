@@ -31,7 +31,7 @@ class NodeTest : public ::testing::Test {
  protected:
   NodeTest() {
     fake.backend().Answers(channel::ATTACH, Emits{SourceEmit("server:/v1")});
-    fake.broker.usage = {1000, 400, 600, 10, 4, 6};
+    fake.broker.usage = VolumeUsage{1000, 400, 600, 10, 4, 6};
   }
 
   static csi::v1::NodeStageVolumeRequest StageRequest() {
@@ -385,9 +385,9 @@ TEST_F(NodeTest, AFailedPublishKeepsNobodyFromAnotherTargetOrOtherArguments) {
 TEST_F(NodeTest, DoesNotForgetATargetWhoseStateItCannotSee) {
   ASSERT_EQ(Stage(), Code::kOk);
   ASSERT_EQ(Publish(), Code::kOk);
-  fake.broker.failing["State"] = Refusal(Code::kDeadlineExceeded);
+  fake.broker.failing["IsMounted"] = Refusal(Code::kDeadlineExceeded);
   EXPECT_EQ(Unstage(), Code::kDeadlineExceeded);
-  fake.broker.failing["State"] = Refusal(Code::kDeadlineExceeded);
+  fake.broker.failing["IsMounted"] = Refusal(Code::kDeadlineExceeded);
   EXPECT_EQ(Publish(PublishRequest(kOtherTarget)), Code::kDeadlineExceeded);
   EXPECT_EQ(fake.broker.mounts.size(), 2U);
 }
@@ -458,12 +458,57 @@ TEST_F(NodeTest, SaysAFaultAsACondition) {
   ASSERT_TRUE(stats);
   EXPECT_TRUE(stats->volume_condition().abnormal());
   EXPECT_EQ(stats->volume_condition().message(), "does not answer");
-  EXPECT_EQ(stats->usage_size(), 0);
+  EXPECT_EQ(stats->usage_size(), 2);  // as last measured: kubelet wants one with a condition
+  fake.broker.usage.reset();
+  EXPECT_EQ(Stats(kStaging)->usage_size(), 0);
+}
+
+TEST_F(NodeTest, APublishStagesAnewWhatIsGone) {
+  auto request = StageRequest();
+  (*request.mutable_volume_context())["server"] = "a";
+  (*request.mutable_secrets())["password"] = "hunter2";
+  ASSERT_EQ(Stage(request), Code::kOk);
+  ASSERT_EQ(Publish(), Code::kOk);
+  const auto attached = fake.backend().seen(channel::ATTACH).size();
+  fake.broker.faults[kStaging] = "is stale";
+  fake.broker.gone.insert(kStaging);
+  EXPECT_EQ(Publish(), Code::kOk);
+  const auto seen = fake.backend().seen(channel::ATTACH);
+  ASSERT_EQ(seen.size(), attached + 1);
+  EXPECT_EQ(seen.back().message.handle(), "v1");
+  EXPECT_TRUE(seen.back().secrets.empty());
+  csi::v1::NodeStageVolumeRequest again;
+  ASSERT_TRUE(again.ParseFromString(seen.back().message.request()));
+  EXPECT_EQ(again.volume_context().at("server"), "a");
+  EXPECT_TRUE(fake.broker.mounts.contains(kStaging));
+  fake.broker.mounts.erase(kStaging);
+  EXPECT_EQ(Publish(), Code::kOk);
+  EXPECT_TRUE(fake.broker.mounts.contains(kStaging));
+}
+
+TEST_F(NodeTest, APublishLeavesAloneWhatOnlyDoesNotAnswer) {
+  ASSERT_EQ(Stage(), Code::kOk);
+  const auto attached = fake.backend().seen(channel::ATTACH).size();
+  fake.broker.faults[kStaging] = "does not answer";
+  EXPECT_EQ(Publish(), Code::kUnavailable);
+  EXPECT_EQ(fake.backend().seen(channel::ATTACH).size(), attached);
+}
+
+TEST_F(NodeTest, APublishSaysWhyItCannotStageAnew) {
+  ASSERT_EQ(Stage(), Code::kOk);
+  fake.broker.faults[kStaging] = "is stale";
+  fake.broker.gone.insert(kStaging);
+  fake.backend().Answers(channel::ATTACH,
+                         tl::unexpected(Refusal(Code::kUnauthenticated, "no password")));
+  const auto published = Node(fake.driver()).NodePublishVolume(PublishRequest(), Soon());
+  ASSERT_FALSE(published);
+  EXPECT_EQ(published.error().code, Code::kUnauthenticated);
+  EXPECT_NE(published.error().message.find("staged anew"), std::string::npos);
 }
 
 TEST_F(NodeTest, DoesNotReportInodesWhereNoneAreCounted) {
   ASSERT_EQ(Stage(), Code::kOk);
-  fake.broker.usage = {1000, 400, 600, 0, 0, 0};
+  fake.broker.usage = VolumeUsage{1000, 400, 600, 0, 0, 0};
   EXPECT_EQ(Stats(kStaging)->usage_size(), 1);
 }
 

@@ -42,6 +42,10 @@ std::string OperationName(HelperOperation operation) {
       return "statfs";
     case HelperOperation::kRemove:
       return "remove";
+    case HelperOperation::kFlush:
+      return "flush";
+    case HelperOperation::kKnows:
+      return "look for filesystem type";
   }
   return "operation " + std::to_string(static_cast<int>(operation));
 }

@@ -183,8 +183,8 @@ base::Result<channel::Emit> ToEmit(const gantry_block_range& from) {
 base::Result<channel::Emit> ToEmit(const gantry_source& from) {
   channel::Emit emit;
   channel::Source& to = *emit.mutable_source();
-  GANTRY_TRY(
-      CheckEnum(from.kind, GANTRY_SOURCE_FILESYSTEM, GANTRY_SOURCE_USERSPACE, "source.kind"));
+  GANTRY_TRY(CheckEnum(from.kind, GANTRY_SOURCE_FILESYSTEM, GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE,
+                       "source.kind"));
   to.set_kind(from.kind);
   GANTRY_TRY(CopyText(from.fs_type, "source.fs_type", to.mutable_fs_type()));
   GANTRY_TRY(CopyText(from.source, "source.source", to.mutable_source()));

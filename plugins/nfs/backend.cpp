@@ -12,6 +12,7 @@
 #include "plugins/common/sub_dir.hpp"
 #include "plugins/common/trash.hpp"
 #include "plugins/nfs/datapath/table.hpp"
+#include "plugins/nfs/kernel_mount.hpp"
 #include "plugins/nfs/mount_flags.hpp"
 
 namespace gantry::nfs {
@@ -183,8 +184,10 @@ std::map<std::string, std::string> NfsBackend::ContextOf(const Share& share,
                                                 {"subDir", plugin::Join(record.path)}};
   if (config.port != 0) context["port"] = std::to_string(config.port);
   if (config.mount_port != 0) context["mountPort"] = std::to_string(config.mount_port);
-  const auto options = record.parameters.find("mountOptions");
-  if (options != record.parameters.end()) context["mountOptions"] = options->second;
+  for (const char* key : {"mountOptions", "mounter"}) {
+    const auto found = record.parameters.find(key);
+    if (found != record.parameters.end()) context[key] = found->second;
+  }
   return context;
 }
 
@@ -386,11 +389,35 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
   const auto path = plugin::ParseSubDir(sub_dir->second);
   if (!path) return ToStatus(plugin::Wrap(path.error(), "volume_context"));
 
+  auto mounter = Mounter::kUserspace;
+  if (const auto named = context.find("mounter"); named != context.end()) {
+    const auto parsed = ParseMounter(named->second);
+    if (!parsed) {
+      return Refuse(code::kInvalidArgument, "volume_context[\"mounter\"] is \"" + named->second +
+                                                "\"; expected userspace, kernel or auto");
+    }
+    mounter = *parsed;
+  }
+  const auto recorded = context.find("mountOptions");
+  const std::string options = recorded == context.end() ? "" : recorded->second;
   const gantry_list& given = request.capability.mount_flags;
   std::vector<std::string_view> flags;
   for (size_t i = 0; i < given.count; ++i) flags.push_back(View(given.items[i]));
+
   const auto judged = JudgeMountFlags(flags, **share, config_.reserved_ports);
-  if (!judged) return ToStatus(judged.error());
+  const bool several_write = request.capability.access_mode == GANTRY_MULTI_NODE_SINGLE_WRITER ||
+                             request.capability.access_mode == GANTRY_MULTI_NODE_MULTI_WRITER;
+  gantry_source source{};
+  source.kind = SourceKindOf(mounter, several_write, judged.has_value());
+  if (source.kind != GANTRY_SOURCE_FILESYSTEM && !judged) return ToStatus(judged.error());
+
+  const KernelMount kernel = MakeKernelMount(**share, *path, options, flags);
+  std::vector<gantry_str> words;
+  words.reserve(kernel.options.size());
+  for (const auto& option : kernel.options) words.push_back(ToStr(option));
+  source.fs_type = ToStr(kernel.fs_type);
+  source.source = ToStr(kernel.source);
+  source.options = {words.data(), words.size()};
 
   const std::map<std::string, std::string> parameters = {
       {"server", (*share)->server},
@@ -399,10 +426,8 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
       {"port", std::to_string((*share)->port)},
       {"mountPort", std::to_string((*share)->mount_port)},
       {"reservedPorts", config_.reserved_ports ? "true" : "false"},
-      {"timeoutSeconds", std::to_string(judged->soft_timeout_seconds)}};
+      {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)}};
   const MapRef map(parameters);
-  gantry_source source{};
-  source.kind = GANTRY_SOURCE_USERSPACE;
   source.parameters = map.get();
   call.Emit(source);
   return Ok();

@@ -2,6 +2,7 @@
 #include "plugins/nfs/config.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
@@ -47,11 +48,17 @@ const std::string_view kConfigSchema = R"({
     "reservedPorts": {"description": "Connect from ports below 1024; needs the grant NET_BIND_SERVICE.", "type": "boolean", "default": false},
     "timeoutSeconds": {"description": "Of one call to a server.", "type": "integer", "minimum": 1, "maximum": 600, "default": 20},
     "connectionsMax": {"description": "To one share.", "type": "integer", "minimum": 1, "maximum": 64, "default": 8},
-    "defaultMode": {"description": "Of volumes' directories, octal.", "type": "string", "pattern": "^0?[0-7]{3,4}$", "default": "0777"}
+    "defaultMode": {"description": "Of volumes' directories, octal.", "type": "string", "pattern": "^0?[0-7]{3,4}$", "default": "0777"},
+    "mounter": {"description": "The client of new volumes on the nodes; recorded with each.", "enum": ["userspace", "kernel", "auto"], "default": "userspace"}
   }
 })";
 
 namespace {
+
+constexpr std::array<std::pair<std::string_view, Mounter>, 3> kMounters = {
+    std::pair{"userspace", Mounter::kUserspace}, std::pair{"kernel", Mounter::kKernel},
+    std::pair{"auto", Mounter::kAuto}};
+constexpr const char* kMountersExpected = "userspace, kernel or auto";
 
 constexpr uint64_t kIdMax = UINT32_MAX - 1;  // All ones mean "unchanged" to chown(2).
 constexpr uint32_t kModeMax = 07777;
@@ -162,14 +169,27 @@ std::string ShareNames(const Config& config) {
 
 }  // namespace
 
+std::string_view NameOf(Mounter mounter) {
+  return std::find_if(kMounters.begin(), kMounters.end(),
+                      [mounter](const auto& known) { return known.second == mounter; })
+      ->first;
+}
+
+std::optional<Mounter> ParseMounter(std::string_view name) {
+  const auto* found = std::find_if(kMounters.begin(), kMounters.end(),
+                                   [name](const auto& known) { return known.first == name; });
+  if (found == kMounters.end()) return std::nullopt;
+  return found->second;
+}
+
 Result<Config> ParseConfig(std::string_view text) {
   const json object = json::parse(text, nullptr, false);
   if (object.is_discarded()) {
     return Fail(code::kInvalidArgument, "the backend's configuration is no JSON");
   }
-  GANTRY_PLUGIN_TRY(CheckObject(
-      object, "the backend's configuration",
-      {"shares", "identity", "reservedPorts", "timeoutSeconds", "connectionsMax", "defaultMode"}));
+  GANTRY_PLUGIN_TRY(CheckObject(object, "the backend's configuration",
+                                {"shares", "identity", "reservedPorts", "timeoutSeconds",
+                                 "connectionsMax", "defaultMode", "mounter"}));
   Config config;
   const auto shares = object.find("shares");
   if (shares == object.end()) return Fail(code::kInvalidArgument, "shares is missing");
@@ -211,6 +231,12 @@ Result<Config> ParseConfig(std::string_view text) {
     if (!parsed) return Bad("defaultMode", mode->dump(), "octal digits like \"0777\"");
     config.default_mode = *parsed;
   }
+  if (const auto mounter = object.find("mounter"); mounter != object.end()) {
+    const auto parsed =
+        mounter->is_string() ? ParseMounter(mounter->get<std::string>()) : std::nullopt;
+    if (!parsed) return Bad("mounter", mounter->dump(), kMountersExpected);
+    config.mounter = *parsed;
+  }
   return config;
 }
 
@@ -241,7 +267,8 @@ Result<const ShareConfig*> FindShare(const Config& config,
 Result<ClassParameters> ParseParameters(const Config& config,
                                         const std::map<std::string, std::string>& given) {
   static const std::vector<std::string> kKeys = {
-      "server", "share", "subDir", "onDelete", "mountPermissions", "uid", "gid", "mountOptions"};
+      "server", "share", "subDir",       "onDelete", "mountPermissions",
+      "uid",    "gid",   "mountOptions", "mounter"};
   for (const auto& [key, value] : given) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
       return Fail(code::kInvalidArgument,
@@ -295,6 +322,14 @@ Result<ClassParameters> ParseParameters(const Config& config,
     }
     parameters.durable["mountOptions"] = *options;
   }
+  Mounter mounter = config.mounter;
+  if (const auto* name = find("mounter")) {
+    const auto parsed = ParseMounter(*name);
+    if (!parsed) return bad("mounter", *name, kMountersExpected);
+    mounter = *parsed;
+  }
+  // Volumes that are older than the parameter have none and are served in user space.
+  if (mounter != Mounter::kUserspace) parameters.durable["mounter"] = NameOf(mounter);
   return parameters;
 }
 

@@ -24,6 +24,15 @@ inline constexpr uint32_t kDefaultConnections = 8;
 inline constexpr uint32_t kDefaultMode = 0777;
 inline constexpr size_t kMountOptionsBytesMax = 1024;
 
+// Which client serves a volume on the nodes.
+enum class Mounter : uint8_t {
+  kUserspace,  // A data-path process.
+  kKernel,     // The kernel's.
+  kAuto,       // The kernel's where a node has it and the volume has at most one writing node.
+};
+std::string_view NameOf(Mounter mounter);
+std::optional<Mounter> ParseMounter(std::string_view name);
+
 struct ShareConfig {
   std::string server;
   std::string share;        // The export's path.
@@ -41,6 +50,7 @@ struct Config {
   std::chrono::seconds timeout{kDefaultTimeoutSeconds};  // Of one call to a server.
   uint32_t connections_max = kDefaultConnections;        // To one share.
   uint32_t default_mode = kDefaultMode;                  // Of volumes' directories.
+  Mounter mounter = Mounter::kUserspace;                 // Of new volumes.
 };
 
 // JSON Schema (draft 7) of what ParseConfig takes.

@@ -92,6 +92,24 @@ TEST(Parameters, AreComparedInOneSpelling) {
   EXPECT_EQ(a->durable, b->durable);
 }
 
+TEST(Parameters, RecordTheMounterUnlessItIsTheOneOfOldVolumes) {
+  Config two = *ParseConfig(kTwo);
+  const auto recorded = [&](const std::map<std::string, std::string>& more) {
+    std::map<std::string, std::string> given = {{"server", "a"}};
+    given.insert(more.begin(), more.end());
+    const auto parameters = ParseParameters(two, given);
+    EXPECT_TRUE(parameters);
+    const auto found = parameters->durable.find("mounter");
+    return found == parameters->durable.end() ? std::string() : found->second;
+  };
+  EXPECT_EQ(recorded({}), "");
+  EXPECT_EQ(recorded({{"mounter", "userspace"}}), "");
+  EXPECT_EQ(recorded({{"mounter", "auto"}}), "auto");
+  two.mounter = Mounter::kKernel;
+  EXPECT_EQ(recorded({}), "kernel");
+  EXPECT_EQ(recorded({{"mounter", "userspace"}}), "");
+}
+
 TEST(Parameters, NameWhatIsWrong) {
   const Config two = *ParseConfig(kTwo);
   const std::pair<const char*, const char*> cases[] = {{"subdir", "x"},
@@ -100,7 +118,8 @@ TEST(Parameters, NameWhatIsWrong) {
                                                        {"mountPermissions", "77777"},
                                                        {"uid", "-1"},
                                                        {"gid", "4294967295"},
-                                                       {"gid", "root"}};
+                                                       {"gid", "root"},
+                                                       {"mounter", "fuse"}};
   for (const auto& [key, value] : cases) {
     const auto parameters = ParseParameters(two, {{"server", "a"}, {key, value}});
     ASSERT_FALSE(parameters) << key;

@@ -34,7 +34,8 @@ packages_zoo() {
 
 # The guest of tests/vm; what it runs is this machine's userland, so its clients' tools are here too.
 packages_vm() {
-  packages_install VM qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 nfs-common
+  packages_install VM qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 nfs-common \
+    nfs-kernel-server
 }
 
 packages_tidy() { packages_install tidy git clang-format-14 clang-tidy-14; }

@@ -54,12 +54,22 @@ std::string Block(uint64_t number) { return Random(kBlockBytes, number + 1); }
 
 }  // namespace
 
+std::string ShareOf(const lab::Ganesha& server) {
+  return "{server: 127.0.0.1, share: " + server.export_path() +
+         ", port: " + std::to_string(server.port()) +
+         ", mountPort: " + std::to_string(server.mount_port()) + "}";
+}
+
 NfsNode::NfsNode(const NfsNodeOptions& options) {
-  server_ = std::make_unique<lab::Ganesha>(Need(lab::Ganesha::Start(options.server), "Ganesha"));
+  std::vector<std::string> shares = options.shares;
+  if (options.own_server) {
+    server_ = std::make_unique<lab::Ganesha>(Need(lab::Ganesha::Start(options.server), "Ganesha"));
+    shares.push_back(ShareOf(*server_));
+  }
   std::ostringstream backend;
   backend << "  nfs:\n    plugin: nfs\n    owner: test\n    uid: " << kBackendUid
-          << "\n    config:\n      shares: [{server: 127.0.0.1, share: " << server_->export_path()
-          << ", port: " << server_->port() << ", mountPort: " << server_->mount_port() << "}]\n";
+          << "\n    config:\n      shares:\n";
+  for (const auto& share : shares) backend << "        - " << share << "\n";
   if (!options.config.empty()) backend << "      " << options.config << "\n";
   backend << "    grants: {" << options.grants << "}\n";
   lab::GantrydOptions host;
@@ -89,7 +99,7 @@ Volume NfsNode::Plan(const std::string& name, Mode::Mode mode) const {
   volume.id = name;  // Create replaces it
   volume.staging = host_->kubelet() / "plugins/kubernetes.io/csi" / name / "globalmount";
   volume.target = PodTarget(name);
-  volume.backing = server_->root() / name;
+  volume.backing = (server_ ? server_->root() : host_->directory()) / name;
   volume.mode = mode;
   return volume;
 }
@@ -108,6 +118,7 @@ grpc::Status NfsNode::Create(Volume& volume, std::chrono::milliseconds within) {
   request.set_name(volume.backing.filename());
   request.mutable_capacity_range()->set_required_bytes(1 << 30);
   *request.add_volume_capabilities() = Capability(volume);
+  request.mutable_parameters()->insert(volume.parameters.begin(), volume.parameters.end());
   AddSecrets(request);
   csi::v1::CreateVolumeResponse response;
   auto status = controller_->CreateVolume(Patient(within).get(), request, &response);

@@ -39,12 +39,15 @@ struct Volume {
   Mode::Mode mode = Mode::MULTI_NODE_MULTI_WRITER;
   std::vector<std::string> mount_flags;
   std::string mount_group;
+  std::map<std::string, std::string> parameters;  // of its StorageClass
 };
 
 struct NfsNodeOptions {
   lab::GaneshaOptions server;
   std::string config;                      // lines of the backend's `config:`, "timeoutSeconds: 5"
   std::string grants = "userspace: true";  // comma separated
+  std::vector<std::string> shares;         // more of them, "{server: ..., share: ...}"
+  bool own_server = true;                  // false: only those
 };
 
 // A call's status, shown when it is an error.
@@ -53,6 +56,9 @@ struct NfsNodeOptions {
     const grpc::Status status_ = (call);        \
     ASSERT_TRUE(status_.ok()) << Text(status_); \
   } while (false)
+
+// As an entry of NfsNodeOptions::shares.
+std::string ShareOf(const lab::Ganesha& server);
 
 // Throws std::runtime_error when it can't be set up. A call waits for a gantryd that is being
 // restarted. Stubs are thread-safe, the rest is not.

@@ -80,7 +80,14 @@ typedef struct gantry_block_range {
 } gantry_block_range;
 
 typedef int32_t gantry_source_kind;
-enum { GANTRY_SOURCE_FILESYSTEM = 1, GANTRY_SOURCE_BLOCK = 2, GANTRY_SOURCE_USERSPACE = 3 };
+enum {
+  GANTRY_SOURCE_FILESYSTEM = 1,
+  GANTRY_SOURCE_BLOCK = 2,
+  GANTRY_SOURCE_USERSPACE = 3,
+  /* FILESYSTEM where the node's kernel has that type, else USERSPACE. Nodes may choose differently:
+   * not for a volume that several nodes write through clients with locks of their own. */
+  GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE = 4
+};
 enum { GANTRY_MULTIPATH_NONE = 0, GANTRY_MULTIPATH_REQUIRED = 1 };
 
 /* What the host shall make reachable at the staging path. The host checks it against the backend's
