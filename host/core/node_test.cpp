@@ -463,49 +463,6 @@ TEST_F(NodeTest, SaysAFaultAsACondition) {
   EXPECT_EQ(Stats(kStaging)->usage_size(), 0);
 }
 
-TEST_F(NodeTest, APublishStagesAnewWhatIsGone) {
-  auto request = StageRequest();
-  (*request.mutable_volume_context())["server"] = "a";
-  (*request.mutable_secrets())["password"] = "hunter2";
-  ASSERT_EQ(Stage(request), Code::kOk);
-  ASSERT_EQ(Publish(), Code::kOk);
-  const auto attached = fake.backend().seen(channel::ATTACH).size();
-  fake.broker.faults[kStaging] = "is stale";
-  fake.broker.gone.insert(kStaging);
-  EXPECT_EQ(Publish(), Code::kOk);
-  const auto seen = fake.backend().seen(channel::ATTACH);
-  ASSERT_EQ(seen.size(), attached + 1);
-  EXPECT_EQ(seen.back().message.handle(), "v1");
-  EXPECT_TRUE(seen.back().secrets.empty());
-  csi::v1::NodeStageVolumeRequest again;
-  ASSERT_TRUE(again.ParseFromString(seen.back().message.request()));
-  EXPECT_EQ(again.volume_context().at("server"), "a");
-  EXPECT_TRUE(fake.broker.mounts.contains(kStaging));
-  fake.broker.mounts.erase(kStaging);
-  EXPECT_EQ(Publish(), Code::kOk);
-  EXPECT_TRUE(fake.broker.mounts.contains(kStaging));
-}
-
-TEST_F(NodeTest, APublishLeavesAloneWhatOnlyDoesNotAnswer) {
-  ASSERT_EQ(Stage(), Code::kOk);
-  const auto attached = fake.backend().seen(channel::ATTACH).size();
-  fake.broker.faults[kStaging] = "does not answer";
-  EXPECT_EQ(Publish(), Code::kUnavailable);
-  EXPECT_EQ(fake.backend().seen(channel::ATTACH).size(), attached);
-}
-
-TEST_F(NodeTest, APublishSaysWhyItCannotStageAnew) {
-  ASSERT_EQ(Stage(), Code::kOk);
-  fake.broker.faults[kStaging] = "is stale";
-  fake.broker.gone.insert(kStaging);
-  fake.backend().Answers(channel::ATTACH,
-                         tl::unexpected(Refusal(Code::kUnauthenticated, "no password")));
-  const auto published = Node(fake.driver()).NodePublishVolume(PublishRequest(), Soon());
-  ASSERT_FALSE(published);
-  EXPECT_EQ(published.error().code, Code::kUnauthenticated);
-  EXPECT_NE(published.error().message.find("staged anew"), std::string::npos);
-}
-
 TEST_F(NodeTest, DoesNotReportInodesWhereNoneAreCounted) {
   ASSERT_EQ(Stage(), Code::kOk);
   fake.broker.usage = VolumeUsage{1000, 400, 600, 0, 0, 0};

@@ -131,7 +131,7 @@ class KernelServer {
 
 class NfsKernelServer : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Versions, NfsKernelServer, ::testing::Values("3", "4.2"),
-                         [](const auto& info) { return "V" + info.param.substr(0, 1); });
+                         [](const auto& version) { return "V" + version.param.substr(0, 1); });
 
 TEST_P(NfsKernelServer, ServesAVolumesWholeLifeAndItIsHealedWhenTheExportWasMadeAnew) {
   const KernelServer server;

@@ -151,7 +151,7 @@ std::unique_ptr<lab::Ganesha> NfsKernel::other_;
 std::unique_ptr<NfsNode> NfsKernel::node_;
 
 INSTANTIATE_TEST_SUITE_P(Versions, NfsKernel, ::testing::Values("3", "4.2"),
-                         [](const auto& info) { return "V" + info.param.substr(0, 1); });
+                         [](const auto& version) { return "V" + version.param.substr(0, 1); });
 
 TEST_P(NfsKernel, LivesAVolumesWholeLife) {
   Volume volume = Plan("life", node_->server().export_path());
