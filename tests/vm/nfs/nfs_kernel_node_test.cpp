@@ -69,6 +69,7 @@ TEST_F(NfsKernelNode, PacketsThatAreLostHoldUpNobodyForLong) {
 }
 
 TEST_F(NfsKernelNode, AutoIsTheKernelsUnlessSeveralNodesWrite) {
+  ASSERT_EQ(Shell("modprobe fuse"), 0);
   const Volume one = Run("one-writer", Mode::SINGLE_NODE_WRITER, "auto");
   const Volume many = Run("many-writers", Mode::MULTI_NODE_MULTI_WRITER, "auto");
   EXPECT_EQ(MountAt(one.target)->fs_type, "nfs4");
