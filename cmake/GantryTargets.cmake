@@ -32,6 +32,10 @@ if(GANTRY_SANITIZE)
   add_link_options(-fsanitize=${GANTRY_SANITIZE})
   add_compile_definitions(GANTRY_SANITIZED=1)
 endif()
+option(GANTRY_FUZZ "Count coverage for libFuzzer; needs clang" OFF)
+if(GANTRY_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
 add_library(gantry_warnings INTERFACE)
 target_compile_options(gantry_warnings INTERFACE

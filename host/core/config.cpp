@@ -281,8 +281,8 @@ base::Status ReadNode(const Yaml& yaml, Config& config) {
   return {};
 }
 
-base::Result<std::filesystem::path> ReadAdminSocket(const Yaml& yaml,
-                                                    const std::filesystem::path& fallback) {
+base::Result<std::filesystem::path> ReadSocket(const Yaml& yaml,
+                                               const std::filesystem::path& fallback) {
   GANTRY_TRY_ASSIGN(auto path, AbsolutePathOr(yaml, fallback));
   if (path.native().size() > kSocketPathBytesMax)
     return yaml.Complain("a path of at most 100 bytes, also where it is left out: " +
@@ -361,7 +361,11 @@ base::Status CheckTogether(const Yaml& yaml, const Config& config) {
 
 base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file, kConfigBytesMax));
-  GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file.filename().string()));
+  return ParseConfig(text, file.filename().string());
+}
+
+base::Result<Config> ParseConfig(const std::string& text, const std::string& file_name) {
+  GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file_name));
   GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory", "trust",
                            "keeper_socket", "admin_socket", "metrics", "log", "cgroup", "node",
                            "drivers", "backends", "swap"}));
@@ -374,9 +378,9 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
                     AbsolutePathOr(yaml["kubelet_directory"], "/var/lib/kubelet"));
   GANTRY_TRY_ASSIGN(config.trust, ReadTrust(yaml["trust"]));
   GANTRY_TRY_ASSIGN(config.keeper_socket,
-                    AbsolutePathOr(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
+                    ReadSocket(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
   GANTRY_TRY_ASSIGN(config.admin_socket,
-                    ReadAdminSocket(yaml["admin_socket"], config.state_directory / "admin.sock"));
+                    ReadSocket(yaml["admin_socket"], config.state_directory / "admin.sock"));
   GANTRY_TRY(ReadOperations(yaml, config));
   GANTRY_TRY_ASSIGN(config.cgroup, ReadCgroup(yaml["cgroup"]));
   GANTRY_TRY(ReadNode(yaml["node"], config));

@@ -112,6 +112,8 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
+// From the file's text; its name is for the messages alone.
+base::Result<Config> ParseConfig(const std::string& text, const std::string& file_name);
 // INVALID_ARGUMENT "gantry.yaml:12: backends.fast-nfs.uid: 0: expected ..."
 base::Result<Config> LoadConfig(const std::filesystem::path& file);
 

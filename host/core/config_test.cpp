@@ -157,6 +157,32 @@ TEST_F(ConfigTest, AKeyIsGivenOnce) {
             std::string::npos);
 }
 
+TEST_F(ConfigTest, AnAliasOfWhatHoldsItIsRefused) {
+  EXPECT_THAT(Error("config:\n", "config: &a\n      again: *a\n"), HasSubstr("within each other"));
+}
+
+TEST_F(ConfigTest, AliasesThatStandForTooMuchAreRefused) {
+  std::string config = "config:\n      a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n";
+  for (int i = 1; i < 10; ++i) {
+    const std::string below = "*a" + std::to_string(i - 1);
+    config += "      a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + below;
+    for (int k = 1; k < 10; ++k) config += ", " + below;
+    config += "]\n";
+  }
+  EXPECT_THAT(Error("config:\n", config), HasSubstr("at most 100000 values"));
+}
+
+TEST_F(ConfigTest, APathEndsForTheKernelWhereItEndsForUs) {
+  EXPECT_THAT(Error("/var/lib/gantry", "\"/var/lib\\0/gantry\""), HasSubstr("a text without NUL"));
+}
+
+TEST_F(ConfigTest, SocketsHavePathsThatCanBeBound) {
+  const std::string path = "/" + std::string(120, 'a');
+  for (const char* key : {"keeper_socket", "admin_socket"})
+    EXPECT_THAT(Error("trust: any", "trust: any\n" + std::string(key) + ": " + path),
+                HasSubstr(std::string(key) + ": \"" + path + "\": expected a path of at most 100"));
+}
+
 TEST_F(ConfigTest, BadYamlIsRefusedWithItsLine) {
   EXPECT_EQ(Error("node:", "node: [").substr(0, 12), "gantry.yaml:");
 }

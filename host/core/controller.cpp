@@ -271,13 +271,11 @@ base::Result<csi::v1::GetCapacityResponse> Controller::GetCapacity(
   for (const auto& emit : emits) {
     if (!emit.has_capacity()) continue;
     const auto& capacity = emit.capacity();
-    response.set_available_capacity(static_cast<int64_t>(capacity.available_bytes()));
+    response.set_available_capacity(ToBytes(capacity.available_bytes()));
     if (capacity.has_maximum())
-      response.mutable_maximum_volume_size()->set_value(
-          static_cast<int64_t>(capacity.maximum_volume_bytes()));
+      response.mutable_maximum_volume_size()->set_value(ToBytes(capacity.maximum_volume_bytes()));
     if (capacity.minimum_volume_bytes() > 0)
-      response.mutable_minimum_volume_size()->set_value(
-          static_cast<int64_t>(capacity.minimum_volume_bytes()));
+      response.mutable_minimum_volume_size()->set_value(ToBytes(capacity.minimum_volume_bytes()));
     return response;
   }
   return base::Fail(Code::kUnavailable,
@@ -342,7 +340,7 @@ base::Result<csi::v1::ControllerExpandVolumeResponse> Controller::ControllerExpa
                                    &split.secrets, context, std::move(hold)));
   GANTRY_TRY_ASSIGN(const auto volume, OneVolume(*located.backend, emits));
   csi::v1::ControllerExpandVolumeResponse response;
-  response.set_capacity_bytes(static_cast<int64_t>(volume.capacity_bytes()));
+  response.set_capacity_bytes(ToBytes(volume.capacity_bytes()));
   response.set_node_expansion_required(volume.node_expansion_required());
   return response;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "host/core/translate.hpp"
 #include "host/core/validate.hpp"
 
 namespace gantry::core {
@@ -42,9 +43,9 @@ csi::v1::VolumeUsage Usage(csi::v1::VolumeUsage::Unit unit, uint64_t total, uint
                            uint64_t available) {
   csi::v1::VolumeUsage usage;
   usage.set_unit(unit);
-  usage.set_total(static_cast<int64_t>(total));
-  usage.set_used(static_cast<int64_t>(used));
-  usage.set_available(static_cast<int64_t>(available));
+  usage.set_total(ToBytes(total));
+  usage.set_used(ToBytes(used));
+  usage.set_available(ToBytes(available));
   return usage;
 }
 
@@ -340,8 +341,7 @@ base::Result<csi::v1::NodeExpandVolumeResponse> Node::NodeExpandVolume(
                                                      &split.secrets, context, hold));
   csi::v1::NodeExpandVolumeResponse response;
   for (const auto& emit : emits)
-    if (emit.has_source())
-      response.set_capacity_bytes(static_cast<int64_t>(emit.source().size_bytes()));
+    if (emit.has_source()) response.set_capacity_bytes(ToBytes(emit.source().size_bytes()));
   return response;
 }
 

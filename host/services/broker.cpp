@@ -358,9 +358,14 @@ base::Result<core::VolumeUsage> MountBroker::Usage(const std::string& path,
     return Fail(Code::kUnavailable, "the volume does not answer: " + examination.seen);
   const HelperReply& reply = examination.reply;
   core::VolumeUsage usage;
-  usage.total_bytes = reply.blocks * reply.block_bytes;
-  usage.available_bytes = reply.blocks_available * reply.block_bytes;
-  usage.used_bytes = (reply.blocks - std::min(reply.blocks, reply.blocks_free)) * reply.block_bytes;
+  // A storage server says them.
+  const auto bytes = [&reply](uint64_t blocks) {
+    uint64_t product = 0;
+    return __builtin_mul_overflow(blocks, reply.block_bytes, &product) ? UINT64_MAX : product;
+  };
+  usage.total_bytes = bytes(reply.blocks);
+  usage.available_bytes = bytes(reply.blocks_available);
+  usage.used_bytes = bytes(reply.blocks - std::min(reply.blocks, reply.blocks_free));
   usage.total_inodes = reply.inodes;
   usage.free_inodes = reply.inodes_free;
   usage.used_inodes = reply.inodes - std::min(reply.inodes, reply.inodes_free);

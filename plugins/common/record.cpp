@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/common/record.hpp"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -54,6 +55,14 @@ bool Read(const json& object, const char* key, std::map<std::string, std::string
   }
   return true;
 }
+// It names a directory that is removed with what is in it, so it must be nothing but a name.
+bool IsNonce(std::string_view nonce) {
+  return !nonce.empty() && nonce.size() <= kNonceBytesMax &&
+         std::all_of(nonce.begin(), nonce.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '-';
+         });
+}
 bool Read(const json& object, const char* key, std::vector<Attempt>* out) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_array()) return false;
@@ -62,7 +71,7 @@ bool Read(const json& object, const char* key, std::vector<Attempt>* out) {
     if (!item.is_object() || !Read(item, "kind", kKinds, &attempt.kind) ||
         !Read(item, "nonce", &attempt.nonce) || !Read(item, "fsid", &attempt.fsid) ||
         !Read(item, "fileid", &attempt.fileid) || !Read(item, "beside", &attempt.beside) ||
-        attempt.nonce.empty() || attempt.nonce.find('/') != std::string::npos) {
+        !IsNonce(attempt.nonce)) {
       return false;
     }
     out->push_back(std::move(attempt));

@@ -18,6 +18,7 @@ namespace gantry::plugin {
 inline constexpr uint32_t kRecordFormat = 1;
 inline constexpr size_t kRecordBytesMax = 64 * 1024;
 inline constexpr size_t kAttemptsMax = 64;  // Of one record.
+inline constexpr size_t kNonceBytesMax = 64;
 
 enum class RecordState : uint8_t { kCreating, kReady, kDeleting };
 

@@ -40,6 +40,18 @@ TEST(Record, ThatDoesNotTellMayHaveBeenBeingMadeUntilNow) {
   EXPECT_EQ(Decode(text, "here")->creating_until, UINT64_MAX);
 }
 
+TEST(Record, WhoseAttemptsNonceIsMoreThanANameIsRefused) {
+  Record record;
+  record.path = {"a"};
+  record.attempts = {{Attempt::Kind::kDelete, "00ff", 1, 2, false}};
+  ASSERT_TRUE(Decode(Encode(record), "here"));
+  for (const auto& nonce : {std::string(".."), std::string("."), std::string("a/b"),
+                            std::string("a\0b", 3), std::string(65, 'a'), std::string()}) {
+    record.attempts[0].nonce = nonce;
+    EXPECT_EQ(Decode(Encode(record), "here").error().code, code::kDataLoss) << nonce;
+  }
+}
+
 TEST(Record, OfANewerFormatOrWithoutAFieldIsRefused) {
   Record record;
   record.path = {"a"};

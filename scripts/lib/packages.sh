@@ -32,6 +32,9 @@ packages_zoo() {
   ((${#needed[@]} == 0)) || packages_install zoo "${needed[@]}"
 }
 
+# libFuzzer comes with clang's runtime.
+packages_fuzz() { packages_install fuzz clang-14 libclang-rt-14-dev; }
+
 packages_tidy() { packages_install tidy git clang-format-14 clang-tidy-14; }
 
 # packages_missing NAME...: those that are not installed, one a line.
