@@ -31,8 +31,9 @@ void Check(const wire::LogRecord& record) {
     const auto c = static_cast<unsigned char>(record.text[i]);
     GANTRY_FUZZ_EXPECT((c >= 0x20 || c == '\t') && c != 0x7f);
     // U+0080 to U+009F drive a terminal as well (ECMA-48, C1).
-    if (c == 0xC2 && i + 1 < record.text.size())
-      GANTRY_FUZZ_EXPECT(static_cast<unsigned char>(record.text[i + 1]) >= 0xA0);
+    if (c != 0xC2 || i + 1 == record.text.size()) continue;
+    const auto next = static_cast<unsigned char>(record.text[i + 1]);
+    GANTRY_FUZZ_EXPECT(next < 0x80 || next >= 0xA0);
   }
 }
 

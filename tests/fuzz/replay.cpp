@@ -14,7 +14,7 @@
 
 // By CMakeLists.txt: GANTRY_FUZZ_TARGET(name) for each, whose entry is renamed gantry_fuzz_<name>.
 #define GANTRY_FUZZ_TARGET(name) extern "C" int gantry_fuzz_##name(const uint8_t*, size_t);
-#include "targets.inc"
+#include <targets.inc>
 #undef GANTRY_FUZZ_TARGET
 
 namespace {
@@ -26,7 +26,7 @@ struct Target {
 
 #define GANTRY_FUZZ_TARGET(name) {#name, gantry_fuzz_##name},
 constexpr Target kTargets[] = {
-#include "targets.inc"
+#include <targets.inc>
 };
 #undef GANTRY_FUZZ_TARGET
 
