@@ -32,6 +32,10 @@ if(GANTRY_SANITIZE)
   add_link_options(-fsanitize=${GANTRY_SANITIZE})
   add_compile_definitions(GANTRY_SANITIZED=1)
 endif()
+option(GANTRY_FUZZ "Count coverage for libFuzzer; needs clang" OFF)
+if(GANTRY_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
 add_library(gantry_warnings INTERFACE)
 target_compile_options(gantry_warnings INTERFACE
@@ -68,6 +72,21 @@ function(gantry_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT_S}
+    ENVIRONMENT "GANTRY_BUILD_DIR=${CMAKE_BINARY_DIR};GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR};TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
+endfunction()
+
+# gantry_vm_test(NAME COMMAND words... [TIMEOUT_S s]): one ctest entry "vm_NAME" that runs these words in
+# the guest of tests/vm, in the build folder; TIMEOUT_S is for the guest's whole life.
+function(gantry_vm_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT_S" "COMMAND" ${ARGN})
+  if(NOT arg_TIMEOUT_S)
+    set(arg_TIMEOUT_S 300)
+  endif()
+  math(EXPR outer_s "${arg_TIMEOUT_S} + 30")
+  add_test(NAME vm_${name}
+    COMMAND ${CMAKE_SOURCE_DIR}/tests/vm/run --time-limit-s ${arg_TIMEOUT_S} -- ${arg_COMMAND}
+    WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
+  set_tests_properties(vm_${name} PROPERTIES LABELS vm TIMEOUT ${outer_s} PROCESSORS 2
     ENVIRONMENT "GANTRY_BUILD_DIR=${CMAKE_BINARY_DIR};GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR};TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
 endfunction()
 

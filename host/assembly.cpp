@@ -13,15 +13,18 @@
 #include "host/admin/convert.hpp"
 #include "host/admin_view.hpp"
 #include "host/base/file.hpp"
+#include "host/core/reconcile.hpp"
 #include "host/services/boot_id.hpp"
 #include "host/supervise/generation.hpp"
 #include "host/supervise/lease.hpp"
+#include "host/supervise/worker_root.hpp"
 #include "host/version.hpp"
 
 namespace gantry {
 namespace {
 
 constexpr std::chrono::milliseconds kAdminStopMsMax{500};
+constexpr std::chrono::milliseconds kReconcileMsMax{30'000};  // for one volume
 
 base::Result<base::UniqueFd> LockDirectory(const std::filesystem::path& directory) {
   const auto file = directory / "gantryd.lock";
@@ -45,6 +48,7 @@ base::Status Assembly::OpenState() {
   worker_ = std::make_unique<base::PinnedBinary>(std::move(worker));
   GANTRY_TRY_ASSIGN(auto store, supervise::PluginStore::Open(state / "store"));
   store_ = std::make_unique<supervise::PluginStore>(std::move(store));
+  PrepareRoot();
   GANTRY_TRY(base::MakeDirectories(state / "kv", 0700));
   kv_ = std::make_unique<services::FileKv>(state / "kv");
   GANTRY_TRY_ASSIGN(auto helper, base::PinnedBinary::Open(options_.libexec / "gantry-helper"));
@@ -52,6 +56,15 @@ base::Status Assembly::OpenState() {
   desk_ = std::make_unique<services::HostServiceDesk>(config_, *kv_, counters_, *helper_);
   host_calls_ = std::make_unique<supervise::HostCallPool>(*desk_, clock_);
   return {};
+}
+
+void Assembly::PrepareRoot() {
+  if (geteuid() != 0) return;  // workers have the mounts that there are
+  auto root = supervise::PrepareWorkerRoot(*worker_, config_.state_directory / "store");
+  if (root)
+    worker_root_ = std::move(*root);
+  else
+    spdlog::warn("each worker copies the node's mounts: {}", root.error().message);
 }
 
 base::Status Assembly::OpenNode() {
@@ -66,7 +79,7 @@ base::Status Assembly::OpenNode() {
   helpers_ = std::make_unique<services::HelperRunner>(std::move(helper), kubelet_->fd());
   services::KeeperClientOptions keeper;
   keeper.socket = config_.keeper_socket;
-  keeper.keeper = options_.libexec / "gantry-keeper";
+  if (config_.start_keeper) keeper.keeper = options_.libexec / "gantry-keeper";
   keeper.worker = options_.libexec / "gantry-worker";
   keeper_ = std::make_unique<services::KeeperClient>(std::move(keeper));
   broker_ = std::make_unique<services::MountBroker>(services::MountBroker::Parts{
@@ -76,7 +89,8 @@ base::Status Assembly::OpenNode() {
         const auto plugin = StoredPlugin(release.sha256);
         GANTRY_TRY(store_->Verify(plugin));
         return plugin;
-      }});
+      },
+      services::ReadKernelFeatures()});
   return {};
 }
 
@@ -90,7 +104,10 @@ base::Status Assembly::OpenMetrics(const Log& log) {
   sources.tasks = [this] { return ready_ ? tasks_->List() : std::vector<core::TaskStatus>(); };
   sources.plugin_counters = [this] { return counters_.Read(); };
   sources.plugin_counters_dropped = [this] { return counters_.dropped(); };
-  if (helpers_) sources.stuck_helpers = [this] { return helpers_->Stuck().size(); };
+  if (helpers_) {
+    sources.stuck_helpers = [this] { return helpers_->Stuck().size(); };
+    sources.abandoned_helpers = [this] { return helpers_->abandoned(); };
+  }
   if (log.output != nullptr)
     sources.log_lines_dropped = [output = log.output] { return output->dropped(); };
   sources.ready = [this] { return ready_.load(); };
@@ -203,6 +220,7 @@ swap::SwapperParts Assembly::PartsOf(const core::BackendConfig& backend) {
     spec.verify_plugin = [this](const std::filesystem::path& file) { return store_->Verify(file); };
     spec.lease = supervise::LeaseFile(config_.state_directory / "leases", backend.name, slot);
     spec.backend = backend;
+    spec.root = worker_root_.get();
     spec.drop_privileges = geteuid() == 0;
     spec.cgroups = cgroups_;
     return supervise::MakeSpawner(std::move(spec), *host_calls_);
@@ -266,18 +284,34 @@ base::Result<std::unique_ptr<Assembly>> Assembly::Start(const core::Config& conf
   GANTRY_TRY(assembly->fleet_->Watch(config.plugin_directory));
   GANTRY_TRY(assembly->OpenAdmin(log));
   assembly->ready_ = true;
+  if (options.roles.node)
+    assembly->reconciler_ = std::thread([part = assembly.get()] { part->Reconcile(); });
   return assembly;
+}
+
+void Assembly::Reconcile() {
+  std::vector<const core::Driver*> drivers;
+  for (const auto& driver : drivers_) drivers.push_back(driver.get());
+  const auto found = core::Reconcile(drivers, *node_state_, [this] {
+    return core::CallContext{clock_.Now() + kReconcileMsMax, &reconciling_};
+  });
+  for (const auto& note : found.notes) spdlog::warn("node state: {}", note);
+  if (found.records > 0)
+    spdlog::info("node state: {} volumes, {} of them forgotten since the machine was rebooted",
+                 found.records, found.forgotten);
 }
 
 Assembly::~Assembly() { Stop(); }
 
 void Assembly::Stop() {
   ready_ = false;
+  reconciling_.Cancel();
   if (admin_) admin_->Stop(kAdminStopMsMax);
   std::vector<std::thread> stopping;
   for (const auto& server : servers_)
     stopping.emplace_back([&server] { server->Stop(kStopGraceMsMax); });
   for (auto& thread : stopping) thread.join();
+  if (reconciler_.joinable()) reconciler_.join();
   if (tasks_) tasks_->Stop();
   if (fleet_) fleet_->Stop();
 }

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "host/admin/http.hpp"
@@ -14,6 +15,7 @@
 #include "host/admin/metrics.hpp"
 #include "host/admin/server.hpp"
 #include "host/base/process.hpp"
+#include "host/core/cancel_flag.hpp"
 #include "host/core/config.hpp"
 #include "host/core/driver.hpp"
 #include "host/front/call_log.hpp"
@@ -68,11 +70,13 @@ class Assembly {
   base::Status OpenAdmin(const Log& log);
 
   base::Status OpenState();
+  void PrepareRoot();
   base::Status OpenNode();
   base::Status StartBackends(bool must_all);
   swap::SwapperParts PartsOf(const core::BackendConfig& backend);
   std::filesystem::path StoredPlugin(const std::string& sha256) const;
   base::Status StartDrivers();
+  void Reconcile();
 
   const core::Config config_;
   const Options options_;
@@ -81,6 +85,7 @@ class Assembly {
   supervise::Cgroups cgroups_;
   std::unique_ptr<base::PinnedBinary> worker_;
   std::unique_ptr<supervise::PluginStore> store_;
+  base::UniqueFd worker_root_;
   std::unique_ptr<services::FileKv> kv_;
   services::Counters counters_;
   std::unique_ptr<base::PinnedBinary> helper_;
@@ -104,6 +109,8 @@ class Assembly {
   std::unique_ptr<front::CallLog> call_log_;
   std::vector<std::unique_ptr<front::Server>> servers_;
   std::unique_ptr<admin::Server> admin_;
+  core::CancelFlag reconciling_;
+  std::thread reconciler_;
 };
 
 // Loads each backend's plugin in a throw-away worker and lets it judge its configuration.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // gantryd: reads its configuration, puts the parts together, waits for a signal.
+#include <absl/synchronization/mutex.h>
 #include <pthread.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -44,6 +45,12 @@ void ForbidCoreDumps() {
   const rlimit none{0, 0};
   if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
     spdlog::warn("core dumps can't be forbidden: {}", std::strerror(errno));
+}
+
+// gRPC locks by Abseil's mutex, and packages of that are built with its detector of deadlocks: a graph
+// of the whole process behind one lock, which every thread then takes for each of gRPC's locks.
+void LeaveOutDeadlockDetection() {
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
 void UseLogger(std::shared_ptr<spdlog::sinks::sink> sink, const gantry::Options& options) {
@@ -116,6 +123,7 @@ int main(int argc, char** argv) {
   UseLogger(output, options);
   if (!raised) spdlog::warn("{}", raised.error().message);
   ForbidCoreDumps();
+  LeaveOutDeadlockDetection();
   const int code = Serve(*config, options, {&ring, output.get()}, signals);
   // The default logger would hold the output beyond the ring.
   UseLogger(std::make_shared<spdlog::sinks::stdout_sink_mt>(), options);

@@ -143,6 +143,33 @@ v1::LogLine ToMessage(const LogLine& from) {
   return to;
 }
 
+base::Result<core::SwapRequest> FromMessage(const v1::SwapRequest& from) {
+  constexpr uint32_t kPercentMax = 100;
+  core::SwapRequest to;
+  to.backend = from.backend();
+  if (!from.plugin_file().empty()) {
+    to.plugin_file = from.plugin_file();
+    if (!to.plugin_file->is_absolute() || from.plugin_file().find('\0') != std::string::npos)
+      return base::Fail(base::Code::kInvalidArgument,
+                        "plugin_file: \"" + from.plugin_file() + "\": expected an absolute path");
+  }
+  if (!from.config_json().empty()) to.config_json = from.config_json();
+  if (!from.canary_volume().empty()) to.canary_volume = from.canary_volume();
+  if (from.shift_percent_start() > kPercentMax)
+    return base::Fail(base::Code::kInvalidArgument,
+                      "shift_percent_start: " + std::to_string(from.shift_percent_start()) +
+                          ": expected 0 to 100");
+  to.shift_percent_start =
+      from.shift_percent_start() == 0 ? kPercentMax : from.shift_percent_start();
+  if (from.shift_ms() > static_cast<uint64_t>(kShiftMsMax.count()))
+    return base::Fail(base::Code::kInvalidArgument, "shift_ms: " + std::to_string(from.shift_ms()) +
+                                                        ": expected 0 to " +
+                                                        std::to_string(kShiftMsMax.count()));
+  to.shift = std::chrono::milliseconds(from.shift_ms());
+  to.dry_run = from.dry_run();
+  return to;
+}
+
 void CopyVolume(const channel::Volume& from, v1::Volume& to) {
   to.set_handle(from.handle());
   to.set_capacity_bytes(from.capacity_bytes());

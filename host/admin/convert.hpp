@@ -4,6 +4,8 @@
 
 #include <gantry/admin.pb.h>
 
+#include <chrono>
+
 #include "host/admin/log_line.hpp"
 #include "host/core/backend.hpp"
 #include "host/core/fleet.hpp"
@@ -11,6 +13,8 @@
 #include "host/core/tasks.hpp"
 
 namespace gantry::admin {
+
+constexpr std::chrono::milliseconds kShiftMsMax{24LL * 3600 * 1000};
 
 const char* NameOf(core::GenerationPhase phase);
 const char* NameOf(core::BackendHealth health);
@@ -21,6 +25,8 @@ v1::SwapState ToMessage(const core::SwapStatus& from);
 v1::Backend ToMessage(const core::BackendStatus& from);
 v1::Task ToMessage(const core::TaskStatus& from);
 v1::LogLine ToMessage(const LogLine& from);
+// INVALID_ARGUMENT names the field, its value and what was expected.
+base::Result<core::SwapRequest> FromMessage(const v1::SwapRequest& from);
 // Capacity, condition and nodes of what a backend says about a volume.
 void CopyVolume(const channel::Volume& from, v1::Volume& to);
 

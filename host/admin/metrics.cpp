@@ -242,6 +242,10 @@ std::vector<MetricFamily> Metrics::Collect() const {
   if (sources_.stuck_helpers)
     families.Gauge("gantry_helpers_stuck", "Helper processes that could not be killed.", {},
                    static_cast<double>(sources_.stuck_helpers()));
+  if (sources_.abandoned_helpers)
+    families.Counter("gantry_helpers_abandoned_total",
+                     "Helper processes that could not be killed when they had to end.", {},
+                     static_cast<double>(sources_.abandoned_helpers()));
   if (sources_.log_lines_dropped)
     families.Counter("gantry_log_lines_dropped_total",
                      "Lines of gantryd's log that nobody took in time.", {},

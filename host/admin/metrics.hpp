@@ -35,6 +35,7 @@ struct MetricSources {
   std::function<std::map<std::string, PluginCounters>()> plugin_counters;  // by backend
   std::function<uint64_t()> plugin_counters_dropped;
   std::function<size_t()> stuck_helpers;
+  std::function<uint64_t()> abandoned_helpers;
   std::function<uint64_t()> log_lines_dropped;
   std::function<bool()> ready;
 };

@@ -51,6 +51,7 @@ v1::ConfigPlan PlanChange(const core::Config& now, const core::Config& next) {
   Compare(plan, "kubelet_directory", now.kubelet_directory, next.kubelet_directory);
   Compare(plan, "trust", now.trust, next.trust);
   Compare(plan, "keeper_socket", now.keeper_socket, next.keeper_socket);
+  Compare(plan, "start_keeper", now.start_keeper, next.start_keeper);
   Compare(plan, "cgroup", now.cgroup, next.cgroup);
   Compare(plan, "swap", now.swap, next.swap);
   Compare(plan, "admin_socket", now.admin_socket, next.admin_socket);

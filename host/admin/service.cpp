@@ -64,29 +64,6 @@ class CallerGone {
   std::thread thread_;
 };
 
-base::Result<core::SwapRequest> FromMessage(const v1::SwapRequest& from) {
-  constexpr uint32_t kPercentMax = 100;
-  core::SwapRequest to;
-  to.backend = from.backend();
-  if (!from.plugin_file().empty()) {
-    to.plugin_file = from.plugin_file();
-    if (!to.plugin_file->is_absolute())
-      return base::Fail(base::Code::kInvalidArgument,
-                        "plugin_file: \"" + from.plugin_file() + "\": expected an absolute path");
-  }
-  if (!from.config_json().empty()) to.config_json = from.config_json();
-  if (!from.canary_volume().empty()) to.canary_volume = from.canary_volume();
-  if (from.shift_percent_start() > kPercentMax)
-    return base::Fail(base::Code::kInvalidArgument,
-                      "shift_percent_start: " + std::to_string(from.shift_percent_start()) +
-                          ": expected 0 to 100");
-  to.shift_percent_start =
-      from.shift_percent_start() == 0 ? kPercentMax : from.shift_percent_start();
-  to.shift = std::chrono::milliseconds(from.shift_ms());
-  to.dry_run = from.dry_run();
-  return to;
-}
-
 v1::SwapEvent StepEvent(const core::SwapStep& step) {
   v1::SwapEvent event;
   *event.mutable_step() = ToMessage(step);

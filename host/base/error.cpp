@@ -37,6 +37,7 @@ Code CodeOfErrno(int error_number) {
       return Code::kResourceExhausted;
     case EBUSY:
     case ENODEV:
+    case EPROTONOSUPPORT:
     case ENOTEMPTY:
       return Code::kFailedPrecondition;
     case ETIMEDOUT:
@@ -50,6 +51,7 @@ Code CodeOfErrno(int error_number) {
     case ENOTCONN:
     case EPIPE:
     case EHOSTUNREACH:
+    case EHOSTDOWN:
     case ENETUNREACH:
     case ESTALE:
     case ESHUTDOWN:

@@ -6,6 +6,7 @@
 
 #include <gantry/channel.pb.h>
 
+#include <bitset>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,6 +41,7 @@ class Capabilities {
   bool known_ = false;
   channel::Description description_;
   std::set<std::string, std::less<>> slots_;
+  std::bitset<channel::Operation_ARRAYSIZE> offers_;
 };
 
 // Set once, by a caller who no longer wants the answer. Any thread.
@@ -59,6 +61,9 @@ struct BackendCall {
   // Kept until the plugin has really finished or its worker is dead, which may be after Call
   // returned DEADLINE_EXCEEDED: the lock of the volume.
   std::shared_ptr<void> hold;
+  // Where set, gets each task that the operation asks for, at once and whatever becomes of it, from
+  // a thread of the call's; they are not among its results then.
+  std::function<void(const channel::Task&)> on_task;
 };
 
 class Backend {

@@ -45,8 +45,12 @@ struct VolumeUsage {
 struct MountState {
   bool mounted = false;
   bool readonly = false;
-  // Set when it is mounted but does not answer: for people, says what was seen.
+  // Set when it is mounted but does not answer: for people, says what was seen and since when.
   std::optional<std::string> fault;
+  // With a fault: it will not be back; only a new mount helps.
+  bool gone = false;
+  // As last measured; with a fault, before it. None: never.
+  std::optional<VolumeUsage> usage;
 };
 
 class Broker {
@@ -60,8 +64,10 @@ class Broker {
   virtual base::Status Publish(const PublishMount& mount, base::TimePoint deadline) = 0;
   // Unmounts and removes target_path itself (CSI spec, NodeUnpublishVolume).
   virtual base::Status Unpublish(const std::string& target_path, base::TimePoint deadline) = 0;
+  // What answers, or has last been seen where nothing answers in time.
   virtual base::Result<MountState> State(const std::string& path, base::TimePoint deadline) = 0;
-  virtual base::Result<VolumeUsage> Usage(const std::string& path, base::TimePoint deadline) = 0;
+  // By the kernel's table alone: asks no filesystem.
+  virtual base::Result<bool> IsMounted(const std::string& path) = 0;
 };
 
 }  // namespace gantry::core

@@ -31,6 +31,8 @@ Slot SlotOf(channel::Operation operation) {
       return {GANTRY_EXT_CONTROLLER, "expand_volume"};
     case channel::MODIFY_VOLUME:
       return {GANTRY_EXT_CONTROLLER, "modify_volume"};
+    case channel::RECOGNIZE_VOLUME:
+      return {GANTRY_EXT_CONTROLLER, "recognize_volume"};
     case channel::PUBLISH_VOLUME:
       return {GANTRY_EXT_PUBLISH, "publish_volume"};
     case channel::UNPUBLISH_VOLUME:
@@ -79,6 +81,10 @@ Slot SlotOf(channel::Operation operation) {
 Capabilities::Capabilities(channel::Description description)
     : known_(true), description_(std::move(description)) {
   slots_.insert(description_.slots().begin(), description_.slots().end());
+  for (size_t operation = 0; operation < offers_.size(); ++operation) {
+    const Slot slot = SlotOf(static_cast<channel::Operation>(operation));
+    offers_[operation] = slot.extension != nullptr && Has(slot.extension, slot.name);
+  }
 }
 
 base::Status Backend::Known() const {
@@ -91,8 +97,7 @@ bool Capabilities::Has(std::string_view extension, std::string_view slot) const 
 }
 
 bool Capabilities::Offers(channel::Operation operation) const {
-  const Slot slot = SlotOf(operation);
-  return slot.extension != nullptr && Has(slot.extension, slot.name);
+  return channel::Operation_IsValid(operation) && offers_[static_cast<size_t>(operation)];
 }
 
 }  // namespace gantry::core

@@ -10,6 +10,7 @@
 #include "host/base/file.hpp"
 #include "host/base/socket_file.hpp"
 #include "host/core/argument_pattern.hpp"
+#include "host/core/export_pattern.hpp"
 #include "host/core/ids.hpp"
 #include "host/core/limits.hpp"
 #include "host/core/option_pattern.hpp"
@@ -88,13 +89,14 @@ base::Result<std::vector<std::string>> Checked(const Yaml& yaml,
 
 base::Result<Grants> ReadGrants(const Yaml& yaml) {
   GANTRY_TRY(yaml.KeysAre(
-      {"capabilities", "servers", "fs_types", "mount_options", "userspace", "helpers"}));
+      {"capabilities", "servers", "exports", "fs_types", "mount_options", "userspace", "helpers"}));
   Grants grants;
   GANTRY_TRY_ASSIGN(grants.capabilities, yaml["capabilities"].Texts());
   for (const auto& capability : grants.capabilities)
     if (capability != "NET_BIND_SERVICE")
       return yaml["capabilities"].Complain("NET_BIND_SERVICE, the only one a worker may have");
   GANTRY_TRY_ASSIGN(grants.servers, Checked(yaml["servers"], CheckServerPattern));
+  GANTRY_TRY_ASSIGN(grants.exports, Checked(yaml["exports"], CheckExportPattern));
   GANTRY_TRY_ASSIGN(grants.fs_types, yaml["fs_types"].Texts());
   GANTRY_TRY_ASSIGN(grants.mount_options, Checked(yaml["mount_options"], CheckOptionPattern));
   GANTRY_TRY_ASSIGN(grants.userspace, yaml["userspace"].BoolOr(false));
@@ -281,8 +283,8 @@ base::Status ReadNode(const Yaml& yaml, Config& config) {
   return {};
 }
 
-base::Result<std::filesystem::path> ReadAdminSocket(const Yaml& yaml,
-                                                    const std::filesystem::path& fallback) {
+base::Result<std::filesystem::path> ReadSocket(const Yaml& yaml,
+                                               const std::filesystem::path& fallback) {
   GANTRY_TRY_ASSIGN(auto path, AbsolutePathOr(yaml, fallback));
   if (path.native().size() > base::kSocketPathBytesMax)
     return yaml.Complain("a path of at most 100 bytes, also where it is left out: " +
@@ -361,10 +363,14 @@ base::Status CheckTogether(const Yaml& yaml, const Config& config) {
 
 base::Result<Config> LoadConfig(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file, kConfigBytesMax));
-  GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file.filename().string()));
+  return ParseConfig(text, file.filename().string());
+}
+
+base::Result<Config> ParseConfig(const std::string& text, const std::string& file_name) {
+  GANTRY_TRY_ASSIGN(const Yaml yaml, Yaml::Parse(text, file_name));
   GANTRY_TRY(yaml.KeysAre({"state_directory", "plugin_directory", "kubelet_directory", "trust",
-                           "keeper_socket", "admin_socket", "metrics", "log", "cgroup", "node",
-                           "drivers", "backends", "swap"}));
+                           "keeper_socket", "start_keeper", "admin_socket", "metrics", "log",
+                           "cgroup", "node", "drivers", "backends", "swap"}));
   Config config;
   GANTRY_TRY_ASSIGN(config.state_directory,
                     AbsolutePathOr(yaml["state_directory"], "/var/lib/gantry"));
@@ -374,9 +380,10 @@ base::Result<Config> LoadConfig(const std::filesystem::path& file) {
                     AbsolutePathOr(yaml["kubelet_directory"], "/var/lib/kubelet"));
   GANTRY_TRY_ASSIGN(config.trust, ReadTrust(yaml["trust"]));
   GANTRY_TRY_ASSIGN(config.keeper_socket,
-                    AbsolutePathOr(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
+                    ReadSocket(yaml["keeper_socket"], config.state_directory / "keeper.sock"));
+  GANTRY_TRY_ASSIGN(config.start_keeper, yaml["start_keeper"].BoolOr(true));
   GANTRY_TRY_ASSIGN(config.admin_socket,
-                    ReadAdminSocket(yaml["admin_socket"], config.state_directory / "admin.sock"));
+                    ReadSocket(yaml["admin_socket"], config.state_directory / "admin.sock"));
   GANTRY_TRY(ReadOperations(yaml, config));
   GANTRY_TRY_ASSIGN(config.cgroup, ReadCgroup(yaml["cgroup"]));
   GANTRY_TRY(ReadNode(yaml["node"], config));

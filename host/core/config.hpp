@@ -22,6 +22,7 @@ namespace gantry::core {
 struct Grants {
   std::vector<std::string> capabilities;   // for its worker, "NET_BIND_SERVICE"
   std::vector<std::string> servers;        // kernel mounts may name these; server_pattern.hpp
+  std::vector<std::string> exports;        // or these directories of servers; export_pattern.hpp
   std::vector<std::string> fs_types;       // FILESYSTEM sources: "tmpfs", "nfs*"
   std::vector<std::string> mount_options;  // beyond the harmless; option_pattern.hpp
   bool userspace = false;                  // USERSPACE sources: a data path of its own
@@ -99,6 +100,7 @@ struct Config {
   std::filesystem::path kubelet_directory;
   trust::Policy trust;                  // of plugins, where a backend says nothing else
   std::filesystem::path keeper_socket;  // default: state_directory/keeper.sock
+  bool start_keeper = true;             // when none serves the socket; false: somebody else does
   std::filesystem::path admin_socket;   // default: state_directory/admin.sock
   std::string metrics_address;          // "127.0.0.1:9809"; empty: no metrics are served
   LogConfig log;
@@ -112,6 +114,8 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
+// From the file's text; its name is for the messages alone.
+base::Result<Config> ParseConfig(const std::string& text, const std::string& file_name);
 // INVALID_ARGUMENT "gantry.yaml:12: backends.fast-nfs.uid: 0: expected ..."
 base::Result<Config> LoadConfig(const std::filesystem::path& file);
 

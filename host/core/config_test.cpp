@@ -70,6 +70,15 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
   EXPECT_EQ(backend.grants.helpers.at("mkfs").gid, 0U);
 }
 
+TEST_F(ConfigTest, AKeeperOfItsOwnIsStartedUnlessOneIsDeployed) {
+  const auto config = Load(kGood);
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_TRUE(config->start_keeper);
+  const auto deployed = Load(std::string("start_keeper: false\n") + kGood);
+  ASSERT_TRUE(deployed) << deployed.error().message;
+  EXPECT_FALSE(deployed->start_keeper);
+}
+
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
@@ -157,6 +166,32 @@ TEST_F(ConfigTest, AKeyIsGivenOnce) {
             std::string::npos);
 }
 
+TEST_F(ConfigTest, AnAliasOfWhatHoldsItIsRefused) {
+  EXPECT_THAT(Error("config:\n", "config: &a\n      again: *a\n"), HasSubstr("within each other"));
+}
+
+TEST_F(ConfigTest, AliasesThatStandForTooMuchAreRefused) {
+  std::string config = "config:\n      a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n";
+  for (int i = 1; i < 10; ++i) {
+    const std::string below = "*a" + std::to_string(i - 1);
+    config += "      a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + below;
+    for (int k = 1; k < 10; ++k) config += ", " + below;
+    config += "]\n";
+  }
+  EXPECT_THAT(Error("config:\n", config), HasSubstr("at most 100000 values"));
+}
+
+TEST_F(ConfigTest, APathEndsForTheKernelWhereItEndsForUs) {
+  EXPECT_THAT(Error("/var/lib/gantry", "\"/var/lib\\0/gantry\""), HasSubstr("a text without NUL"));
+}
+
+TEST_F(ConfigTest, SocketsHavePathsThatCanBeBound) {
+  const std::string path = "/" + std::string(120, 'a');
+  for (const char* key : {"keeper_socket", "admin_socket"})
+    EXPECT_THAT(Error("trust: any", "trust: any\n" + std::string(key) + ": " + path),
+                HasSubstr(std::string(key) + ": \"" + path + "\": expected a path of at most 100"));
+}
+
 TEST_F(ConfigTest, BadYamlIsRefusedWithItsLine) {
   EXPECT_EQ(Error("node:", "node: [").substr(0, 12), "gantry.yaml:");
 }
@@ -175,6 +210,7 @@ TEST_F(ConfigTest, LongNodeNamesAreHashed) {
 TEST_F(ConfigTest, GrantsThatCannotBeJudgedAreRefusedWhereTheyStand) {
   for (const auto& [grant, text] :
        {std::pair("servers: [\"nas.*\"]", "gantry.yaml:17: backends.fast-nfs.grants.servers: "),
+        std::pair("exports: [\"nas/vol\"]", "gantry.yaml:17: backends.fast-nfs.grants.exports: "),
         std::pair("mount_options: [\"*\"]", "grants.mount_options: mount option \"*\""),
         std::pair("helpers: {x: {program: /bin/x, arguments: [[\"*\"]]}}",
                   "helpers.x.arguments.[0]: \"*\": expected fixed text")})

@@ -12,6 +12,9 @@
 namespace gantry::core {
 namespace {
 
+// ControllerGetVolume: how long before its deadline the caller is told that a volume's storage is away.
+constexpr std::chrono::milliseconds kAwayAnswerMs{500};
+
 using base::Code;
 using csi::v1::ControllerServiceCapability;
 
@@ -54,6 +57,17 @@ base::Result<Source> SourceOf(const Driver& driver, const Backend& backend,
   source.lock = content.has_snapshot() ? "snapshot " + id : VolumeLock(id);
   source.handle = located.handle;
   return source;
+}
+
+base::Result<csi::v1::ControllerGetVolumeResponse> ToGetVolume(const std::string& backend,
+                                                               const channel::Volume& volume) {
+  csi::v1::ControllerGetVolumeResponse response;
+  GANTRY_TRY_ASSIGN(*response.mutable_volume(), ToVolume(backend, volume));
+  auto& status = *response.mutable_status();
+  for (const auto& node : volume.published_node_ids()) status.add_published_node_ids(node);
+  if (auto condition = ToCondition(volume))
+    *status.mutable_volume_condition() = std::move(*condition);
+  return response;
 }
 
 }  // namespace
@@ -99,7 +113,7 @@ base::Result<csi::v1::DeleteVolumeResponse> Controller::DeleteVolume(
     const csi::v1::DeleteVolumeRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::DELETE_VOLUME));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  const auto located = driver_.Locate(IdKind::kVolume, request.volume_id());
+  const auto located = driver_.LocateVolume(request.volume_id(), context);
   if (!located) {
     // An id that nobody here can have made names nothing that could be deleted.
     if (located.error().code == Code::kNotFound) return csi::v1::DeleteVolumeResponse();
@@ -114,6 +128,7 @@ base::Result<csi::v1::DeleteVolumeResponse> Controller::DeleteVolume(
   const auto done = driver_.Invoke(*located->backend, std::move(message), split.request,
                                    &split.secrets, context, std::move(hold));
   if (!done && done.error().code != Code::kNotFound) return tl::unexpected(done.error());
+  driver_.seen_volumes().Forget(request.volume_id());
   return csi::v1::DeleteVolumeResponse();
 }
 
@@ -124,8 +139,8 @@ base::Result<csi::v1::ControllerPublishVolumeResponse> Controller::ControllerPub
   GANTRY_TRY(RequireText(request.node_id(), "node_id"));
   GANTRY_TRY(RequireCapability(request.has_volume_capability(), request.volume_capability(),
                                "volume_capability"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
-                                                       &request.volume_context()));
+  GANTRY_TRY_ASSIGN(const auto located,
+                    driver_.LocateVolume(request.volume_id(), context, &request.volume_context()));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::PUBLISH_VOLUME));
   GANTRY_TRY(
       driver_.CheckAccess(*located.backend, request.volume_capability(), "volume_capability"));
@@ -154,7 +169,7 @@ base::Result<csi::v1::ControllerUnpublishVolumeResponse> Controller::ControllerU
     const csi::v1::ControllerUnpublishVolumeRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::UNPUBLISH_VOLUME));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id()));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.LocateVolume(request.volume_id(), context));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::UNPUBLISH_VOLUME));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto split = SplitSecrets(request);
@@ -172,8 +187,8 @@ base::Result<csi::v1::ValidateVolumeCapabilitiesResponse> Controller::ValidateVo
     const csi::v1::ValidateVolumeCapabilitiesRequest& request, const CallContext& context) const {
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
   GANTRY_TRY(RequireCapabilities(request.volume_capabilities(), "volume_capabilities"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
-                                                       &request.volume_context()));
+  GANTRY_TRY_ASSIGN(const auto located,
+                    driver_.LocateVolume(request.volume_id(), context, &request.volume_context()));
   csi::v1::ValidateVolumeCapabilitiesResponse response;
   if (located.backend->capabilities().Offers(channel::GET_VOLUME)) {
     const auto split = SplitSecrets(request);
@@ -238,11 +253,13 @@ base::Result<csi::v1::ListVolumesResponse> Controller::ListVolumes(
   size_t bytes = 0;
   for (const auto& entry : page.entries) {
     auto& out = *response.add_entries();
-    GANTRY_TRY_ASSIGN(*out.mutable_volume(), ToVolume(entry.backend, entry.volume));
-    for (const auto& node : entry.volume.published_node_ids())
+    GANTRY_TRY_ASSIGN(const auto seen, ToGetVolume(entry.backend, entry.volume));
+    driver_.seen_volumes().Saw(seen);
+    *out.mutable_volume() = seen.volume();
+    for (const auto& node : seen.status().published_node_ids())
       out.mutable_status()->add_published_node_ids(node);
-    if (auto condition = ToCondition(entry.volume))
-      *out.mutable_status()->mutable_volume_condition() = std::move(*condition);
+    if (seen.status().has_volume_condition())
+      *out.mutable_status()->mutable_volume_condition() = seen.status().volume_condition();
     bytes += out.ByteSizeLong();
     if (bytes < kListBytesMax || &entry == &page.entries.back()) continue;
     response.set_next_token(FormatToken({entry.backend, entry.volume.handle()}));
@@ -271,13 +288,11 @@ base::Result<csi::v1::GetCapacityResponse> Controller::GetCapacity(
   for (const auto& emit : emits) {
     if (!emit.has_capacity()) continue;
     const auto& capacity = emit.capacity();
-    response.set_available_capacity(static_cast<int64_t>(capacity.available_bytes()));
+    response.set_available_capacity(ToBytes(capacity.available_bytes()));
     if (capacity.has_maximum())
-      response.mutable_maximum_volume_size()->set_value(
-          static_cast<int64_t>(capacity.maximum_volume_bytes()));
+      response.mutable_maximum_volume_size()->set_value(ToBytes(capacity.maximum_volume_bytes()));
     if (capacity.minimum_volume_bytes() > 0)
-      response.mutable_minimum_volume_size()->set_value(
-          static_cast<int64_t>(capacity.minimum_volume_bytes()));
+      response.mutable_minimum_volume_size()->set_value(ToBytes(capacity.minimum_volume_bytes()));
     return response;
   }
   return base::Fail(Code::kUnavailable,
@@ -330,7 +345,7 @@ base::Result<csi::v1::ControllerExpandVolumeResponse> Controller::ControllerExpa
                                         request.capacity_range().limit_bytes() == 0))
     return base::Fail(Code::kInvalidArgument, "capacity_range: nothing: expected a size");
   GANTRY_TRY(CheckRange(request.capacity_range(), "capacity_range"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id()));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.LocateVolume(request.volume_id(), context));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::EXPAND_VOLUME));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto split = SplitSecrets(request);
@@ -342,7 +357,7 @@ base::Result<csi::v1::ControllerExpandVolumeResponse> Controller::ControllerExpa
                                    &split.secrets, context, std::move(hold)));
   GANTRY_TRY_ASSIGN(const auto volume, OneVolume(*located.backend, emits));
   csi::v1::ControllerExpandVolumeResponse response;
-  response.set_capacity_bytes(static_cast<int64_t>(volume.capacity_bytes()));
+  response.set_capacity_bytes(ToBytes(volume.capacity_bytes()));
   response.set_node_expansion_required(volume.node_expansion_required());
   return response;
 }
@@ -351,20 +366,29 @@ base::Result<csi::v1::ControllerGetVolumeResponse> Controller::ControllerGetVolu
     const csi::v1::ControllerGetVolumeRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::GET_VOLUME));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id()));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.LocateVolume(request.volume_id(), context));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::GET_VOLUME));
   channel::Call message;
   message.set_operation(channel::GET_VOLUME);
   message.set_handle(located.handle);
-  GANTRY_TRY_ASSIGN(const auto emits, driver_.Invoke(*located.backend, std::move(message), request,
-                                                     nullptr, context, {}));
-  GANTRY_TRY_ASSIGN(const auto volume, OneVolume(*located.backend, emits));
-  csi::v1::ControllerGetVolumeResponse response;
-  GANTRY_TRY_ASSIGN(*response.mutable_volume(), ToVolume(located.backend->name(), volume));
-  auto& status = *response.mutable_status();
-  for (const auto& node : volume.published_node_ids()) status.add_published_node_ids(node);
-  if (auto condition = ToCondition(volume))
-    *status.mutable_volume_condition() = std::move(*condition);
+  CallContext early = context;
+  early.deadline -= kAwayAnswerMs;
+  const auto emits =
+      driver_.Invoke(*located.backend, std::move(message), request, nullptr, early, {});
+  if (!emits) {
+    if (emits.error().code == Code::kNotFound) driver_.seen_volumes().Forget(request.volume_id());
+    const bool is_away =
+        emits.error().code == Code::kUnavailable || emits.error().code == Code::kDeadlineExceeded;
+    if (is_away)
+      if (auto seen = driver_.seen_volumes().Away(request.volume_id(), emits.error().message))
+        return std::move(*seen);
+    return tl::unexpected(emits.error());
+  }
+  GANTRY_TRY_ASSIGN(const auto volume, OneVolume(*located.backend, *emits));
+  GANTRY_TRY_ASSIGN(auto response, ToGetVolume(located.backend->name(), volume));
+  // One that was made elsewhere has no other id than the one it was asked for by.
+  response.mutable_volume()->set_volume_id(request.volume_id());
+  driver_.seen_volumes().Saw(response);
   return response;
 }
 
@@ -374,7 +398,7 @@ base::Result<csi::v1::ControllerModifyVolumeResponse> Controller::ControllerModi
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
   if (request.mutable_parameters().empty())
     return base::Fail(Code::kInvalidArgument, "mutable_parameters: none: expected at least one");
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id()));
+  GANTRY_TRY_ASSIGN(const auto located, driver_.LocateVolume(request.volume_id(), context));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::MODIFY_VOLUME));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto split = SplitSecrets(request);

@@ -4,6 +4,7 @@
 #include <gantry/abi.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "host/base/call_scope.hpp"
 #include "host/core/redact.hpp"
@@ -83,6 +84,59 @@ base::Result<Driver::Located> Driver::Locate(
   return base::Fail(base::Code::kNotFound, id + " is not known to driver " + parts_.config.name);
 }
 
+// Nobody: nullptr, or the error of one that could not be asked.
+base::Result<Backend*> Driver::Recognizing(
+    const std::string& id, const CallContext& context,
+    const google::protobuf::Map<std::string, std::string>* volume_context) const {
+  csi::v1::ValidateVolumeCapabilitiesRequest question;
+  question.set_volume_id(id);
+  if (volume_context != nullptr) *question.mutable_volume_context() = *volume_context;
+  Backend* found = nullptr;
+  std::optional<base::Error> unasked;
+  for (const auto& [name, backend] : parts_.backends) {
+    if (const auto known = backend->Known(); !known) {
+      unasked = known.error();
+      continue;
+    }
+    if (!backend->capabilities().Offers(channel::RECOGNIZE_VOLUME)) continue;
+    channel::Call message;
+    message.set_operation(channel::RECOGNIZE_VOLUME);
+    message.set_handle(id);
+    const auto answer = Invoke(*backend, std::move(message), question, nullptr, context, {});
+    if (answer) {
+      if (found != nullptr)
+        return base::Fail(base::Code::kFailedPrecondition,
+                          id + ": both backend " + found->name() + " and backend " + name +
+                              " serve the storage that it is on; \"backend\" in its context would "
+                              "say which is meant");
+      found = backend;
+    } else if (answer.error().code != base::Code::kNotFound) {
+      unasked = answer.error();
+    }
+  }
+  if (found == nullptr && unasked) return tl::unexpected(*unasked);
+  return found;
+}
+
+base::Result<Driver::Located> Driver::LocateVolume(
+    const std::string& id, const CallContext& context,
+    const google::protobuf::Map<std::string, std::string>* volume_context) const {
+  auto located = Locate(IdKind::kVolume, id);
+  if (located || located.error().code != base::Code::kNotFound) return located;
+  if (volume_context != nullptr && volume_context->contains("backend"))
+    return Locate(IdKind::kVolume, id, volume_context);
+  const auto recognizing = Recognizing(id, context, volume_context);
+  if (recognizing && *recognizing != nullptr) {
+    base::CallScope::NoteBackend((*recognizing)->name());
+    return Located{*recognizing, id};
+  }
+  const bool is_final =
+      !recognizing &&
+      (volume_context == nullptr || recognizing.error().code == base::Code::kFailedPrecondition);
+  if (is_final) return tl::unexpected(recognizing.error());
+  return Locate(IdKind::kVolume, id, volume_context);
+}
+
 base::Status Driver::RequireAnyOffers(channel::Operation operation) const {
   if (AnyOffers(operation)) return {};
   for (const auto& [name, backend] : parts_.backends) GANTRY_TRY(backend->Known());
@@ -145,10 +199,10 @@ base::Result<std::vector<channel::Emit>> Driver::Invoke(
   call.deadline = context.deadline;
   call.cancellation = context.cancellation;
   call.hold = std::move(hold);
+  // Not only of calls that went well: ABORTED may mean that the task is the work.
+  call.on_task = [&](const channel::Task& task) { parts_.tasks->Schedule(backend, task); };
   auto emits = backend.Call(call);
   if (!emits) return tl::unexpected(WithoutSecrets(std::move(emits.error()), secrets));
-  for (const auto& emit : *emits)
-    if (emit.has_task()) parts_.tasks->Schedule(backend, emit.task());
   return emits;
 }
 

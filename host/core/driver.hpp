@@ -16,6 +16,7 @@
 #include "host/core/ids.hpp"
 #include "host/core/locks.hpp"
 #include "host/core/node_state.hpp"
+#include "host/core/seen_volumes.hpp"
 #include "host/core/tasks.hpp"
 
 namespace gantry::core {
@@ -40,6 +41,7 @@ struct DriverParts {
   KeyLocks* locks = nullptr;
   TaskRunner* tasks = nullptr;
   std::string boot_id;
+  WallClock wall_clock = [] { return std::chrono::system_clock::now(); };
 };
 
 struct CallContext {
@@ -70,11 +72,12 @@ Split<Request> SplitSecrets(const Request& request) {
 
 class Driver {
  public:
-  explicit Driver(DriverParts parts) : parts_(std::move(parts)) {}
+  explicit Driver(DriverParts parts) : parts_(std::move(parts)), seen_volumes_(parts_.wall_clock) {}
   Driver(const Driver&) = delete;
   Driver& operator=(const Driver&) = delete;
 
   const DriverParts& parts() const { return parts_; }
+  SeenVolumes& seen_volumes() const { return seen_volumes_; }
   // Names in order, for paging.
   std::vector<std::string> BackendNames() const;
   // True when any backend has the slot: capabilities are a superset over backends.
@@ -101,6 +104,13 @@ class Driver {
   base::Result<Located> Locate(
       IdKind kind, const std::string& id,
       const google::protobuf::Map<std::string, std::string>* context = nullptr) const;
+
+  // The same for a volume that may have been made elsewhere: after the context's `backend` and
+  // before the default, the backends are asked who recognizes it. FAILED_PRECONDITION when several
+  // do. UNAVAILABLE when none does, one could not be asked, and there is no context to go by.
+  base::Result<Located> LocateVolume(
+      const std::string& id, const CallContext& context,
+      const google::protobuf::Map<std::string, std::string>* volume_context = nullptr) const;
 
   // INVALID_ARGUMENT when the backend lacks the operation though the driver has it, UNIMPLEMENTED
   // when no backend of the driver has it.
@@ -129,7 +139,12 @@ class Driver {
                                                   std::shared_ptr<void> hold) const;
 
  private:
+  base::Result<Backend*> Recognizing(
+      const std::string& id, const CallContext& context,
+      const google::protobuf::Map<std::string, std::string>* volume_context) const;
+
   DriverParts parts_;
+  mutable SeenVolumes seen_volumes_;  // thread-safe, and no part of what the driver is
 };
 
 }  // namespace gantry::core

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "host/core/controller.hpp"
 #include "host/core/testing.hpp"
 
@@ -79,6 +81,92 @@ TEST(Driver, AnIdThatNamesNoBackendIsDeletedByNone) {
   request.set_volume_id("server#share");
   EXPECT_EQ(CodeOf(Controller(fake.driver()).DeleteVolume(request, Soon())), Code::kOk);
   EXPECT_TRUE(fake.backend().seen().empty());
+}
+
+// --- volumes that were made elsewhere --------------------------------------------------------
+
+class Foreign : public ::testing::Test {
+ protected:
+  Foreign() {
+    for (const char* name : {"fast", "slow"}) Knows(name, {});
+  }
+  // The ids that a backend recognizes, or contexts whose "server" is one of these.
+  void Knows(const std::string& backend, const std::set<std::string>& what) {
+    fake_.backend(backend).On(
+        channel::RECOGNIZE_VOLUME, [what](const BackendCall& call) -> testing::Answer {
+          csi::v1::ValidateVolumeCapabilitiesRequest question;
+          question.ParseFromString(call.message.request());
+          const auto server = question.volume_context().find("server");
+          const bool is_known =
+              what.contains(call.message.handle()) ||
+              (server != question.volume_context().end() && what.contains(server->second));
+          if (is_known) return testing::Emits{};
+          return base::Fail(Code::kNotFound, "not mine");
+        });
+  }
+  std::string Where(const std::string& id,
+                    const google::protobuf::Map<std::string, std::string>* context = nullptr) {
+    const auto located = fake_.driver().LocateVolume(id, Soon(), context);
+    if (!located) return base::CodeName(located.error().code);
+    return located->backend->name() + " " + located->handle;
+  }
+
+  static std::vector<channel::Operation> Offered() {
+    auto operations = AllOperations();
+    operations.push_back(channel::RECOGNIZE_VOLUME);
+    return operations;
+  }
+  FakeDriver fake_{{{"fast", Describe(Offered())}, {"slow", Describe(Offered())}}};
+  google::protobuf::Map<std::string, std::string> context_;
+};
+
+TEST_F(Foreign, AVolumeIsOfTheBackendThatRecognizesItsId) {
+  Knows("slow", {"nas#vol#pvc-1##"});
+  EXPECT_EQ(Where("nas#vol#pvc-1##"), "slow nas#vol#pvc-1##");
+  EXPECT_EQ(Where("nas#vol#pvc-1##", &context_), "slow nas#vol#pvc-1##");
+  EXPECT_EQ(Where("fast:v1"), "fast v1");
+  EXPECT_EQ(fake_.backend("fast").seen(channel::RECOGNIZE_VOLUME).size(), 2U);
+}
+
+TEST_F(Foreign, AVolumeIsOfTheBackendThatRecognizesItsAttributes) {
+  Knows("slow", {"nas"});
+  context_["server"] = "nas";
+  EXPECT_EQ(Where("by-hand", &context_), "slow by-hand");
+  context_["backend"] = "fast";
+  EXPECT_EQ(Where("by-hand", &context_), "fast by-hand");
+}
+
+TEST_F(Foreign, ThatNobodyRecognizesIsTheDefaultsOrNobodys) {
+  EXPECT_EQ(Where("by-hand", &context_), "fast by-hand");
+  EXPECT_EQ(Where("by-hand"), "NOT_FOUND");
+}
+
+TEST_F(Foreign, ThatTwoBackendsRecognizeIsLeftAlone) {
+  Knows("slow", {"x"});
+  Knows("fast", {"x"});
+  EXPECT_EQ(Where("x"), "FAILED_PRECONDITION");
+  EXPECT_EQ(Where("x", &context_), "FAILED_PRECONDITION");
+}
+
+TEST_F(Foreign, IsNotCalledUnknownWhileSomebodyCouldNotBeAsked) {
+  fake_.backend("slow").BeUnknown();
+  EXPECT_EQ(Where("x"), "UNAVAILABLE");
+  EXPECT_EQ(Where("x", &context_), "fast x");
+  Knows("fast", {"x"});
+  EXPECT_EQ(Where("x"), "fast x");
+  csi::v1::DeleteVolumeRequest request;
+  request.set_volume_id("y");
+  EXPECT_EQ(CodeOf(Controller(fake_.driver()).DeleteVolume(request, Soon())), Code::kUnavailable);
+}
+
+TEST_F(Foreign, KeepsItsNameInAnAnswer) {
+  Knows("slow", {"nas#vol#pvc-1##"});
+  fake_.backend("slow").Answers(channel::GET_VOLUME, testing::Emits{testing::VolumeEmit("v1")});
+  csi::v1::ControllerGetVolumeRequest request;
+  request.set_volume_id("nas#vol#pvc-1##");
+  const auto got = Controller(fake_.driver()).ControllerGetVolume(request, Soon());
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->volume().volume_id(), "nas#vol#pvc-1##");
 }
 
 }  // namespace

@@ -46,10 +46,7 @@ base::Result<csi::v1::VolumeGroupSnapshot> ToGroup(const Backend& backend,
       found = true;
       GANTRY_TRY_ASSIGN(*out.mutable_group_snapshot_id(),
                         FormatId(IdKind::kGroup, backend.name(), emit.group().handle()));
-      constexpr int64_t kNsPerSecond = 1'000'000'000;
-      out.mutable_creation_time()->set_seconds(emit.group().created_ns() / kNsPerSecond);
-      out.mutable_creation_time()->set_nanos(
-          static_cast<int32_t>(emit.group().created_ns() % kNsPerSecond));
+      *out.mutable_creation_time() = ToTime(emit.group().created_ns());
       out.set_ready_to_use(emit.group().ready());
     } else if (emit.has_snapshot()) {
       GANTRY_TRY_ASSIGN(*out.add_snapshots(), ToSnapshot(backend.name(), emit.snapshot()));

@@ -11,6 +11,7 @@ constexpr size_t kStringBytesMax = 128;       // any string field not named belo
 constexpr size_t kMapBytesMax = 4096;         // keys and values of one map together
 constexpr size_t kMountFlagsBytesMax = 4096;  // all flags of one capability together
 constexpr size_t kNodeIdBytesMax = 256;       // the CSI spec; what we report stays within 128
+constexpr size_t kVolumeIdBytesMax = 1024;    // ours have 128; other drivers did not keep to that
 constexpr size_t kPathBytesMax = 4096;        // PATH_MAX
 constexpr size_t kTopologySegmentBytesMax = 63;
 constexpr size_t kSecretMapBytesMax = 65536;  // Secrets are not maps of parameters; keys may be PEM

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "host/core/redact.hpp"
+#include "host/core/translate.hpp"
 #include "host/core/validate.hpp"
 
 namespace gantry::core {
@@ -42,7 +43,7 @@ base::Status StreamRanges(Backend& backend, BackendCall call, Request request,
                  range.length_bytes() > static_cast<uint64_t>(INT64_MAX) - range.offset_bytes();
     if (disordered) return false;
     end = range.offset_bytes() + range.length_bytes();
-    response.set_volume_capacity_bytes(static_cast<int64_t>(range.volume_capacity_bytes()));
+    response.set_volume_capacity_bytes(ToBytes(range.volume_capacity_bytes()));
     auto& block = *response.add_block_metadata();
     block.set_byte_offset(static_cast<int64_t>(range.offset_bytes()));
     block.set_size_bytes(static_cast<int64_t>(range.length_bytes()));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "host/core/translate.hpp"
 #include "host/core/validate.hpp"
 
 namespace gantry::core {
@@ -42,9 +43,9 @@ csi::v1::VolumeUsage Usage(csi::v1::VolumeUsage::Unit unit, uint64_t total, uint
                            uint64_t available) {
   csi::v1::VolumeUsage usage;
   usage.set_unit(unit);
-  usage.set_total(static_cast<int64_t>(total));
-  usage.set_used(static_cast<int64_t>(used));
-  usage.set_available(static_cast<int64_t>(available));
+  usage.set_total(ToBytes(total));
+  usage.set_used(ToBytes(used));
+  usage.set_available(ToBytes(available));
   return usage;
 }
 
@@ -85,15 +86,61 @@ base::Status TakeDown(const Driver& driver, const NodeVolume& volume, const Call
   return {};
 }
 
+// Lets the backend make the volume reachable and the broker mount it: what a stage does after its
+// intent is written. `request` has no secrets in it.
+base::Status MountStaged(const Driver& driver, Backend& backend, const NodeVolume& volume,
+                         const csi::v1::NodeStageVolumeRequest& request, const SecretMap& secrets,
+                         const CallContext& context, std::shared_ptr<void> hold) {
+  const auto& parts = driver.parts();
+  channel::Call message;
+  message.set_operation(channel::ATTACH);
+  message.set_handle(volume.handle);
+  message.set_node_id(parts.node_id);
+  GANTRY_TRY_ASSIGN(const auto emits, driver.Invoke(backend, std::move(message), request, &secrets,
+                                                    context, std::move(hold)));
+  StageMount mount;
+  GANTRY_TRY_ASSIGN(mount.source, OneSource(backend, emits));
+  mount.backend = backend.name();
+  mount.volume_id = volume.volume_id;
+  mount.staging_path = volume.staging_path;
+  const auto& wish = request.volume_capability().mount();
+  mount.fs_type = wish.fs_type();
+  mount.mount_flags.assign(wish.mount_flags().begin(), wish.mount_flags().end());
+  mount.mount_group = wish.volume_mount_group();
+  mount.readonly = volume.readonly;
+  mount.secrets = &secrets;
+  return parts.broker->Stage(mount, context.deadline);
+}
+
+// A staging mount that is gone for good (its export was made anew, its data path is dead, somebody
+// unmounted it) is made again from what was written down when it was staged; no secrets are, so a
+// backend that needs one refuses. Pods keep the mounts they have. False: it is not gone.
+base::Result<bool> StageAnew(const Driver& driver, const NodeVolume& volume,
+                             const CallContext& context, std::shared_ptr<void> hold) {
+  GANTRY_TRY_ASSIGN(const auto state,
+                    driver.parts().broker->State(volume.staging_path, context.deadline));
+  if (state.mounted && !state.gone) return false;
+  GANTRY_TRY_ASSIGN(Backend * backend, driver.BackendHolding(volume.backend, volume.volume_id));
+  csi::v1::NodeStageVolumeRequest request;
+  if (!request.ParseFromString(volume.stage_request))
+    return base::Fail(Code::kInternal,
+                      "the node record of " + volume.volume_id + " holds no stage request");
+  if (const auto staged =
+          MountStaged(driver, *backend, volume, request, SecretMap(), context, std::move(hold));
+      !staged)
+    return tl::unexpected(
+        base::Wrap(staged.error(), volume.volume_id + " has to be staged anew, and cannot"));
+  return true;
+}
+
 // Forgets targets at which nothing is mounted. After a publish that failed for good kubelet removes
 // the directory itself and sends no NodeUnpublishVolume, so such a target would keep the volume
 // from being unstaged, or published elsewhere, for ever.
-base::Status ForgetUnmounted(Broker& broker, NodeVolume& volume, base::TimePoint deadline) {
+base::Status ForgetUnmounted(Broker& broker, NodeVolume& volume) {
   std::vector<PublishedTarget> mounted;
   for (const auto& target : volume.targets) {
-    const auto state = broker.State(target.path, deadline);
-    if (!state && state.error().code != Code::kNotFound) return tl::unexpected(state.error());
-    if (state && state->mounted) mounted.push_back(target);
+    GANTRY_TRY_ASSIGN(const bool is_mounted, broker.IsMounted(target.path));
+    if (is_mounted) mounted.push_back(target);
   }
   volume.targets = std::move(mounted);
   return {};
@@ -129,8 +176,8 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
   GANTRY_TRY(RequirePath(request.staging_target_path(), "staging_target_path"));
   GANTRY_TRY(RequireCapability(request.has_volume_capability(), request.volume_capability(),
                                "volume_capability"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
-                                                       &request.volume_context()));
+  GANTRY_TRY_ASSIGN(const auto located,
+                    driver_.LocateVolume(request.volume_id(), context, &request.volume_context()));
   Backend& backend = *located.backend;
   GANTRY_TRY(driver_.RequireOffered(backend, channel::ATTACH));
   GANTRY_TRY(driver_.CheckAccess(backend, request.volume_capability(), "volume_capability"));
@@ -142,7 +189,7 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
   GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
   const bool same_boot = known && known->boot_id == parts.boot_id;
   if (same_boot && known->arguments != fingerprint) {
-    if (!known->staged) GANTRY_TRY(ForgetUnmounted(*parts.broker, *known, context.deadline));
+    if (!known->staged) GANTRY_TRY(ForgetUnmounted(*parts.broker, *known));
     if (known->staged || !known->targets.empty())
       return base::Fail(Code::kAlreadyExists, request.volume_id() + " is staged at " +
                                                   known->staging_path + " with other arguments");
@@ -167,24 +214,7 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
   if (same_boot) volume.targets = known->targets;
   GANTRY_TRY(parts.node_state->Save(volume));
 
-  channel::Call message;
-  message.set_operation(channel::ATTACH);
-  message.set_handle(located.handle);
-  message.set_node_id(parts.node_id);
-  GANTRY_TRY_ASSIGN(const auto emits, driver_.Invoke(backend, std::move(message), split.request,
-                                                     &split.secrets, context, hold));
-  StageMount mount;
-  GANTRY_TRY_ASSIGN(mount.source, OneSource(backend, emits));
-  mount.backend = backend.name();
-  mount.volume_id = request.volume_id();
-  mount.staging_path = request.staging_target_path();
-  const auto& wish = request.volume_capability().mount();
-  mount.fs_type = wish.fs_type();
-  mount.mount_flags.assign(wish.mount_flags().begin(), wish.mount_flags().end());
-  mount.mount_group = wish.volume_mount_group();
-  mount.readonly = volume.readonly;
-  mount.secrets = &split.secrets;
-  GANTRY_TRY(parts.broker->Stage(mount, context.deadline));
+  GANTRY_TRY(MountStaged(driver_, backend, volume, split.request, split.secrets, context, hold));
   volume.staged = true;
   GANTRY_TRY(parts.node_state->Save(volume));
   return csi::v1::NodeStageVolumeResponse();
@@ -207,7 +237,7 @@ base::Result<csi::v1::NodeUnstageVolumeResponse> Node::NodeUnstageVolume(
                                                   request.staging_target_path() +
                                                   "\": expected \"" + known->staging_path + "\"");
   if (known->boot_id == parts.boot_id) {
-    GANTRY_TRY(ForgetUnmounted(*parts.broker, *known, context.deadline));
+    GANTRY_TRY(ForgetUnmounted(*parts.broker, *known));
     if (!known->targets.empty())
       return base::Fail(Code::kFailedPrecondition, request.volume_id() + " is still published at " +
                                                        known->targets.front().path);
@@ -215,6 +245,23 @@ base::Result<csi::v1::NodeUnstageVolumeResponse> Node::NodeUnstageVolume(
   GANTRY_TRY(TakeDown(driver_, *known, context, hold));
   GANTRY_TRY(parts.node_state->Remove(known->volume_id));
   return csi::v1::NodeUnstageVolumeResponse();
+}
+
+base::Result<bool> Node::ForgetAfterReboot(const std::string& volume_id,
+                                           const CallContext& context) const {
+  GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(volume_id)}));
+  const auto& parts = driver_.parts();
+  GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(volume_id));
+  if (!known || known->boot_id == parts.boot_id) return false;
+  GANTRY_TRY_ASSIGN(bool is_mounted, parts.broker->IsMounted(known->staging_path));
+  for (const auto& target : known->targets) {
+    if (is_mounted) break;
+    GANTRY_TRY_ASSIGN(is_mounted, parts.broker->IsMounted(target.path));
+  }
+  if (is_mounted) return false;
+  GANTRY_TRY(TakeDown(driver_, *known, context, hold));
+  GANTRY_TRY(parts.node_state->Remove(volume_id));
+  return true;
 }
 
 base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
@@ -225,8 +272,8 @@ base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
   GANTRY_TRY(RequireCapability(request.has_volume_capability(), request.volume_capability(),
                                "volume_capability"));
   const auto& parts = driver_.parts();
-  GANTRY_TRY_ASSIGN(const auto located, driver_.Locate(IdKind::kVolume, request.volume_id(),
-                                                       &request.volume_context()));
+  GANTRY_TRY_ASSIGN(const auto located,
+                    driver_.LocateVolume(request.volume_id(), context, &request.volume_context()));
   GANTRY_TRY(
       driver_.CheckAccess(*located.backend, request.volume_capability(), "volume_capability"));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
@@ -249,7 +296,7 @@ base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
 
   const auto mode = request.volume_capability().access_mode().mode();
   if (!CheckTargets(*known, target, mode)) {
-    GANTRY_TRY(ForgetUnmounted(*parts.broker, *known, context.deadline));
+    GANTRY_TRY(ForgetUnmounted(*parts.broker, *known));
     GANTRY_TRY(CheckTargets(*known, target, mode));
   }
   const bool is_new = std::none_of(known->targets.begin(), known->targets.end(),
@@ -263,6 +310,10 @@ base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
   mount.target_path = target.path;
   mount.readonly = readonly;
   mount.block = request.volume_capability().has_block();
+  const auto published = parts.broker->Publish(mount, context.deadline);
+  if (published) return csi::v1::NodePublishVolumeResponse();
+  GANTRY_TRY_ASSIGN(const bool is_anew, StageAnew(driver_, *known, context, hold));
+  if (!is_anew) return tl::unexpected(published.error());
   GANTRY_TRY(parts.broker->Publish(mount, context.deadline));
   return csi::v1::NodePublishVolumeResponse();
 }
@@ -300,8 +351,9 @@ base::Result<csi::v1::NodeGetVolumeStatsResponse> Node::NodeGetVolumeStats(
   auto& condition = *response.mutable_volume_condition();
   condition.set_abnormal(state.fault.has_value());
   condition.set_message(state.fault.value_or("mounted and answering"));
-  if (state.fault) return response;
-  GANTRY_TRY_ASSIGN(const auto usage, parts.broker->Usage(request.volume_path(), context.deadline));
+  // With a fault, as last measured: kubelet takes no condition without a usage.
+  if (!state.usage) return response;
+  const VolumeUsage& usage = *state.usage;
   *response.add_usage() = Usage(csi::v1::VolumeUsage::BYTES, usage.total_bytes, usage.used_bytes,
                                 usage.available_bytes);
   // No inodes at all: a block device, or a filesystem that counts none, which is not a full one.
@@ -340,8 +392,7 @@ base::Result<csi::v1::NodeExpandVolumeResponse> Node::NodeExpandVolume(
                                                      &split.secrets, context, hold));
   csi::v1::NodeExpandVolumeResponse response;
   for (const auto& emit : emits)
-    if (emit.has_source())
-      response.set_capacity_bytes(static_cast<int64_t>(emit.source().size_bytes()));
+    if (emit.has_source()) response.set_capacity_bytes(ToBytes(emit.source().size_bytes()));
   return response;
 }
 

@@ -30,6 +30,11 @@ class Node {
   base::Result<csi::v1::NodeGetInfoResponse> NodeGetInfo(const csi::v1::NodeGetInfoRequest& request,
                                                          const CallContext& context) const;
 
+  // Takes down and forgets a volume that was staged before the machine's last boot and of which
+  // nothing is mounted. False: it is not one of these (any more).
+  base::Result<bool> ForgetAfterReboot(const std::string& volume_id,
+                                       const CallContext& context) const;
+
  private:
   const Driver& driver_;
 };

@@ -31,7 +31,7 @@ class NodeTest : public ::testing::Test {
  protected:
   NodeTest() {
     fake.backend().Answers(channel::ATTACH, Emits{SourceEmit("server:/v1")});
-    fake.broker.usage = {1000, 400, 600, 10, 4, 6};
+    fake.broker.usage = VolumeUsage{1000, 400, 600, 10, 4, 6};
   }
 
   static csi::v1::NodeStageVolumeRequest StageRequest() {
@@ -385,9 +385,9 @@ TEST_F(NodeTest, AFailedPublishKeepsNobodyFromAnotherTargetOrOtherArguments) {
 TEST_F(NodeTest, DoesNotForgetATargetWhoseStateItCannotSee) {
   ASSERT_EQ(Stage(), Code::kOk);
   ASSERT_EQ(Publish(), Code::kOk);
-  fake.broker.failing["State"] = Refusal(Code::kDeadlineExceeded);
+  fake.broker.failing["IsMounted"] = Refusal(Code::kDeadlineExceeded);
   EXPECT_EQ(Unstage(), Code::kDeadlineExceeded);
-  fake.broker.failing["State"] = Refusal(Code::kDeadlineExceeded);
+  fake.broker.failing["IsMounted"] = Refusal(Code::kDeadlineExceeded);
   EXPECT_EQ(Publish(PublishRequest(kOtherTarget)), Code::kDeadlineExceeded);
   EXPECT_EQ(fake.broker.mounts.size(), 2U);
 }
@@ -458,12 +458,14 @@ TEST_F(NodeTest, SaysAFaultAsACondition) {
   ASSERT_TRUE(stats);
   EXPECT_TRUE(stats->volume_condition().abnormal());
   EXPECT_EQ(stats->volume_condition().message(), "does not answer");
-  EXPECT_EQ(stats->usage_size(), 0);
+  EXPECT_EQ(stats->usage_size(), 2);  // as last measured: kubelet wants one with a condition
+  fake.broker.usage.reset();
+  EXPECT_EQ(Stats(kStaging)->usage_size(), 0);
 }
 
 TEST_F(NodeTest, DoesNotReportInodesWhereNoneAreCounted) {
   ASSERT_EQ(Stage(), Code::kOk);
-  fake.broker.usage = {1000, 400, 600, 0, 0, 0};
+  fake.broker.usage = VolumeUsage{1000, 400, 600, 0, 0, 0};
   EXPECT_EQ(Stats(kStaging)->usage_size(), 1);
 }
 
@@ -492,38 +494,6 @@ TEST_F(NodeTest, SaysWhoItIsWithoutAskingABackend) {
   ASSERT_TRUE(info);
   EXPECT_EQ(info->node_id(), "node-1");
   EXPECT_TRUE(fake.backend().seen().empty());
-}
-
-TEST(NodeCapabilities, FollowTheBackends) {
-  const auto types = [](FakeDriver& fake) {
-    std::set<int> found;
-    const auto response = Node(fake.driver()).NodeGetCapabilities({}, Soon());
-    for (const auto& c : response->capabilities()) found.insert(c.rpc().type());
-    return found;
-  };
-  FakeDriver all;
-  EXPECT_TRUE(types(all).contains(Rpc::STAGE_UNSTAGE_VOLUME));
-  EXPECT_TRUE(types(all).contains(Rpc::EXPAND_VOLUME));
-  EXPECT_TRUE(types(all).contains(Rpc::SINGLE_NODE_MULTI_WRITER));
-  auto description = Describe({channel::CREATE_VOLUME});
-  description.set_access_modes(GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_WRITER));
-  FakeDriver none({{"fast", description}});
-  EXPECT_TRUE(types(none).empty());
-  const Node node(none.driver());
-  EXPECT_EQ(CodeOf(node.NodeStageVolume({}, Soon())), Code::kUnimplemented);
-  EXPECT_EQ(CodeOf(node.NodePublishVolume({}, Soon())), Code::kUnimplemented);
-  EXPECT_EQ(CodeOf(node.NodeGetVolumeStats({}, Soon())), Code::kUnimplemented);
-  EXPECT_EQ(CodeOf(node.NodeExpandVolume({}, Soon())), Code::kUnimplemented);
-}
-
-TEST(NodeCapabilities, RefuseABackendThatLacksThem) {
-  FakeDriver fake(
-      {{"fast", Describe({channel::CREATE_VOLUME})}, {"slow", Describe(testing::AllOperations())}});
-  csi::v1::NodeStageVolumeRequest request;
-  request.set_volume_id("fast:v1");
-  request.set_staging_target_path(kStaging);
-  *request.mutable_volume_capability() = MountCapability();
-  EXPECT_EQ(CodeOf(Node(fake.driver()).NodeStageVolume(request, Soon())), Code::kInvalidArgument);
 }
 
 // What is done after the crash, to the end of the volume's life.

@@ -44,7 +44,7 @@ TaskRunner::Lane& TaskRunner::LaneOf(Lock& lock, Backend& backend) {
   const auto [it, is_new] = lanes_.try_emplace(backend.name(), std::move(made));
   Lane& lane = *it->second;
   if (is_new && !stopping_)
-    for (size_t i = 0; i < kTasksRunningMax; ++i)
+    for (size_t i = 0; i < kTasksRunningMax + kLongTasksRunningMax; ++i)
       lane.threads.emplace_back([this, &lane] { Work(lane); });
   return lane;
 }
@@ -69,6 +69,9 @@ void TaskRunner::ScheduleLocked(Lane& lane, const channel::Task& task) {
   auto [it, is_new] = lane.entries.try_emplace(key);
   Entry& entry = it->second;
   entry.lock = task.lock();
+  if (task.run_s_max() > 0)
+    entry.run_max = std::clamp<std::chrono::milliseconds>(std::chrono::seconds(task.run_s_max()),
+                                                          kTaskRunMsMax, kLongTaskRunHoursMax);
   if (auto kept = lane.kept.extract(key)) {
     entry.cursor = std::move(kept.mapped());
     entry.saved = true;
@@ -91,12 +94,21 @@ std::vector<TaskStatus> TaskRunner::List() const {
   return all;
 }
 
+size_t& TaskRunner::RunningOf(Lane& lane, const Entry& entry) {
+  return entry.run_max > kTaskRunMsMax ? lane.running_long : lane.running;
+}
+
+bool TaskRunner::MayRun(Lane& lane, const Entry& entry) {
+  const size_t max = entry.run_max > kTaskRunMsMax ? kLongTasksRunningMax : kTasksRunningMax;
+  return !entry.running && RunningOf(lane, entry) < max;
+}
+
 void TaskRunner::Work(Lane& lane) {
   Lock lock(mutex_);
   while (!stopping_) {
     const auto now = clock_.Now();
     auto wake = now + kTaskListPeriodMs;
-    if (lane.lists && !lane.listing) {
+    if (lane.lists && !lane.listing && lane.running < kTasksRunningMax) {
       if (lane.list_due <= now) {
         ListTasks(lock, lane);
         continue;
@@ -106,7 +118,7 @@ void TaskRunner::Work(Lane& lane) {
     // The one that has waited longest.
     const std::pair<const Key, Entry>* ready = nullptr;
     for (const auto& item : lane.entries) {
-      if (item.second.running) continue;
+      if (!MayRun(lane, item.second)) continue;
       if (ready == nullptr || item.second.due < ready->second.due) ready = &item;
     }
     if (ready != nullptr && ready->second.due <= now) {
@@ -121,20 +133,25 @@ void TaskRunner::Work(Lane& lane) {
 void TaskRunner::ListTasks(Lock& lock, Lane& lane) {
   lane.list_due = clock_.Now() + kTaskListPeriodMs;
   lane.listing = true;
+  ++lane.running;
   BackendCall call;
   call.message.set_operation(channel::LIST_TASKS);
   call.deadline = clock_.Now() + kTaskListMsMax;
   call.cancellation = &stop_;
+  // A storage server that is away must not hide what another one has to be done.
+  call.on_task = [&](const channel::Task& task) {
+    const std::lock_guard guard(mutex_);
+    ScheduleLocked(lane, task);
+  };
   lock.unlock();
-  const auto emits = lane.backend->Call(call);
+  const auto listed = lane.backend->Call(call);
   lock.lock();
   lane.listing = false;
-  if (!emits) {
-    spdlog::debug("backend {}: listing tasks: {}", lane.backend->name(), emits.error().message);
+  --lane.running;
+  if (!listed) {
+    spdlog::debug("backend {}: listing tasks: {}", lane.backend->name(), listed.error().message);
     return;
   }
-  for (const auto& emit : *emits)
-    if (emit.has_task()) ScheduleLocked(lane, emit.task());
   // What the storage does not name is done, by another controller perhaps.
   const auto kept = std::exchange(lane.kept, {});
   lock.unlock();
@@ -178,15 +195,19 @@ void TaskRunner::Run(Lock& lock, Lane& lane, const Key& key) {
   task->set_key(key.second);
   task->set_cursor(entry.cursor);
   call.hold = std::move(*held);
-  call.deadline = clock_.Now() + kTaskRunMsMax;
+  call.deadline = clock_.Now() + entry.run_max;
   call.cancellation = &stop_;
   entry.running = true;
+  size_t& running = RunningOf(lane, entry);
+  ++running;
   bool is_saved = entry.saved;
   std::string saved = is_saved ? entry.cursor : std::string();
   lock.unlock();
 
   std::vector<channel::Task> more;
-  auto save_due = clock_.Now() + kTaskSavePeriodMs;
+  // The first one at once: it may say whose the work is, and not only how far it is.
+  auto save_due = clock_.Now();
+  if (is_saved) save_due += kTaskSavePeriodMs;
   const auto status = lane.backend->Stream(call, [&](const channel::Emit& emit) {
     if (emit.has_task()) more.push_back(emit.task());
     if (!emit.has_progress()) return true;
@@ -218,6 +239,7 @@ void TaskRunner::Run(Lock& lock, Lane& lane, const Key& key) {
   }
 
   lock.lock();
+  --running;
   entry.saved = is_saved && !is_done;
   if (is_done) entry.cursor.clear();
   for (const auto& found : more) ScheduleLocked(lane, found);

@@ -27,17 +27,20 @@
 namespace gantry::core {
 
 // Of one backend, each: known at once (more are found again by list_tasks), and running at once,
-// a listing included.
+// a listing included; those whose one run may take longer than kTaskRunMsMax are counted apart, so
+// that they hold up each other and nothing else.
 constexpr size_t kTasksMax = 10000;
 constexpr size_t kTasksRunningMax = 2;
+constexpr size_t kLongTasksRunningMax = 2;
 constexpr size_t kTaskCursorBytesMax = 4096;
 constexpr std::chrono::milliseconds kTaskRunMsMax{
     60'000};  // one slice; then it goes on from its cursor
+constexpr std::chrono::hours kLongTaskRunHoursMax{24};  // the same, of one that asks for more
 constexpr std::chrono::milliseconds kTaskListMsMax{30'000};
 constexpr std::chrono::milliseconds kTaskListPeriodMs{60'000};
 constexpr std::chrono::milliseconds kTaskBackoffMsMin{500};
 constexpr std::chrono::milliseconds kTaskBackoffMsMax{60'000};
-// While a slice runs its cursor is saved at most so often; at its end always.
+// While a slice runs its cursor is saved at most so often, the first one and at its end always.
 constexpr std::chrono::milliseconds kTaskSavePeriodMs{5'000};
 
 struct TaskStatus {
@@ -74,6 +77,7 @@ class TaskRunner {
     std::string lock;
     std::string cursor;
     base::TimePoint due;
+    std::chrono::milliseconds run_max = kTaskRunMsMax;
     bool running = false;
     bool again = false;  // scheduled while it ran
     bool saved = false;  // there is a file of its cursor
@@ -88,6 +92,8 @@ class TaskRunner {
     bool lists = false;
     base::TimePoint list_due;
     bool listing = false;
+    size_t running = 0;
+    size_t running_long = 0;
     std::map<Key, Entry> entries;
     std::map<Key, std::string> kept;  // cursors from before this start whose tasks are not known
     base::Condition changed;
@@ -97,6 +103,8 @@ class TaskRunner {
 
   Lane& LaneOf(Lock& lock, Backend& backend);
   void Work(Lane& lane);
+  static size_t& RunningOf(Lane& lane, const Entry& entry);
+  static bool MayRun(Lane& lane, const Entry& entry);
   void ScheduleLocked(Lane& lane, const channel::Task& task);
   void ListTasks(Lock& lock, Lane& lane);
   void Run(Lock& lock, Lane& lane, const Key& key);

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <future>
 #include <map>
 #include <mutex>
@@ -24,10 +26,12 @@ class TaskBackend final : public Backend {
   }
   const std::string& name() const override { return name_; }
   const Capabilities& capabilities() const override { return capabilities_; }
-  base::Result<std::vector<channel::Emit>> Call(const BackendCall&) override {
-    std::vector<channel::Emit> emits(1);
-    emits[0].mutable_task()->set_kind("found");
-    return emits;
+  base::Result<std::vector<channel::Emit>> Call(const BackendCall& call) override {
+    channel::Task task;
+    task.set_kind("found");
+    call.on_task(task);
+    if (list_fails) return base::Fail(base::Code::kUnavailable, "another server is away");
+    return std::vector<channel::Emit>();
   }
   base::Status Stream(const BackendCall& call,
                       const std::function<bool(const channel::Emit&)>& on_emit) override {
@@ -35,6 +39,7 @@ class TaskBackend final : public Backend {
   }
   std::function<base::Status(const BackendCall&, const std::function<bool(const channel::Emit&)>&)>
       run;
+  bool list_fails = false;
 
  private:
   const std::string name_;
@@ -239,6 +244,91 @@ TEST(Tasks, ForgetTheCursorsOfWhatTheStorageNamesNoMore) {
   ASSERT_EQ(ran.get_future().wait_for(kLong), std::future_status::ready);
   runner.Stop();
   EXPECT_TRUE(cursors.Of("b").empty());
+}
+
+TEST(Tasks, ThatAnIncompleteListNamesAreRunAndTheOthersKeepTheirCursors) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(true);
+  backend.list_fails = true;
+  KeptCursors cursors;
+  channel::TaskRun other;
+  other.set_kind("copy");
+  other.set_key("of the other server");
+  other.set_cursor("half");
+  ASSERT_TRUE(cursors.Save("b", other));
+  std::promise<std::string> ran;
+  backend.run = [&](const BackendCall& call, const auto&) {
+    ran.set_value(call.message.task().kind());
+    return base::Status();
+  };
+  TaskRunner runner(clock, locks, &cursors);
+  runner.Add(backend);
+  auto future = ran.get_future();
+  ASSERT_EQ(future.wait_for(kLong), std::future_status::ready);
+  EXPECT_EQ(future.get(), "found");
+  runner.Stop();
+  EXPECT_FALSE(cursors.Of("b").empty());
+}
+
+TEST(Tasks, ThatTakeLongHoldUpEachOtherAndNothingElse) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(false);
+  std::mutex mutex;
+  std::condition_variable changed;
+  size_t long_running = 0;
+  size_t long_most = 0;
+  base::Duration long_time{};
+  bool is_short_done = false;
+  backend.run = [&](const BackendCall& call, const auto&) -> base::Status {
+    std::unique_lock lock(mutex);
+    if (call.message.task().key() == "short") {
+      // Until as many as may run at once do; then all the others are waiting for this.
+      changed.wait_for(lock, kLong, [&] { return long_running == kLongTasksRunningMax; });
+      is_short_done = true;
+    } else {
+      long_most = std::max(long_most, ++long_running);
+      long_time = call.deadline - clock.Now();
+      changed.notify_all();
+      changed.wait_for(lock, kLong, [&] { return is_short_done; });
+      --long_running;
+    }
+    changed.notify_all();
+    return {};
+  };
+  TaskRunner runner(clock, locks);
+  for (size_t i = 0; i < kLongTasksRunningMax + 3; ++i) {
+    auto task = MakeTask("long " + std::to_string(i));
+    task.set_run_s_max(3600);
+    runner.Schedule(backend, task);
+  }
+  runner.Schedule(backend, MakeTask("short"));
+  {
+    std::unique_lock lock(mutex);
+    EXPECT_TRUE(changed.wait_for(lock, kLong, [&] { return is_short_done; }));
+  }
+  runner.Stop();
+  EXPECT_EQ(long_most, kLongTasksRunningMax);
+  EXPECT_GT(long_time, std::chrono::minutes(59));
+}
+
+TEST(Tasks, HaveTheirFirstCursorSavedAtOnce) {
+  base::SystemClock clock;
+  KeyLocks locks;
+  TaskBackend backend(false);
+  KeptCursors cursors;
+  std::promise<bool> saved;
+  backend.run = [&](const BackendCall&, const auto& emit) -> base::Status {
+    emit(Progress("mine"));
+    saved.set_value(!cursors.Of("b").empty());
+    return {};
+  };
+  TaskRunner runner(clock, locks, &cursors);
+  runner.Schedule(backend, MakeTask("a"));
+  auto future = saved.get_future();
+  ASSERT_EQ(future.wait_for(kLong), std::future_status::ready);
+  EXPECT_TRUE(future.get());
 }
 
 TEST(Tasks, OfABackendThatHangsDelayNoOthers) {

@@ -81,7 +81,8 @@ inline const char* ExtensionOf(channel::Operation operation) {
 inline std::vector<channel::Operation> AllOperations() {
   std::vector<channel::Operation> all;
   for (int i = channel::CREATE_VOLUME; i <= channel::RESCAN; ++i)
-    if (channel::Operation_IsValid(i)) all.push_back(static_cast<channel::Operation>(i));
+    if (channel::Operation_IsValid(i) && i != channel::RECOGNIZE_VOLUME)
+      all.push_back(static_cast<channel::Operation>(i));
   return all;
 }
 
@@ -160,6 +161,7 @@ class FakeBackend final : public Backend {
     Answer answer{Emits{}};
     const auto run = [&]() -> base::Status {
       if (script) answer = script(call);
+      if (answer && call.on_task) PassTasks(call, *answer);
       return {};
     };
     if (steps_ == nullptr) {
@@ -168,6 +170,11 @@ class FakeBackend final : public Backend {
     }
     if (const auto done = steps_->Do(run); !done) return tl::unexpected(done.error());
     return answer;
+  }
+  static void PassTasks(const BackendCall& call, Emits& emits) {
+    for (const auto& emit : emits)
+      if (emit.has_task()) call.on_task(emit.task());
+    std::erase_if(emits, [](const channel::Emit& emit) { return emit.has_task(); });
   }
   base::Status Stream(const BackendCall& call,
                       const std::function<bool(const channel::Emit&)>& on_emit) override {
@@ -201,7 +208,8 @@ class FakeBroker final : public Broker {
   std::map<std::string, Mount> mounts;
   std::set<std::string> paths;  // directories and files made by Publish
   std::map<std::string, std::string> faults;
-  VolumeUsage usage;
+  std::set<std::string> gone;  // with a fault: for good
+  std::optional<VolumeUsage> usage = VolumeUsage();
   // The next of that name fails with it, once, without an effect.
   std::map<std::string, base::Error> failing;
 
@@ -211,6 +219,7 @@ class FakeBroker final : public Broker {
       if (found != mounts.end() && found->second.source != mount.source.source())
         return base::Fail(base::Code::kFailedPrecondition, "something else is mounted there");
       faults.erase(mount.staging_path);
+      gone.erase(mount.staging_path);
       Mount& made = mounts[mount.staging_path];
       made.source = mount.source.source();
       made.readonly = mount.readonly;
@@ -231,6 +240,8 @@ class FakeBroker final : public Broker {
     return Step("Publish", [&]() -> base::Status {
       if (!mounts.contains(mount.staging_path))
         return base::Fail(base::Code::kFailedPrecondition, "nothing is staged there");
+      if (faults.contains(mount.staging_path))
+        return base::Fail(base::Code::kUnavailable, faults.at(mount.staging_path));
       mounts[mount.target_path] = Mount{mount.staging_path, mount.readonly, {}, {}};
       paths.insert(mount.target_path);
       return {};
@@ -253,11 +264,20 @@ class FakeBroker final : public Broker {
       state.mounted = found != mounts.end();
       if (state.mounted) state.readonly = found->second.readonly;
       if (faults.contains(path)) state.fault = faults.at(path);
+      state.gone = gone.contains(path);
+      state.usage = usage;
       return {};
     }));
     return state;
   }
-  base::Result<VolumeUsage> Usage(const std::string&, base::TimePoint) override { return usage; }
+  base::Result<bool> IsMounted(const std::string& path) override {
+    bool mounted = false;
+    GANTRY_TRY(Step("IsMounted", [&]() -> base::Status {
+      mounted = mounts.contains(path);
+      return {};
+    }));
+    return mounted;
+  }
 
  private:
   base::Status Step(const std::string& name, const std::function<base::Status()>& effect) {

@@ -3,12 +3,13 @@
 
 #include <gantry/host.h>
 
+#include <algorithm>
+#include <chrono>
+
 #include "host/core/ids.hpp"
 
 namespace gantry::core {
 namespace {
-
-constexpr int64_t kNsPerSecond = 1'000'000'000;
 
 base::Error Misbehaved(const Backend& backend, const std::string& what) {
   return {base::Code::kUnavailable, "backend " + backend.name() + " " + what};
@@ -16,10 +17,23 @@ base::Error Misbehaved(const Backend& backend, const std::string& what) {
 
 }  // namespace
 
+int64_t ToBytes(uint64_t bytes) {
+  return static_cast<int64_t>(std::min<uint64_t>(bytes, INT64_MAX));
+}
+
+google::protobuf::Timestamp ToTime(int64_t ns) {
+  const auto time = std::chrono::nanoseconds(ns);
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+  google::protobuf::Timestamp out;
+  out.set_seconds(seconds.count());
+  out.set_nanos(static_cast<int32_t>((time - seconds).count()));
+  return out;
+}
+
 base::Result<csi::v1::Volume> ToVolume(const std::string& backend, const channel::Volume& volume) {
   csi::v1::Volume out;
   GANTRY_TRY_ASSIGN(*out.mutable_volume_id(), FormatId(IdKind::kVolume, backend, volume.handle()));
-  out.set_capacity_bytes(static_cast<int64_t>(volume.capacity_bytes()));
+  out.set_capacity_bytes(ToBytes(volume.capacity_bytes()));
   out.mutable_volume_context()->insert(volume.context().begin(), volume.context().end());
   if (volume.content_kind() == GANTRY_CONTENT_SNAPSHOT) {
     GANTRY_TRY_ASSIGN(*out.mutable_content_source()->mutable_snapshot()->mutable_snapshot_id(),
@@ -45,10 +59,8 @@ base::Result<csi::v1::Snapshot> ToSnapshot(const std::string& backend,
     GANTRY_TRY_ASSIGN(*out.mutable_group_snapshot_id(),
                       FormatId(IdKind::kGroup, backend, snapshot.group_handle()));
   }
-  out.set_size_bytes(static_cast<int64_t>(snapshot.size_bytes()));
-  out.mutable_creation_time()->set_seconds(snapshot.created_ns() / kNsPerSecond);
-  out.mutable_creation_time()->set_nanos(
-      static_cast<int32_t>(snapshot.created_ns() % kNsPerSecond));
+  out.set_size_bytes(ToBytes(snapshot.size_bytes()));
+  *out.mutable_creation_time() = ToTime(snapshot.created_ns());
   out.set_ready_to_use(snapshot.ready());
   return out;
 }

@@ -5,6 +5,7 @@
 #include <csi/v1/csi.pb.h>
 #include <gantry/channel.pb.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,11 @@
 #include "host/core/backend.hpp"
 
 namespace gantry::core {
+
+// CSI has int64 for sizes: what is larger is as much as can be said.
+int64_t ToBytes(uint64_t bytes);
+// From nanoseconds since 1970, before it too: nanos count forward (google/protobuf/timestamp.proto).
+google::protobuf::Timestamp ToTime(int64_t ns);
 
 base::Result<csi::v1::Volume> ToVolume(const std::string& backend, const channel::Volume& volume);
 base::Result<csi::v1::Snapshot> ToSnapshot(const std::string& backend,

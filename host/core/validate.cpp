@@ -14,6 +14,21 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
+// Where a value is in the request. Made into text for an error only, since every field of every call
+// has one.
+struct Path {
+  const Path* parent;
+  std::string_view name;
+  int index = -1;  // in a repeated field
+
+  std::string Text() const {
+    std::string text = parent == nullptr ? "" : parent->Text() + ".";
+    text += name;
+    if (index >= 0) text += "[" + std::to_string(index) + "]";
+    return text;
+  }
+};
+
 base::Status Invalid(const std::string& field, const std::string& found,
                      const std::string& expected) {
   return base::Fail(base::Code::kInvalidArgument, field + ": " + found + ": expected " + expected);
@@ -22,6 +37,7 @@ base::Status Invalid(const std::string& field, const std::string& found,
 size_t StringLimit(std::string_view name) {
   if (name.ends_with("_path")) return kPathBytesMax;
   if (name == "node_id") return kNodeIdBytesMax;
+  if (name == "volume_id") return kVolumeIdBytesMax;
   return kStringBytesMax;
 }
 
@@ -40,20 +56,18 @@ bool HasForbiddenControl(std::string_view s) {
   return false;
 }
 
-base::Status CheckString(const std::string& path, std::string_view name, const std::string& value,
-                         size_t limit) {
+base::Status CheckString(const Path& path, const std::string& value, size_t limit) {
   if (value.size() > limit)
-    return Invalid(path, std::to_string(value.size()) + " bytes",
+    return Invalid(path.Text(), std::to_string(value.size()) + " bytes",
                    "at most " + std::to_string(limit));
-  if (value.find('\0') != std::string::npos) return Invalid(path, "a NUL byte", "none");
-  if (name == "name" && HasForbiddenControl(value))
-    return Invalid(path, "a control character", "none (CSI spec, CreateVolumeRequest.name)");
+  if (value.find('\0') != std::string::npos) return Invalid(path.Text(), "a NUL byte", "none");
+  if (path.name == "name" && HasForbiddenControl(value))
+    return Invalid(path.Text(), "a control character", "none (CSI spec, CreateVolumeRequest.name)");
   return {};
 }
 
 // Secret values are bounded and otherwise not looked at; a secret must not end up in the error.
-base::Status CheckMap(const Message& message, const FieldDescriptor& field,
-                      const std::string& path) {
+base::Status CheckMap(const Message& message, const FieldDescriptor& field, const Path& path) {
   const auto& reflection = *message.GetReflection();
   size_t bytes = 0;
   for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
@@ -67,18 +81,19 @@ base::Status CheckMap(const Message& message, const FieldDescriptor& field,
     const std::string& value =
         entry_reflection.GetStringReference(entry, type->map_value(), &value_scratch);
     bytes += key.size() + value.size();
-    if (key.empty()) return Invalid(path, "an empty key", "a name");
+    if (key.empty()) return Invalid(path.Text(), "an empty key", "a name");
     if (key.find('\0') != std::string::npos || value.find('\0') != std::string::npos)
-      return Invalid(path, "a NUL byte", "none");
+      return Invalid(path.Text(), "a NUL byte", "none");
   }
   const size_t limit = MapLimit(field.name());
   if (bytes > limit)
-    return Invalid(path, std::to_string(bytes) + " bytes", "at most " + std::to_string(limit));
+    return Invalid(path.Text(), std::to_string(bytes) + " bytes",
+                   "at most " + std::to_string(limit));
   return {};
 }
 
 base::Status CheckRepeatedStrings(const Message& message, const FieldDescriptor& field,
-                                  const std::string& path) {
+                                  const Path& path) {
   const auto& reflection = *message.GetReflection();
   size_t bytes = 0;
   const bool flags = field.name() == "mount_flags";
@@ -86,36 +101,33 @@ base::Status CheckRepeatedStrings(const Message& message, const FieldDescriptor&
     std::string scratch;
     const std::string& value = reflection.GetRepeatedStringReference(message, &field, i, &scratch);
     bytes += value.size();
-    GANTRY_TRY(
-        CheckString(path, field.name(), value, flags ? kMountFlagsBytesMax : kStringBytesMax));
+    GANTRY_TRY(CheckString(path, value, flags ? kMountFlagsBytesMax : kStringBytesMax));
   }
   if (flags && bytes > kMountFlagsBytesMax)
-    return Invalid(path, std::to_string(bytes) + " bytes",
+    return Invalid(path.Text(), std::to_string(bytes) + " bytes",
                    "at most " + std::to_string(kMountFlagsBytesMax));
   return {};
 }
 
-base::Status Check(const Message& message, const std::string& path) {
+base::Status Check(const Message& message, const Path& path) {
   const auto& reflection = *message.GetReflection();
   std::vector<const FieldDescriptor*> fields;
   reflection.ListFields(message, &fields);
   for (const auto* field : fields) {
-    const std::string field_path = path + "." + field->name();
+    Path at{&path, field->name()};
     if (field->is_map()) {
-      GANTRY_TRY(CheckMap(message, *field, field_path));
+      GANTRY_TRY(CheckMap(message, *field, at));
     } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING && field->is_repeated()) {
-      GANTRY_TRY(CheckRepeatedStrings(message, *field, field_path));
+      GANTRY_TRY(CheckRepeatedStrings(message, *field, at));
     } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
       std::string scratch;
-      GANTRY_TRY(CheckString(field_path, field->name(),
-                             reflection.GetStringReference(message, field, &scratch),
+      GANTRY_TRY(CheckString(at, reflection.GetStringReference(message, field, &scratch),
                              StringLimit(field->name())));
     } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && field->is_repeated()) {
-      for (int i = 0; i < reflection.FieldSize(message, field); ++i)
-        GANTRY_TRY(Check(reflection.GetRepeatedMessage(message, field, i),
-                         field_path + "[" + std::to_string(i) + "]"));
+      for (at.index = 0; at.index < reflection.FieldSize(message, field); ++at.index)
+        GANTRY_TRY(Check(reflection.GetRepeatedMessage(message, field, at.index), at));
     } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-      GANTRY_TRY(Check(reflection.GetMessage(message, field), field_path));
+      GANTRY_TRY(Check(reflection.GetMessage(message, field), at));
     }
   }
   return {};
@@ -124,7 +136,7 @@ base::Status Check(const Message& message, const std::string& path) {
 }  // namespace
 
 base::Status CheckLimits(const Message& request) {
-  return Check(request, request.GetDescriptor()->name());
+  return Check(request, {nullptr, request.GetDescriptor()->name()});
 }
 
 base::Status RequireText(const std::string& value, const char* field) {

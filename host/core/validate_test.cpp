@@ -17,6 +17,15 @@ TEST(Validate, AcceptsA128ByteUnicodeNameAndRefusesOneMore) {
             "CreateVolumeRequest.name: 129 bytes: expected at most 128");
 }
 
+TEST(Validate, AcceptsIdsLongerThanOursBecauseOtherDriversMadeThem) {
+  csi::v1::NodeStageVolumeRequest request;
+  request.set_volume_id(std::string(1024, 'x'));
+  EXPECT_TRUE(CheckLimits(request));
+  request.set_volume_id(std::string(1025, 'x'));
+  EXPECT_EQ(CheckLimits(request).error().message,
+            "NodeStageVolumeRequest.volume_id: 1025 bytes: expected at most 1024");
+}
+
 TEST(Validate, BoundsMapsAsAWhole) {
   csi::v1::CreateVolumeRequest request;
   for (int i = 0; i < 41; ++i)

@@ -28,22 +28,31 @@ nlohmann::json ScalarToJson(const YAML::Node& node) {
   return text;
 }
 
-nlohmann::json ToJson(const YAML::Node& node) {
+// An alias may name what holds it, and a few lines of aliases may stand for billions of values.
+constexpr int kJsonDepthMax = 64;
+constexpr size_t kJsonValuesMax = 100'000;
+
+// False beyond these limits; `left` is how many values there may still be.
+bool ToJson(const YAML::Node& node, int depth, size_t& left, nlohmann::json& json) {
+  if (depth > kJsonDepthMax || left == 0) return false;
+  --left;
   switch (node.Type()) {
-    case YAML::NodeType::Map: {
-      nlohmann::json object = nlohmann::json::object();
-      for (const auto& item : node) object[item.first.Scalar()] = ToJson(item.second);
-      return object;
-    }
-    case YAML::NodeType::Sequence: {
-      nlohmann::json array = nlohmann::json::array();
-      for (const auto& item : node) array.push_back(ToJson(item));
-      return array;
-    }
+    case YAML::NodeType::Map:
+      json = nlohmann::json::object();
+      return std::all_of(node.begin(), node.end(), [&](const auto& item) {
+        return ToJson(item.second, depth + 1, left, json[item.first.Scalar()]);
+      });
+    case YAML::NodeType::Sequence:
+      json = nlohmann::json::array();
+      return std::all_of(node.begin(), node.end(), [&](const auto& item) {
+        return ToJson(item, depth + 1, left, json.emplace_back());
+      });
     case YAML::NodeType::Scalar:
-      return ScalarToJson(node);
+      json = ScalarToJson(node);
+      return true;
     default:
-      return nullptr;
+      json = nullptr;
+      return true;
   }
 }
 
@@ -127,6 +136,8 @@ base::Result<std::vector<Yaml>> Yaml::Items() const {
 
 base::Result<std::string> Yaml::Text() const {
   if (!IsPresent() || !node_.IsScalar() || node_.Scalar().empty()) return Complain("a text");
+  // It would end a path for the kernel before it ends for us.
+  if (node_.Scalar().find('\0') != std::string::npos) return Complain("a text without NUL");
   return node_.Scalar();
 }
 
@@ -177,7 +188,12 @@ base::Result<std::map<std::string, std::string>> Yaml::TextMap() const {
 base::Result<std::string> Yaml::Json() const {
   if (!IsPresent()) return std::string("{}");
   try {
-    return ToJson(node_).dump();
+    nlohmann::json json;
+    size_t left = kJsonValuesMax;
+    if (!ToJson(node_, 0, left, json))
+      return Complain("at most " + std::to_string(kJsonValuesMax) + " values, at most " +
+                      std::to_string(kJsonDepthMax) + " within each other, aliases counted");
+    return json.dump();
   } catch (const std::exception& e) {
     return Complain(std::string("UTF-8 text (") + e.what() + ")");
   }

@@ -58,8 +58,12 @@ void Calls::Watch() {
     wake_.wait(lock, [&] { return stopping_ || !asleep_; });
     entered_ = false;
     wake_.wait_for(lock, kCancelPollMs, [&] { return stopping_; });
-    for (Call* call : calls_)
+    for (Call* call : calls_) {
+      // To ask is to poll the call's queue, for longer than a short call takes and with the others
+      // waiting: such a call is gone before it is met again.
+      if (!std::exchange(call->met_, true)) continue;
       if (!call->cancellation_.cancelled() && call->given_up_()) call->cancellation_.Cancel();
+    }
   }
 }
 

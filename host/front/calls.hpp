@@ -24,6 +24,7 @@ namespace gantry::front {
 
 // A node, or a set of sidecars, makes some hundred.
 constexpr size_t kCallsMax = 1024;
+// A cancellation is noticed within two of them.
 constexpr std::chrono::milliseconds kCancelPollMs{50};
 
 // Thread-safe.
@@ -50,6 +51,7 @@ class Calls {
     Calls& calls_;
     const std::function<bool()> given_up_;
     core::CancelFlag cancellation_;
+    bool met_ = false;  // by the watcher
     const bool admitted_;
   };
 

@@ -40,6 +40,22 @@ base::Status RefuseUnsafe(const MountEntry& mount, const std::string& field) {
                                              ": expected nothing, or a mount that has both");
 }
 
+core::VolumeUsage UsageOf(const HelperReply& reply) {
+  core::VolumeUsage usage;
+  // A storage server says them.
+  const auto bytes = [&reply](uint64_t blocks) {
+    uint64_t product = 0;
+    return __builtin_mul_overflow(blocks, reply.block_bytes, &product) ? UINT64_MAX : product;
+  };
+  usage.total_bytes = bytes(reply.blocks);
+  usage.available_bytes = bytes(reply.blocks_available);
+  usage.used_bytes = bytes(reply.blocks - std::min(reply.blocks, reply.blocks_free));
+  usage.total_inodes = reply.inodes;
+  usage.free_inodes = reply.inodes_free;
+  usage.used_inodes = reply.inodes - std::min(reply.inodes, reply.inodes_free);
+  return usage;
+}
+
 HelperRequest RequestFor(HelperOperation operation, const std::string& relative) {
   HelperRequest request;
   request.operation = operation;
@@ -60,30 +76,51 @@ base::Result<HelperReply> MountBroker::Helper(const HelperRequest& request,
   return reply;
 }
 
-base::Result<MountBroker::Examination> MountBroker::Examine(const std::string& relative,
-                                                            base::TimePoint deadline) {
+// Its fault domain is that of what is mounted there, if anything.
+HelperRequest MountBroker::RequestAt(HelperOperation operation, const std::string& relative) const {
+  HelperRequest request = RequestFor(operation, relative);
+  const auto mounts = ReadMountInfo();
+  if (!mounts) return request;
+  const auto at = MountsAt(*mounts, parts_.kubelet.MountPoint(relative));
+  if (!at.empty()) request.domain = FaultDomain(at.back().fs_type, at.back().source);
+  return request;
+}
+
+base::Result<Look> MountBroker::Examine(const std::string& relative, base::TimePoint deadline) {
   const base::TimePoint enough = In(kProbeMsMax);
-  auto reply =
-      parts_.helpers.Run(RequestFor(HelperOperation::kProbe, relative), std::min(deadline, enough));
-  Examination examination;
+  const auto reply =
+      parts_.helpers.Run(RequestAt(HelperOperation::kProbe, relative), std::min(deadline, enough));
+  Look look;
   if (!reply) {
     if (reply.error().code != Code::kDeadlineExceeded) return tl::unexpected(reply.error());
-    examination.health = deadline < enough ? Health::kUnknown : Health::kSilent;
-    examination.seen = reply.error().message;
-    return examination;
+    look.health = deadline < enough ? Health::kUnknown : Health::kSilent;
+    look.seen = reply.error().message;
+    return look;
   }
   if (auto status = reply->ToStatus(); !status) {
     if (reply->error_number == ENOENT) return tl::unexpected(status.error());
-    examination.health = IsGone(reply->error_number) ? Health::kDead : Health::kSilent;
-    examination.seen = status.error().message;
+    look.health = IsGone(reply->error_number) ? Health::kGone : Health::kSilent;
+    look.error_number = reply->error_number;
+    look.seen = status.error().message;
+    return look;
   }
-  examination.reply = std::move(*reply);
-  return examination;
+  look.usage = UsageOf(*reply);
+  return look;
+}
+
+base::Result<bool> MountBroker::KernelHas(const std::string& fs_type, base::TimePoint deadline) {
+  HelperRequest request;
+  request.operation = HelperOperation::kKnows;
+  request.fs_type = fs_type;
+  GANTRY_TRY_ASSIGN(const HelperReply reply, parts_.helpers.Run(request, deadline));
+  if (reply.error_number == ENODEV) return false;
+  GANTRY_TRY(reply.ToStatus());
+  return true;
 }
 
 base::Status MountBroker::Unmount(const std::string& relative, int flags,
                                   base::TimePoint deadline) {
-  HelperRequest request = RequestFor(HelperOperation::kUnmount, relative);
+  HelperRequest request = RequestAt(HelperOperation::kUnmount, relative);
   request.unmount_flags = flags;
   GANTRY_TRY_ASSIGN(const HelperReply reply, parts_.helpers.Run(request, deadline));
   // EINVAL: not a mount point; the caller looks at mountinfo anyway.
@@ -91,26 +128,52 @@ base::Status MountBroker::Unmount(const std::string& relative, int flags,
   return reply.ToStatus();
 }
 
-// In order, and only when that cannot be because the filesystem does not answer, roughly: what is
-// merely busy stays, since its users would lose what they write.
+base::Result<bool> MountBroker::Flush(const std::string& relative, base::TimePoint deadline) {
+  const auto flushed = parts_.helpers.Run(RequestAt(HelperOperation::kFlush, relative),
+                                          AtMost(deadline, kFlushMsMax));
+  // What the filesystem says about writes that it has lost helps nobody here.
+  if (flushed || flushed.error().code != Code::kDeadlineExceeded) return true;
+  GANTRY_TRY_ASSIGN(const Look look, Examine(relative, In(kProbeMsMax)));
+  if (look.health != Health::kAlive) return false;
+  return Fail(Code::kUnavailable, parts_.kubelet.MountPoint(relative) +
+                                      ": its last writes are still on their way to the storage");
+}
+
 base::Status MountBroker::TakeDownTop(const std::string& relative, Roughness roughness,
                                       base::TimePoint deadline) {
-  const auto orderly = Unmount(relative, 0, AtMost(deadline, kUnmountMsMax));
-  if (orderly) return {};
-  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  GANTRY_TRY_ASSIGN(const auto before, ReadMountInfo());
   const std::string mount_point = parts_.kubelet.MountPoint(relative);
-  // An unmount that hangs in its last writes has left the tree already.
-  if (MountsAt(mounts, mount_point).empty() && orderly.error().code == Code::kDeadlineExceeded)
-    return {};
-  // The deadline may be over by now; leaving a dead mount behind would help nobody.
-  GANTRY_TRY_ASSIGN(const Examination examination, Examine(relative, In(kProbeMsMax)));
-  if (examination.health == Health::kAlive) {
-    const auto below = MountsBelow(mounts, mount_point);
-    if (below.empty()) return orderly;
-    return tl::unexpected(
-        base::Wrap(orderly.error(), "there is a mount below it, " + Name(below.front())));
+  const auto at = MountsAt(before, mount_point);
+  if (at.empty()) return {};
+  const MountEntry& top = at.back();
+  bool is_silent = false;
+  if (roughness == Roughness::kAbort && top.IsForeign() && !top.IsFuse()) {
+    GANTRY_TRY_ASSIGN(const bool flushed, Flush(relative, deadline));
+    is_silent = !flushed;
   }
-  if (roughness == Roughness::kAbort && Unmount(relative, MNT_FORCE, In(kForceMsMax))) return {};
+  if (!is_silent) {
+    const auto orderly = Unmount(relative, 0, AtMost(deadline, kUnmountMsMax));
+    if (orderly) return {};
+    GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+    // An unmount that hangs in its last writes has left the tree already.
+    if (MountsAt(mounts, mount_point).empty() && orderly.error().code == Code::kDeadlineExceeded)
+      return {};
+    // The deadline may be over by now; leaving a dead mount behind would help nobody.
+    GANTRY_TRY_ASSIGN(const Look look, Examine(relative, In(kProbeMsMax)));
+    if (look.health == Health::kAlive) {
+      const auto below = MountsBelow(mounts, mount_point);
+      if (below.empty()) return orderly;
+      return tl::unexpected(
+          base::Wrap(orderly.error(), "there is a mount below it, " + Name(below.front())));
+    }
+  }
+  // A kernel's client breaks off whatever is under way on the whole device, for pods as well that
+  // could wait for their server. A FUSE filesystem whose staging mount goes is over in any case.
+  const bool is_shared = std::any_of(before.begin(), before.end(), [&](const MountEntry& other) {
+    return other.device == top.device && other.mount_id != top.mount_id && !top.IsFuse();
+  });
+  if (roughness == Roughness::kAbort && !is_shared && Unmount(relative, MNT_FORCE, In(kForceMsMax)))
+    return {};
   return Unmount(relative, MNT_DETACH, In(kForceMsMax));
 }
 
@@ -137,29 +200,29 @@ base::Result<bool> MountBroker::PrepareStaging(const core::StageMount& mount, co
     return Fail(Code::kFailedPrecondition, "staging_target_path: " + Name(top) +
                                                " is mounted there, expected nothing or " +
                                                plan.fs_type + " \"" + plan.source + "\"");
-  GANTRY_TRY_ASSIGN(const Examination examination, Examine(relative, deadline));
-  if (examination.health == Health::kAlive) {
+  GANTRY_TRY_ASSIGN(const Look look, Examine(relative, deadline));
+  if (look.health == Health::kAlive) {
     GANTRY_TRY(RefuseUnsafe(top, "staging_target_path"));
     if (top.ReadOnly() == plan.readonly) return true;
     return Fail(Code::kFailedPrecondition,
                 "staging_target_path: volume " + mount.volume_id + " is staged there " +
                     (top.ReadOnly() ? "read-only" : "read-write") + " already");
   }
-  if (examination.health == Health::kUnknown)
-    return Fail(Code::kDeadlineExceeded, examination.seen);
-  if (examination.health == Health::kSilent) {
+  if (look.health == Health::kUnknown) return Fail(Code::kDeadlineExceeded, look.seen);
+  if (look.health == Health::kSilent) {
     // The storage may only be away for a while, and pods be waiting for it.
     for (const auto& other : mounts)
-      if (other.device == top.device && other.mount_point != top.mount_point)
+      if (SameFilesystem(other, top) && other.mount_point != top.mount_point)
         return Fail(Code::kUnavailable, "volume " + mount.volume_id +
                                             " is staged and published at " + other.mount_point +
-                                            " but does not answer: " + examination.seen);
+                                            " but does not answer: " + look.seen);
   }
   GANTRY_TRY(TakeDownAll(relative, Roughness::kAbort, deadline));
   return false;
 }
 
-// A data path that still serves pods while its staging mount is gone must not be replaced.
+// A data path that still serves pods while its staging mount is gone must not be replaced. One whose
+// volume's root is stale may yet have its export back.
 base::Status MountBroker::RefuseLiveElsewhere(const MountPlan& plan, const std::string& relative,
                                               base::TimePoint deadline) {
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
@@ -170,17 +233,22 @@ base::Status MountBroker::RefuseLiveElsewhere(const MountPlan& plan, const std::
     auto other = parts_.kubelet.Relative(mount.mount_point);
     if (!other || *other == relative) continue;
     asked.push_back(mount.device);
-    GANTRY_TRY_ASSIGN(const Examination examination, Examine(*other, deadline));
-    if (examination.health != Health::kDead)
+    GANTRY_TRY_ASSIGN(const Look look, Examine(*other, deadline));
+    if (look.health != Health::kGone || look.error_number == ESTALE)
       return Fail(Code::kFailedPrecondition,
                   "the volume is in use by " + Name(mount) + ", which is not its staging path");
   }
   return {};
 }
 
-base::Status MountBroker::StageFilesystem(const MountPlan& plan, const std::string& relative,
-                                          base::TimePoint deadline) {
+base::Status MountBroker::StageFilesystem(const core::StageMount& mount,
+                                          const core::BackendConfig& backend,
+                                          const std::string& relative, base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const MountPlan plan, PlanFilesystem(mount, backend.grants, parts_.kernel));
+  GANTRY_TRY_ASSIGN(const bool staged, PrepareStaging(mount, plan, relative, deadline));
+  if (staged) return {};
   HelperRequest request = RequestFor(HelperOperation::kMountFilesystem, relative);
+  request.domain = FaultDomain(plan.fs_type, plan.source);
   request.fs_type = plan.fs_type;
   request.source = plan.source;
   request.options = plan.options;
@@ -191,6 +259,29 @@ base::Status MountBroker::StageFilesystem(const MountPlan& plan, const std::stri
 }
 
 base::Status MountBroker::StageUserspace(const core::StageMount& mount,
+                                         const core::BackendConfig& backend,
+                                         const std::string& relative, base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const MountPlan plan, PlanUserspace(mount, backend.grants, parts_.kernel));
+  GANTRY_TRY_ASSIGN(const bool staged, PrepareStaging(mount, plan, relative, deadline));
+  if (staged) return {};
+  return ServeUserspace(mount, backend, plan, relative, deadline);
+}
+
+// What is there already has decided, when a module was loaded or removed since.
+base::Status MountBroker::StageEither(const core::StageMount& mount,
+                                      const core::BackendConfig& backend,
+                                      const std::string& relative, base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(relative));
+  bool kernel = !at.empty() && !at.back().IsFuse();
+  if (at.empty()) {
+    GANTRY_TRY_ASSIGN(kernel, KernelHas(mount.source.fs_type(), deadline));
+  }
+  return kernel ? StageFilesystem(mount, backend, relative, deadline)
+                : StageUserspace(mount, backend, relative, deadline);
+}
+
+base::Status MountBroker::ServeUserspace(const core::StageMount& mount,
                                          const core::BackendConfig& backend, const MountPlan& plan,
                                          const std::string& relative, base::TimePoint deadline) {
   GANTRY_TRY(RefuseLiveElsewhere(plan, relative, deadline));
@@ -230,24 +321,18 @@ base::Status MountBroker::StageUserspace(const core::StageMount& mount,
 }
 
 base::Status MountBroker::Stage(const core::StageMount& mount, base::TimePoint deadline) {
-  const auto backend = parts_.config.backends.find(mount.backend);
-  if (backend == parts_.config.backends.end())
+  const auto found = parts_.config.backends.find(mount.backend);
+  if (found == parts_.config.backends.end())
     return Fail(Code::kInternal, "backend " + mount.backend + " is not configured");
-  const core::Grants& grants = backend->second.grants;
+  const core::BackendConfig& backend = found->second;
   GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(mount.staging_path));
   switch (mount.source.kind()) {
-    case GANTRY_SOURCE_FILESYSTEM: {
-      GANTRY_TRY_ASSIGN(const MountPlan plan, PlanFilesystem(mount, grants));
-      GANTRY_TRY_ASSIGN(const bool staged, PrepareStaging(mount, plan, relative, deadline));
-      if (staged) return {};
-      return StageFilesystem(plan, relative, deadline);
-    }
-    case GANTRY_SOURCE_USERSPACE: {
-      GANTRY_TRY_ASSIGN(const MountPlan plan, PlanUserspace(mount, grants));
-      GANTRY_TRY_ASSIGN(const bool staged, PrepareStaging(mount, plan, relative, deadline));
-      if (staged) return {};
-      return StageUserspace(mount, backend->second, plan, relative, deadline);
-    }
+    case GANTRY_SOURCE_FILESYSTEM:
+      return StageFilesystem(mount, backend, relative, deadline);
+    case GANTRY_SOURCE_USERSPACE:
+      return StageUserspace(mount, backend, relative, deadline);
+    case GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE:
+      return StageEither(mount, backend, relative, deadline);
     case GANTRY_SOURCE_BLOCK:
       return Fail(Code::kFailedPrecondition,
                   "backend " + mount.backend +
@@ -262,7 +347,10 @@ base::Status MountBroker::Stage(const core::StageMount& mount, base::TimePoint d
 base::Status MountBroker::Unstage(const std::string& volume_id, const std::string& staging_path,
                                   base::TimePoint deadline) {
   GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(staging_path));
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(relative));
   GANTRY_TRY(TakeDownAll(relative, Roughness::kAbort, deadline));
+  if (!at.empty() && !at.back().IsFuse()) return {};  // it had no data path
   // After the unmount, so that it could flush; even late, so that nothing is left running.
   return parts_.data_paths.Stop(volume_id, std::max(deadline, In(kUndoMsMax)));
 }
@@ -284,7 +372,7 @@ base::Status MountBroker::VerifyPublished(const MountEntry& staged, const std::s
   if (at.empty())
     return Fail(Code::kUnavailable, mount_point + ": is not mounted although it was just now");
   const MountEntry& top = at.back();
-  if (top.device != staged.device || top.root != staged.root)
+  if (!SameVolume(top, staged))
     return Fail(
         Code::kFailedPrecondition,
         "target_path: " + Name(top) + " is mounted there, expected nothing or " + Name(staged));
@@ -304,16 +392,19 @@ base::Status MountBroker::Publish(const core::PublishMount& mount, base::TimePoi
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
   const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(target));
   if (!at.empty()) {
-    if (at.back().device == staged.device) return VerifyPublished(staged, target, mount);
-    GANTRY_TRY_ASSIGN(const Examination examination, Examine(target, deadline));
-    if (examination.health != Health::kDead) return VerifyPublished(staged, target, mount);
+    GANTRY_TRY_ASSIGN(const Look look, Examine(target, deadline));
+    if (look.health != Health::kGone) return VerifyPublished(staged, target, mount);
+    // Whoever published it there is told by the volume's condition; a mount anew is the cure.
+    if (SameFilesystem(at.back(), staged))
+      return Fail(Code::kUnavailable, "the staged volume is gone: " + look.seen);
     GANTRY_TRY(TakeDownAll(target, Roughness::kDetach, deadline));
   }
-  GANTRY_TRY_ASSIGN(const Examination examination, Examine(staging, deadline));
-  if (examination.health != Health::kAlive)
+  GANTRY_TRY_ASSIGN(const Look look, Examine(staging, deadline));
+  if (look.health != Health::kAlive)
     return Fail(Code::kUnavailable,
-                "the staged volume does not answer, so it is not published: " + examination.seen);
+                "the staged volume does not answer, so it is not published: " + look.seen);
   HelperRequest request = RequestFor(HelperOperation::kBind, target);
+  request.domain = FaultDomain(staged.fs_type, staged.source);
   request.source = staging;
   request.file = mount.block;
   if (mount.readonly) request.attributes |= MOUNT_ATTR_RDONLY;
@@ -339,32 +430,33 @@ base::Result<core::MountState> MountBroker::State(const std::string& path,
   const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(*relative));
   core::MountState state;
   if (at.empty()) return state;
+  const MountEntry& top = at.back();
   state.mounted = true;
-  state.readonly = at.back().ReadOnly();
-  GANTRY_TRY_ASSIGN(const Examination examination, Examine(*relative, deadline));
-  if (examination.health != Health::kAlive) state.fault = examination.seen;
+  state.readonly = top.ReadOnly();
+  const std::string name = top.device + " " + top.root + " " + top.fs_type + " " + top.source;
+  // Early enough to say what was seen before to a caller who is still there.
+  const auto answer_by = std::max(clock_.Now(), deadline - 2 * kReapMsMax);
+  GANTRY_TRY_ASSIGN(const Remembered remembered,
+                    health_.Ask(name, AtMost(answer_by, kProbeMsMax + 2 * kReapMsMax),
+                                [&]() -> base::Result<Look> {
+                                  auto look = Examine(*relative, answer_by);
+                                  if (look || look.error().code != Code::kUnavailable) return look;
+                                  Look none;  // its server's share of the helpers is in use
+                                  none.health = Health::kUnknown;
+                                  return none;
+                                }));
+  state.usage = remembered.usage;
+  if (!remembered.since) return state;
+  state.fault = Describe(remembered, parts_.wall_clock());
+  state.gone = remembered.look.health == Health::kGone;
   return state;
 }
 
-base::Result<core::VolumeUsage> MountBroker::Usage(const std::string& path,
-                                                   base::TimePoint deadline) {
+base::Result<bool> MountBroker::IsMounted(const std::string& path) {
   const auto relative = parts_.kubelet.Relative(path);
-  if (!relative) return Fail(Code::kNotFound, relative.error().message);
+  if (!relative) return false;
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
-  if (MountsAt(mounts, parts_.kubelet.MountPoint(*relative)).empty())
-    return Fail(Code::kNotFound, "volume_path: nothing is mounted at " + path);
-  GANTRY_TRY_ASSIGN(const Examination examination, Examine(*relative, deadline));
-  if (examination.health != Health::kAlive)
-    return Fail(Code::kUnavailable, "the volume does not answer: " + examination.seen);
-  const HelperReply& reply = examination.reply;
-  core::VolumeUsage usage;
-  usage.total_bytes = reply.blocks * reply.block_bytes;
-  usage.available_bytes = reply.blocks_available * reply.block_bytes;
-  usage.used_bytes = (reply.blocks - std::min(reply.blocks, reply.blocks_free)) * reply.block_bytes;
-  usage.total_inodes = reply.inodes;
-  usage.free_inodes = reply.inodes_free;
-  usage.used_inodes = reply.inodes - std::min(reply.inodes, reply.inodes_free);
-  return usage;
+  return !MountsAt(mounts, parts_.kubelet.MountPoint(*relative)).empty();
 }
 
 }  // namespace gantry::services

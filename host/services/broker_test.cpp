@@ -74,6 +74,10 @@ class BrokerTest : public ::testing::Test {
     const auto mounts = ReadMountInfo();
     return MountsAt(mounts.value(), kubelet_.Path(relative));
   }
+  core::VolumeUsage UsageAt(const std::string& relative) {
+    const auto state = broker_.State(kubelet_.Path(relative), Soon());
+    return state.value().usage.value();
+  }
   static bool Write(const std::string& path) {
     std::ofstream file(path);
     file << "x";
@@ -365,7 +369,7 @@ TEST_F(BrokerTest, PathsOutsideAreRefused) {
   ExpectFails(broker_.Stage(mount, Soon()), Code::kInvalidArgument, "..");
   ExpectFails(broker_.Unpublish("/etc", Soon()), Code::kInvalidArgument, "kubelet_directory");
   EXPECT_EQ(broker_.State("some/path", Soon()).error().code, Code::kNotFound);
-  EXPECT_EQ(broker_.Usage("/etc", Soon()).error().code, Code::kNotFound);
+  EXPECT_FALSE(*broker_.IsMounted("/"));
 }
 
 TEST_F(BrokerTest, AKubeletDirectoryMayBeASymlinkItself) {
@@ -386,13 +390,13 @@ TEST_F(BrokerTest, AKubeletDirectoryMayBeASymlinkItself) {
 
 TEST_F(BrokerTest, MeasuresUsageAndSaysWhereNothingIsMounted) {
   ExpectOk(broker_.Stage(Tmpfs(), Soon()));
-  const auto usage = broker_.Usage(kubelet_.Path(kStaging), Soon());
-  ASSERT_TRUE(usage) << usage.error().message;
-  EXPECT_EQ(usage->total_bytes, 4U << 20);
-  EXPECT_EQ(usage->used_bytes + usage->available_bytes, usage->total_bytes);
-  EXPECT_GT(usage->total_inodes, 0U);
-  EXPECT_EQ(broker_.Usage(kubelet_.Path("pods"), Soon()).error().code, Code::kNotFound);
+  const auto usage = UsageAt(kStaging);
+  EXPECT_EQ(usage.total_bytes, 4U << 20);
+  EXPECT_EQ(usage.used_bytes + usage.available_bytes, usage.total_bytes);
+  EXPECT_GT(usage.total_inodes, 0U);
   EXPECT_FALSE(broker_.State(kubelet_.Path("pods"), Soon())->mounted);
+  EXPECT_FALSE(*broker_.IsMounted(kubelet_.Path("pods")));
+  EXPECT_TRUE(*broker_.IsMounted(kubelet_.Path(kStaging)));
 }
 
 TEST_F(BrokerTest, StagesAUserspaceVolumeWithItsDataPath) {
@@ -413,12 +417,11 @@ TEST_F(BrokerTest, StagesAUserspaceVolumeWithItsDataPath) {
   EXPECT_EQ(at[0].source, "fast:v1");
   EXPECT_THAT(at[0].options, Contains("nosuid"));
   EXPECT_THAT(at[0].options, Contains("nodev"));
-  const auto usage = broker_.Usage(kubelet_.Path(kStaging), Soon());
-  ASSERT_TRUE(usage) << usage.error().message;
-  EXPECT_EQ(usage->total_bytes, 1000U * 4096);
-  EXPECT_EQ(usage->used_bytes, 400U * 4096);
-  EXPECT_EQ(usage->available_bytes, 500U * 4096);
-  EXPECT_EQ(usage->used_inodes, 10U);
+  const auto usage = UsageAt(kStaging);
+  EXPECT_EQ(usage.total_bytes, 1000U * 4096);
+  EXPECT_EQ(usage.used_bytes, 400U * 4096);
+  EXPECT_EQ(usage.available_bytes, 500U * 4096);
+  EXPECT_EQ(usage.used_inodes, 10U);
   bool unmounted_first = false;
   data_paths_.on_stop = [&] { unmounted_first = At(kStaging).empty(); };
   ExpectOk(Unstage());
@@ -447,7 +450,8 @@ TEST_F(BrokerTest, ADeadStagingMountIsTakenDownAndMadeAnew) {
   ASSERT_TRUE(state) << state.error().message;
   ASSERT_TRUE(state->fault);
   EXPECT_THAT(*state->fault, HasSubstr("not connected"));
-  EXPECT_EQ(broker_.Usage(kubelet_.Path(kStaging), Soon()).error().code, Code::kUnavailable);
+  EXPECT_TRUE(state->gone);
+  EXPECT_FALSE(state->usage);  // nobody had measured it before
   ExpectFails(broker_.Publish(To(kTarget), Soon()), Code::kUnavailable, "does not answer");
   EXPECT_FALSE(fs::exists(kubelet_.Path(kTarget)));
   ExpectOk(broker_.Stage(Userspace(), Soon()));
@@ -491,7 +495,9 @@ TEST_F(BrokerTest, ASilentVolumeIsTakenDownInBoundedTime) {
   ExpectOk(broker_.Publish(To(kTarget), Soon()));
   data_paths_.Server("fast:v1")->Set(TestFuseServer::Mode::kSwallow);
   const auto begin = std::chrono::steady_clock::now();
-  EXPECT_EQ(broker_.Usage(kubelet_.Path(kTarget), Soon()).error().code, Code::kUnavailable);
+  const auto state = broker_.State(kubelet_.Path(kTarget), Soon());
+  ASSERT_TRUE(state && state->fault);
+  EXPECT_FALSE(state->gone);
   ExpectOk(broker_.Unpublish(kubelet_.Path(kTarget), Soon()));
   ExpectOk(Unstage());
   EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(30000));
@@ -507,6 +513,60 @@ TEST_F(BrokerTest, ADeadlineTooShortToJudgeTakesNothingDown) {
       broker_.Stage(Userspace(), std::chrono::steady_clock::now() + milliseconds(300));
   ExpectFails(status, Code::kDeadlineExceeded, "statfs");
   EXPECT_EQ(At(kStaging).size(), 1U);
+}
+
+TEST_F(BrokerTest, SaysSinceWhenAVolumeIsSilentAndWhatItLastMeasured) {
+  ExpectOk(broker_.Stage(Userspace(), Soon()));
+  ASSERT_EQ(UsageAt(kStaging).total_bytes, 1000U * 4096);
+  data_paths_.Server("fast:v1")->Set(TestFuseServer::Mode::kIgnore);
+  const auto away = broker_.State(kubelet_.Path(kStaging), Soon());
+  ASSERT_TRUE(away && away->fault);
+  EXPECT_THAT(*away->fault, HasSubstr("does not answer since 2"));
+  ASSERT_TRUE(away->usage);
+  EXPECT_EQ(away->usage->total_bytes, 1000U * 4096);
+  data_paths_.Server("fast:v1")->Set(TestFuseServer::Mode::kAnswer);
+  EXPECT_FALSE(broker_.State(kubelet_.Path(kStaging), Soon())->fault);
+}
+
+TEST_F(BrokerTest, AFilesystemTheKernelLacksIsServedInUserSpaceWhereTheSourceAllowsIt) {
+  config_.backends["fast"].grants.fs_types.emplace_back("gantry-none");
+  config_.backends["fast"].grants.servers.emplace_back("*");
+  core::StageMount mount = Userspace();
+  mount.source.set_kind(GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE);
+  mount.source.set_fs_type("gantry-none");
+  mount.source.set_source("nas:/v1");
+  ExpectOk(broker_.Stage(mount, Soon()));
+  EXPECT_EQ(At(kStaging).at(0).fs_type, "fuse.gantry");
+  ExpectOk(broker_.Stage(mount, Soon()));
+  EXPECT_EQ(data_paths_.starts, 1);
+  mount.source.set_kind(GANTRY_SOURCE_FILESYSTEM);
+  mount.staging_path = kubelet_.Path("plugins/other");
+  ExpectFails(broker_.Stage(mount, Soon()), Code::kFailedPrecondition, "gantry-none");
+}
+
+TEST_F(BrokerTest, AFilesystemTheKernelHasIsTheKernels) {
+  core::StageMount mount = Userspace();
+  mount.source.set_kind(GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE);
+  mount.source.set_fs_type("tmpfs");
+  mount.source.set_source("v1");
+  ExpectOk(broker_.Stage(mount, Soon()));
+  ExpectOk(broker_.Stage(mount, Soon()));
+  EXPECT_EQ(At(kStaging).at(0).fs_type, "tmpfs");
+  EXPECT_EQ(data_paths_.starts, 0);
+  ExpectOk(Unstage());
+}
+
+TEST_F(BrokerTest, ANfsServerThatDoesNotAnswerIsNoMatterForTheKernel) {
+  auto& grants = config_.backends["fast"].grants;
+  grants.fs_types.emplace_back("nfs4");
+  grants.servers.emplace_back("127.0.0.1");
+  core::StageMount mount = Tmpfs();
+  mount.source.clear_options();
+  mount.source.set_fs_type("nfs4");
+  mount.source.set_source("127.0.0.1:/export");
+  mount.source.add_options("port=1");
+  ExpectFails(broker_.Stage(mount, Soon()), Code::kUnavailable, "127.0.0.1 port 1");
+  EXPECT_TRUE(At(kStaging).empty());
 }
 
 }  // namespace

@@ -55,43 +55,71 @@ std::vector<StuckHelper> HelperRunner::Stuck() {
   return stuck;
 }
 
-base::Status HelperRunner::Enter(const HelperRequest& request, base::TimePoint deadline) {
-  std::unique_lock lock(mutex_);
-  if (!left_.wait_until(lock, deadline, [this] { return running_ < kHelpersMax; }))
-    return base::Fail(base::Code::kUnavailable, Describe(request) + ": all " +
-                                                    std::to_string(kHelpersMax) +
-                                                    " helpers were busy until the deadline");
-  ReapLocked();
-  if (stuck_.size() >= kStuckHelpersMax)
-    return base::Fail(base::Code::kUnavailable,
-                      Describe(request) + ": " + std::to_string(stuck_.size()) +
-                          " helpers are stuck in the kernel, the first at " +
-                          stuck_.front().what.path);
+base::Status HelperRunner::RefuseStuckLocked(const HelperRequest& request) const {
   // Asking a dead filesystem again would only leave another process there.
-  if (request.operation == HelperOperation::kProbe)
+  if (request.operation == HelperOperation::kProbe || request.operation == HelperOperation::kFlush)
     for (const auto& left : stuck_)
       if (left.what.path == request.path)
         return base::Fail(base::Code::kDeadlineExceeded, Describe(request) + ": an earlier " +
                                                              left.what.operation +
                                                              " is stuck in the kernel (process " +
                                                              std::to_string(left.what.pid) + ")");
+  if (request.operation == HelperOperation::kUnmount && request.unmount_flags != 0) return {};
+  const auto of_domain =
+      static_cast<size_t>(std::count_if(stuck_.begin(), stuck_.end(), [&](const Left& left) {
+        return left.what.domain == request.domain;
+      }));
+  const bool is_full = !request.domain.empty() && of_domain >= kStuckHelpersOfDomainMax;
+  if (!is_full && stuck_.size() < kStuckHelpersMax) return {};
+  return base::Fail(base::Code::kUnavailable,
+                    Describe(request) + ": " + std::to_string(is_full ? of_domain : stuck_.size()) +
+                        " helpers" + (is_full ? " for " + request.domain : "") +
+                        " are stuck in the kernel, the first at " + stuck_.front().what.path);
+}
+
+base::Status HelperRunner::Enter(const HelperRequest& request, base::TimePoint deadline) {
+  std::unique_lock lock(mutex_);
+  ReapLocked();
+  GANTRY_TRY(RefuseStuckLocked(request));
+  const auto is_domain_free = [&] {
+    const auto found = running_of_.find(request.domain);
+    return request.domain.empty() || found == running_of_.end() ||
+           found->second < kHelpersOfDomainMax;
+  };
+  const auto enough = std::min(deadline, std::chrono::steady_clock::now() + kDomainWaitMsMax);
+  if (!left_.wait_until(lock, enough, is_domain_free))
+    return base::Fail(base::Code::kUnavailable, Describe(request) + ": all " +
+                                                    std::to_string(kHelpersOfDomainMax) +
+                                                    " helpers for " + request.domain + " are busy");
+  if (!left_.wait_until(lock, deadline, [&] { return running_ < kHelpersMax && is_domain_free(); }))
+    return base::Fail(base::Code::kUnavailable, Describe(request) + ": all " +
+                                                    std::to_string(kHelpersMax) +
+                                                    " helpers were busy until the deadline");
   ++running_;
+  if (!request.domain.empty()) ++running_of_[request.domain];
   return {};
 }
 
-void HelperRunner::Leave() {
+void HelperRunner::Leave(const HelperRequest& request) {
   {
     const std::lock_guard lock(mutex_);
     --running_;
+    const auto found = running_of_.find(request.domain);
+    if (found != running_of_.end() && --found->second == 0) running_of_.erase(found);
   }
-  left_.notify_one();
+  left_.notify_all();  // whom the place is for depends on the domain
+}
+
+uint64_t HelperRunner::abandoned() const {
+  const std::lock_guard lock(mutex_);
+  return abandoned_;
 }
 
 base::Result<HelperReply> HelperRunner::Run(const HelperRequest& request,
                                             base::TimePoint deadline) {
   GANTRY_TRY(Enter(request, deadline));
   auto reply = Converse(request, deadline);
-  Leave();
+  Leave(request);
   return reply;
 }
 
@@ -102,7 +130,8 @@ std::string HelperRunner::End(base::Child child, const HelperRequest& request, b
     if (ended && ended->has_value()) return (*ended)->Describe();
   }
   const std::lock_guard lock(mutex_);
-  StuckHelper what{child.pid(), OperationName(request.operation), request.path,
+  ++abandoned_;
+  StuckHelper what{child.pid(), OperationName(request.operation), request.path, request.domain,
                    std::chrono::steady_clock::now()};
   stuck_.push_back(Left{std::move(child), std::move(what)});
   return "cannot be killed";

@@ -8,6 +8,7 @@
 
 #include <condition_variable>
 #include <list>
+#include <map>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -19,14 +20,19 @@
 
 namespace gantry::services {
 
-constexpr size_t kHelpersMax = 32;       // running at once
-constexpr size_t kStuckHelpersMax = 64;  // left behind; above, nothing new is begun
+constexpr size_t kHelpersMax = 32;               // running at once
+constexpr size_t kHelpersOfDomainMax = 12;       // of these for one fault domain
+constexpr size_t kStuckHelpersMax = 64;          // left behind; above, nothing new is begun
+constexpr size_t kStuckHelpersOfDomainMax = 16;  // likewise
+// One that finds its domain's share in use waits so long for a place.
+constexpr std::chrono::milliseconds kDomainWaitMsMax{5000};
 constexpr std::chrono::milliseconds kReapMsMax{500};
 
 struct StuckHelper {
   pid_t pid = 0;
   std::string operation;
   std::string path;
+  std::string domain;
   base::TimePoint since;
 };
 
@@ -41,11 +47,15 @@ class HelperRunner {
 
   // A reply may carry an errno of the operation. An error: DEADLINE_EXCEEDED when it was killed, at
   // most kReapMsMax after the deadline, or is a probe of a path where a helper is stuck already;
-  // UNAVAILABLE when there are too many helpers or too many stuck ones.
+  // UNAVAILABLE when there are too many helpers or too many stuck ones, of the request's domain or
+  // in all. An unmount that breaks off what is under way (MNT_FORCE, MNT_DETACH) is begun all the
+  // same: it is what lets the stuck ones go.
   base::Result<HelperReply> Run(const HelperRequest& request, base::TimePoint deadline);
 
   // Those that could not be killed and still live.
   std::vector<StuckHelper> Stuck();
+  // All that were left behind since the start.
+  uint64_t abandoned() const;
 
  private:
   struct Left {
@@ -54,7 +64,8 @@ class HelperRunner {
   };
 
   base::Status Enter(const HelperRequest& request, base::TimePoint deadline);
-  void Leave();
+  void Leave(const HelperRequest& request);
+  base::Status RefuseStuckLocked(const HelperRequest& request) const;
   void ReapLocked();
   base::Result<HelperReply> Converse(const HelperRequest& request, base::TimePoint deadline);
   // Kills when it does not end by itself; puts it among the stuck when even that does not help.
@@ -62,10 +73,12 @@ class HelperRunner {
 
   const base::PinnedBinary binary_;
   const int root_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable left_;
   size_t running_ = 0;
+  std::map<std::string, size_t> running_of_;  // by domain
   std::list<Left> stuck_;
+  uint64_t abandoned_ = 0;
 };
 
 }  // namespace gantry::services

@@ -12,6 +12,7 @@
 
 #include "host/base/fd.hpp"
 #include "host/datapath/init.hpp"
+#include "host/services/nfs_server.hpp"
 
 namespace gantry::services {
 namespace {
@@ -158,7 +159,13 @@ Outcome<void> Attach(int mount, int target, const std::string& path) {
 Outcome<void> MountFilesystem(const HelperRequest& request, int root) {
   auto target = OpenTarget(root, request.path, /*file=*/false);
   if (!target) return tl::unexpected(target.error());
-  auto mount = MakeDetached(request.fs_type, request.source, request.options, request.attributes);
+  std::vector<std::string> options = request.options;
+  if (request.fs_type == "nfs" || request.fs_type == "nfs4") {
+    const auto found = FindNfsServer(request.fs_type, request.source, options);
+    if (!found) return tl::unexpected(Failure{found.error().error_number, found.error().what});
+    options.insert(options.end(), found->begin(), found->end());
+  }
+  auto mount = MakeDetached(request.fs_type, request.source, options, request.attributes);
   if (!mount) return tl::unexpected(mount.error());
   if (request.group) {
     auto given = GiveToGroup(mount->get(), *request.group);
@@ -220,6 +227,22 @@ Outcome<void> Unmount(const HelperRequest& request, int root) {
   const std::string path = "/proc/self/fd/" + std::to_string(parent->get()) + "/" + name;
   if (umount2(path.c_str(), request.unmount_flags | UMOUNT_NOFOLLOW) != 0)
     return FailNow("unmount " + request.path);
+  return {};
+}
+
+Outcome<void> Flush(const HelperRequest& request, int root) {
+  auto place = Open(root, request.path, S_IFDIR);
+  if (!place) return tl::unexpected(place.error());
+  // syncfs(2) takes no O_PATH.
+  const UniqueFd fd(openat(place->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return FailNow("open " + request.path);
+  if (syncfs(fd.get()) != 0) return FailNow("flush " + request.path);
+  return {};
+}
+
+Outcome<void> Know(const HelperRequest& request) {
+  const UniqueFd context(fsopen(request.fs_type.c_str(), FSOPEN_CLOEXEC));
+  if (!context) return FailNow("filesystem type " + request.fs_type);
   return {};
 }
 
@@ -297,6 +320,12 @@ HelperReply Perform(const HelperRequest& request, int root) {
       break;
     case HelperOperation::kRemove:
       outcome = Remove(request, root);
+      break;
+    case HelperOperation::kFlush:
+      outcome = Flush(request, root);
+      break;
+    case HelperOperation::kKnows:
+      outcome = Know(request);
       break;
     default:
       outcome = tl::unexpected(Failure{EINVAL, OperationName(request.operation)});

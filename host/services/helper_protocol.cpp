@@ -18,7 +18,37 @@ std::string ToBytes(const json& value) {
   return bytes;
 }
 
+// Messages are flat: an object whose values are numbers, texts and one list of texts.
+constexpr int kDepthMax = 2;
+
+// Stops at what is nested deeper. The parser calls itself once a level, so that 64 KiB of opening
+// brackets would exhaust the stack.
+class DepthCheck : public nlohmann::json_sax<json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool start_object(size_t) override { return ++depth_ <= kDepthMax; }
+  bool end_object() override { return --depth_ >= 0; }
+  bool start_array(size_t) override { return ++depth_ <= kDepthMax; }
+  bool end_array() override { return --depth_ >= 0; }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override {
+    return false;
+  }
+
+ private:
+  int depth_ = 0;
+};
+
 base::Result<json> FromBytes(std::string_view bytes) {
+  DepthCheck check;
+  if (!json::sax_parse(bytes.begin(), bytes.end(), &check, json::input_format_t::cbor))
+    return base::Fail(base::Code::kInternal, "a helper message is not understood");
   auto value = json::from_cbor(bytes.begin(), bytes.end(), /*strict=*/true,
                                /*allow_exceptions=*/false);
   if (!value.is_object())
@@ -42,6 +72,10 @@ std::string OperationName(HelperOperation operation) {
       return "statfs";
     case HelperOperation::kRemove:
       return "remove";
+    case HelperOperation::kFlush:
+      return "flush";
+    case HelperOperation::kKnows:
+      return "look for filesystem type";
   }
   return "operation " + std::to_string(static_cast<int>(operation));
 }

@@ -27,11 +27,16 @@ enum class HelperOperation : int {
   kUnmount = 4,          // the topmost mount at path
   kProbe = 5,            // asks the filesystem at path for attributes and statistics
   kRemove = 6,           // an empty directory or an empty file; not there is success
+  kFlush = 7,            // what was written to the filesystem at path is with its storage
+  kKnows = 8,            // whether the kernel has fs_type, or a module for it (ENODEV: no)
 };
 std::string OperationName(HelperOperation operation);
 
 // Paths are relative to the kubelet directory.
 struct HelperRequest {
+  // Whose fault it is when it hangs: a server's name, a backend's; not sent. Each has its share of
+  // the helpers, so that a dead one leaves enough for the others. Empty: nobody's.
+  std::string domain;
   HelperOperation operation = HelperOperation::kProbe;
   std::string path;
   std::string source;  // kBind: a path like the others; mounts: as mount(8) would be given

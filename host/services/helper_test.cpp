@@ -87,6 +87,7 @@ TEST_F(HelperTest, OneThatCannotBeKilledIsLeftListedAndReapedWhenItDies) {
   ASSERT_EQ(stuck.size(), 1U);
   EXPECT_EQ(stuck[0].operation, "statfs");
   EXPECT_EQ(stuck[0].path, "fuse");
+  EXPECT_EQ(helpers_.abandoned(), 1U);
 
   const auto begin = std::chrono::steady_clock::now();
   const auto again =
@@ -98,6 +99,7 @@ TEST_F(HelperTest, OneThatCannotBeKilledIsLeftListedAndReapedWhenItDies) {
   server.reset();  // closes the connection, which lets the kernel go
   EXPECT_TRUE(WaitForEnd(stuck[0].pid));
   EXPECT_TRUE(helpers_.Stuck().empty());
+  EXPECT_EQ(helpers_.abandoned(), 1U);
 }
 
 TEST_F(HelperTest, ManyAtOnceAllGetTheirAnswer) {
@@ -147,6 +149,49 @@ TEST_F(HelperTest, ARequestThatIsTooLargeIsRefused) {
   const auto reply = helpers_.Run(request, In(milliseconds(20000)));
   ASSERT_FALSE(reply);
   EXPECT_EQ(reply.error().code, base::Code::kInvalidArgument);
+}
+
+TEST_F(HelperTest, WhatHangsForOneDomainLeavesHelpersForTheOthers) {
+  TestFuseServer server(MountFuse("fuse"));
+  server.Set(TestFuseServer::Mode::kIgnore);
+  std::vector<std::thread> hanging;
+  for (size_t i = 0; i < kHelpersOfDomainMax; ++i)
+    hanging.emplace_back([&] {
+      HelperRequest request = Request(HelperOperation::kProbe, "fuse");
+      request.domain = "dead";
+      EXPECT_FALSE(helpers_.Run(request, In(milliseconds(20000))));
+    });
+  const auto is_full = [&] {
+    HelperRequest request = Request(HelperOperation::kKnows, "");
+    request.fs_type = "tmpfs";
+    request.domain = "dead";
+    const auto reply = helpers_.Run(request, In(milliseconds(200)));
+    return !reply && reply.error().code == base::Code::kUnavailable;
+  };
+  while (!is_full()) std::this_thread::yield();
+  std::filesystem::create_directory(kubelet_.Path("d"));
+  for (size_t i = 0; i < kHelpersMax; ++i) {
+    HelperRequest request = Request(HelperOperation::kProbe, "d");
+    request.domain = "alive";
+    EXPECT_TRUE(helpers_.Run(request, In(milliseconds(20000))));
+  }
+  for (auto& thread : hanging) thread.join();
+  EXPECT_FALSE(is_full());
+}
+
+TEST_F(HelperTest, SaysWhichFilesystemsTheKernelHas) {
+  HelperRequest request = Request(HelperOperation::kKnows, "");
+  request.fs_type = "tmpfs";
+  EXPECT_EQ(helpers_.Run(request, In(milliseconds(20000)))->error_number, 0);
+  request.fs_type = "gantry-none";
+  EXPECT_EQ(helpers_.Run(request, In(milliseconds(20000)))->error_number, ENODEV);
+}
+
+TEST_F(HelperTest, FlushesAFilesystem) {
+  std::filesystem::create_directory(kubelet_.Path("d"));
+  const auto reply = helpers_.Run(Request(HelperOperation::kFlush, "d"), In(milliseconds(20000)));
+  ASSERT_TRUE(reply) << reply.error().message;
+  EXPECT_EQ(reply->error_number, 0) << reply->message;
 }
 
 }  // namespace

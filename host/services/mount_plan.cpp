@@ -7,10 +7,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
 #include <string_view>
 
+#include "host/core/export_pattern.hpp"
 #include "host/core/option_pattern.hpp"
 #include "host/core/server_pattern.hpp"
+#include "host/services/nfs_options.hpp"
 
 namespace gantry::services {
 namespace {
@@ -90,27 +93,55 @@ bool HoldsControl(std::string_view text) {
                      [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; });
 }
 
-// As mount -o: one flag may hold several, separated by commas.
-base::Result<std::vector<std::string>> AllOptions(const core::StageMount& mount) {
-  std::vector<std::string> all;
-  const auto split = [&all](const std::string& words) {
-    for (size_t start = 0; start <= words.size();) {
-      const size_t end = std::min(words.find(',', start), words.size());
-      if (end > start) all.push_back(words.substr(start, end - start));
-      start = end + 1;
-    }
-  };
-  for (const auto& words : mount.source.options()) split(words);
-  for (const auto& words : mount.mount_flags) split(words);
+struct Option {
+  std::string text;
+  bool is_cos = false;  // from mount_flags, not from the plugin
+};
+
+// As mount -o: one flag may hold several, separated by commas, except within double quotes.
+void Split(std::string_view words, bool is_cos, std::vector<Option>* options) {
+  bool quoted = false;
+  size_t start = 0;
+  for (size_t i = 0; i <= words.size(); ++i) {
+    if (i < words.size() && words[i] == '"') quoted = !quoted;
+    if (i < words.size() && (quoted || words[i] != ',')) continue;
+    if (i > start) options->push_back({std::string(words.substr(start, i - start)), is_cos});
+    start = i + 1;
+  }
+}
+
+base::Result<std::vector<Option>> AllOptions(const core::StageMount& mount) {
+  std::vector<Option> all;
+  for (const auto& words : mount.source.options()) Split(words, false, &all);
+  for (const auto& words : mount.mount_flags) Split(words, true, &all);
   for (const auto& option : all)
-    if (HoldsControl(option))
+    if (HoldsControl(option.text))
       return Fail(Code::kInvalidArgument,
-                  "mount option " + Shown(KeyOf(option)) + ": expected no control characters");
+                  "mount option " + Shown(KeyOf(option.text)) + ": expected no control characters");
   if (all.size() > kOptionsMax)
     return Fail(Code::kInvalidArgument, "mount_flags: " + std::to_string(all.size()) +
                                             " options: expected at most " +
                                             std::to_string(kOptionsMax));
   return all;
+}
+
+// SELinux' label of the whole mount, with which kubelet saves itself a relabelling of every file:
+// context="user:role:type:s0:c1,c2". False when it is another option, or none of the CO's.
+base::Result<bool> ApplyLabel(const Option& option, const KernelFeatures& kernel, MountPlan* plan) {
+  constexpr std::string_view kLabel = "context=";
+  if (!option.is_cos || !option.text.starts_with(kLabel)) return false;
+  if (!kernel.selinux)
+    return Fail(Code::kInvalidArgument,
+                "mount option \"context=...\": this kernel has no SELinux, expected none");
+  std::string_view label = std::string_view(option.text).substr(kLabel.size());
+  if (label.size() >= 2 && label.front() == '"' && label.back() == '"')
+    label = label.substr(1, label.size() - 2);
+  if (label.empty() || label.size() > kOptionValueBytesMax ||
+      label.find('"') != std::string_view::npos)
+    return Fail(Code::kInvalidArgument, "mount option \"context=...\": expected a label of 1 to " +
+                                            std::to_string(kOptionValueBytesMax) + " bytes");
+  plan->options.push_back(std::string(kLabel) + std::string(label));
+  return true;
 }
 
 // Applies an option that is not the filesystem's own; false when it is.
@@ -256,11 +287,49 @@ base::Result<std::vector<core::ServerName>> ServersOf(const MountPlan& plan) {
   return servers;
 }
 
+// The directory that a source names on its server; empty: none that is understood.
+std::string_view DirectoryOf(const MountPlan& plan) {
+  const KnownType* const type = FindType(plan.fs_type);
+  const Grammar grammar = type == nullptr ? Grammar::kHostPath : type->grammar;
+  const std::string_view source = plan.source;
+  const bool is_new_ceph = grammar == Grammar::kCeph && source.find('@') != std::string_view::npos;
+  size_t begin = std::string_view::npos;
+  if (grammar == Grammar::kUnc) {
+    begin = source.find('/', 2);
+  } else if (grammar != Grammar::kNothing) {
+    begin = source.find(is_new_ceph ? "=/" : ":/");
+    if (begin != std::string_view::npos) ++begin;
+  }
+  return begin == std::string_view::npos ? std::string_view() : source.substr(begin);
+}
+
 tl::unexpected<base::Error> Missing(const core::StageMount& mount, const std::string& grant,
                                     const std::string& what) {
   return Fail(Code::kPermissionDenied, what + " is not granted to backend " + mount.backend +
                                            " (backends." + mount.backend + ".grants." + grant +
                                            ")");
+}
+
+// By servers as a whole, or by the directory on each of them. An option that redirects the client
+// makes the source's directory one of that server.
+Status JudgeServers(const core::StageMount& mount, const core::Grants& grants,
+                    const MountPlan& plan) {
+  GANTRY_TRY_ASSIGN(const auto servers, ServersOf(plan));
+  const std::string_view directory = DirectoryOf(plan);
+  for (const auto& server : servers) {
+    const bool is_granted =
+        std::any_of(grants.servers.begin(), grants.servers.end(),
+                    [&](const auto& pattern) { return core::MatchesServer(pattern, server); }) ||
+        std::any_of(grants.exports.begin(), grants.exports.end(), [&](const auto& pattern) {
+          return core::MatchesExport(pattern, server, directory);
+        });
+    if (is_granted) continue;
+    if (grants.exports.empty()) return Missing(mount, "servers", "server \"" + server.text + "\"");
+    return Missing(
+        mount, "exports",
+        "directory \"" + std::string(directory) + "\" of server \"" + server.text + "\"");
+  }
+  return {};
 }
 
 Status JudgeOption(const core::StageMount& mount, const core::Grants& grants,
@@ -273,6 +342,8 @@ Status JudgeOption(const core::StageMount& mount, const core::Grants& grants,
   if (ReplacesSource(KeyOf(option)))
     return Fail(Code::kInvalidArgument,
                 "mount option " + Shown(option) + ": expected the source in the source alone");
+  const bool is_nfs = mount.source.fs_type() == "nfs" || mount.source.fs_type() == "nfs4";
+  if (is_nfs && IsPlainNfsOption(option)) return {};
   const bool granted = std::any_of(
       grants.mount_options.begin(), grants.mount_options.end(), [&](const std::string& pattern) {
         return core::MatchesOption(pattern, option, NamesServers(KeyOf(option)));
@@ -283,7 +354,14 @@ Status JudgeOption(const core::StageMount& mount, const core::Grants& grants,
 
 }  // namespace
 
-base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core::Grants& grants) {
+// The directory is there while SELinux is on, also where nothing is mounted on it.
+KernelFeatures ReadKernelFeatures() {
+  std::error_code ignored;
+  return {std::filesystem::exists("/sys/fs/selinux", ignored)};
+}
+
+base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core::Grants& grants,
+                                       const KernelFeatures& kernel) {
   GANTRY_TRY_ASSIGN(MountPlan plan, PlanCommon(mount));
   plan.fs_type = mount.source.fs_type();
   plan.source = mount.source.source();
@@ -304,16 +382,15 @@ base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core
     return Missing(mount, "fs_types", "filesystem type \"" + plan.fs_type + "\"");
   GANTRY_TRY_ASSIGN(const auto options, AllOptions(mount));
   for (const auto& option : options) {
-    GANTRY_TRY_ASSIGN(const bool generic, ApplyGeneric(option, &plan));
-    if (generic) continue;
-    GANTRY_TRY(JudgeOption(mount, grants, option));
-    plan.options.push_back(option);
+    GANTRY_TRY_ASSIGN(bool applied, ApplyGeneric(option.text, &plan));
+    if (!applied) {
+      GANTRY_TRY_ASSIGN(applied, ApplyLabel(option, kernel, &plan));
+    }
+    if (applied) continue;
+    GANTRY_TRY(JudgeOption(mount, grants, option.text));
+    plan.options.push_back(option.text);
   }
-  GANTRY_TRY_ASSIGN(const auto servers, ServersOf(plan));
-  for (const auto& server : servers)
-    if (std::none_of(grants.servers.begin(), grants.servers.end(),
-                     [&](const auto& pattern) { return core::MatchesServer(pattern, server); }))
-      return Missing(mount, "servers", "server \"" + server.text + "\"");
+  GANTRY_TRY(JudgeServers(mount, grants, plan));
   if (plan.readonly) {
     plan.attributes |= MOUNT_ATTR_RDONLY;
     plan.options.push_back("ro");
@@ -321,15 +398,17 @@ base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core
   return plan;
 }
 
-base::Result<MountPlan> PlanUserspace(const core::StageMount& mount, const core::Grants& grants) {
+base::Result<MountPlan> PlanUserspace(const core::StageMount& mount, const core::Grants& grants,
+                                      const KernelFeatures& kernel) {
   if (!grants.userspace) return Missing(mount, "userspace", "a USERSPACE source");
   GANTRY_TRY_ASSIGN(MountPlan plan, PlanCommon(mount));
   plan.fs_type = "fuse.gantry";
   plan.source = mount.volume_id;
   GANTRY_TRY_ASSIGN(const auto options, AllOptions(mount));
-  for (const auto& option : options)
-    if (auto generic = ApplyGeneric(option, &plan); !generic)
-      return tl::unexpected(generic.error());
+  for (const auto& option : options) {
+    GANTRY_TRY_ASSIGN(const bool generic, ApplyGeneric(option.text, &plan));
+    if (!generic) GANTRY_TRY(ApplyLabel(option, kernel, &plan));
+  }
   if (plan.readonly) {
     plan.attributes |= MOUNT_ATTR_RDONLY;
     plan.options.push_back("ro");

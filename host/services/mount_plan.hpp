@@ -24,11 +24,22 @@ struct MountPlan {
   std::optional<uint32_t> group;
 };
 
-// FILESYSTEM. PERMISSION_DENIED: a grant is missing; INVALID_ARGUMENT: no grant could allow it.
-base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core::Grants& grants);
+// What of the kernel a plan depends on.
+struct KernelFeatures {
+  bool selinux = false;  // labels of mounts ("context=") mean something
+};
+// Of the running kernel.
+KernelFeatures ReadKernelFeatures();
+
+// FILESYSTEM. PERMISSION_DENIED: a grant is missing; INVALID_ARGUMENT: no grant could allow it. A
+// SELinux label needs no grant when it is the CO's: who labels pods labels their volumes.
+base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core::Grants& grants,
+                                       const KernelFeatures& kernel);
 
 // USERSPACE. Options that are not about the mount itself are the plugin's, which has seen them in
-// its attach and turned them into parameters; they reach no kernel code and are passed over.
-base::Result<MountPlan> PlanUserspace(const core::StageMount& mount, const core::Grants& grants);
+// its attach and turned them into parameters; they reach no kernel code and are passed over. (The
+// CO's SELinux label is about the mount.)
+base::Result<MountPlan> PlanUserspace(const core::StageMount& mount, const core::Grants& grants,
+                                      const KernelFeatures& kernel);
 
 }  // namespace gantry::services

@@ -32,19 +32,20 @@ class MountPlanTest : public ::testing::Test {
     mount_.source.set_source(source);
   }
   void ExpectRefused(Code code, const std::string& text) {
-    const auto plan = PlanFilesystem(mount_, grants_);
+    const auto plan = PlanFilesystem(mount_, grants_, kernel_);
     ASSERT_FALSE(plan);
     EXPECT_EQ(base::CodeName(plan.error().code), base::CodeName(code)) << plan.error().message;
     EXPECT_THAT(plan.error().message, HasSubstr(text));
   }
   core::StageMount mount_;
   core::Grants grants_;
+  KernelFeatures kernel_;
 };
 
 TEST_F(MountPlanTest, SplitsWhatIsAboutTheMountFromWhatIsTheFilesystems) {
   mount_.source.add_options("vers=4.1");
   mount_.mount_flags = {"noatime,noexec", "hard", "_netdev", "x-note=y", "rw", "sync"};
-  const auto plan = PlanFilesystem(mount_, grants_);
+  const auto plan = PlanFilesystem(mount_, grants_, kernel_);
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_THAT(plan->options, ElementsAre("vers=4.1", "hard", "sync"));
   EXPECT_EQ(plan->attributes, static_cast<uint64_t>(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
@@ -54,18 +55,18 @@ TEST_F(MountPlanTest, SplitsWhatIsAboutTheMountFromWhatIsTheFilesystems) {
 
 TEST_F(MountPlanTest, TheLastWordAboutAccessTimesCounts) {
   mount_.mount_flags = {"noatime", "strictatime"};
-  EXPECT_EQ(PlanFilesystem(mount_, grants_)->attributes & MOUNT_ATTR__ATIME,
+  EXPECT_EQ(PlanFilesystem(mount_, grants_, kernel_)->attributes & MOUNT_ATTR__ATIME,
             static_cast<uint64_t>(MOUNT_ATTR_STRICTATIME));
   mount_.mount_flags = {"noatime", "relatime"};
-  EXPECT_EQ(PlanFilesystem(mount_, grants_)->attributes & MOUNT_ATTR__ATIME, 0U);
+  EXPECT_EQ(PlanFilesystem(mount_, grants_, kernel_)->attributes & MOUNT_ATTR__ATIME, 0U);
 }
 
 TEST_F(MountPlanTest, ReadOnlyComesFromEitherSideAndNothingTakesItBack) {
   mount_.mount_flags = {"ro"};
-  EXPECT_TRUE(PlanFilesystem(mount_, grants_)->readonly);
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_, kernel_)->readonly);
   mount_.mount_flags = {"rw"};
   mount_.readonly = true;
-  const auto plan = PlanFilesystem(mount_, grants_);
+  const auto plan = PlanFilesystem(mount_, grants_, kernel_);
   EXPECT_TRUE(plan->readonly);
   EXPECT_NE(plan->attributes & MOUNT_ATTR_RDONLY, 0U);
   EXPECT_THAT(plan->options, ElementsAre("ro"));
@@ -84,8 +85,8 @@ TEST_F(MountPlanTest, NoGrantAllowsSuidDevicesOrOtherOperations) {
 TEST_F(MountPlanTest, RefusalsNameTheMissingGrantAndNeverAValue) {
   mount_.mount_flags = {"password=hunter2"};
   ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.mount_options");
-  EXPECT_THAT(PlanFilesystem(mount_, grants_).error().message, HasSubstr("password="));
-  EXPECT_THAT(PlanFilesystem(mount_, grants_).error().message, Not(HasSubstr("hunter2")));
+  EXPECT_THAT(PlanFilesystem(mount_, grants_, kernel_).error().message, HasSubstr("password="));
+  EXPECT_THAT(PlanFilesystem(mount_, grants_, kernel_).error().message, Not(HasSubstr("hunter2")));
   mount_.mount_flags.clear();
   Set("overlay", "x");
   ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.fs_types");
@@ -96,7 +97,7 @@ TEST_F(MountPlanTest, RefusalsNameTheMissingGrantAndNeverAValue) {
 TEST_F(MountPlanTest, WithoutGrantsNothingIsMounted) {
   grants_ = {};
   ExpectRefused(Code::kPermissionDenied, "fs_types");
-  EXPECT_EQ(PlanUserspace(mount_, grants_).error().code, Code::kPermissionDenied);
+  EXPECT_EQ(PlanUserspace(mount_, grants_, kernel_).error().code, Code::kPermissionDenied);
 }
 
 TEST_F(MountPlanTest, FindsTheServerInEverySpelling) {
@@ -109,7 +110,7 @@ TEST_F(MountPlanTest, FindsTheServerInEverySpelling) {
                                                         {"ceph", "[fd00::1]:6789:/x"},
                                                         {"tmpfs", "anything"}}) {
     Set(fs_type, source);
-    const auto plan = PlanFilesystem(mount_, grants_);
+    const auto plan = PlanFilesystem(mount_, grants_, kernel_);
     EXPECT_TRUE(plan) << source << ": " << plan.error().message;
   }
   for (const auto& [fs_type, source] :
@@ -127,6 +128,40 @@ TEST_F(MountPlanTest, AnOptionThatRedirectsTheClientIsJudgedAsAServer) {
   Set("ceph", "user@fsid.fs=/x");
   mount_.source.add_options("mon_addr=10.0.0.1:6789/192.168.0.9:6789");
   ExpectRefused(Code::kPermissionDenied, "\"192.168.0.9\"");
+}
+
+TEST_F(MountPlanTest, AnExportOfAGrantedServerIsNotAnother) {
+  grants_.servers = {};
+  grants_.exports = {"nas.example:/vol/fast", "10.0.0.1:/", "mon:/volumes/fast"};
+  for (const auto& [fs_type, source] :
+       std::vector<std::pair<std::string, std::string>>{{"nfs4", "nas.example:/vol/fast"},
+                                                        {"nfs4", "nas.example:/vol/fast/pvc-1"},
+                                                        {"nfs", "10.0.0.1:/any"},
+                                                        {"ceph", "mon:6789:/volumes/fast/x"},
+                                                        {"cifs", "//nas.example/vol/fast"}}) {
+    Set(fs_type, source);
+    const auto plan = PlanFilesystem(mount_, grants_, kernel_);
+    EXPECT_TRUE(plan) << source << ": " << plan.error().message;
+  }
+  for (const auto& [fs_type, source] :
+       std::vector<std::pair<std::string, std::string>>{{"nfs4", "nas.example:/vol/slow"},
+                                                        {"nfs4", "nas.example:/vol/faster"},
+                                                        {"nfs4", "nas.example:/vol/fast/../slow"},
+                                                        {"nfs4", "nas.example:/vol"},
+                                                        {"nfs4", "nas.example:/x:/vol/fast"},
+                                                        {"ceph", "mon:6789:/volumes/slow"},
+                                                        {"cifs", "//nas.example/vol"}}) {
+    Set(fs_type, source);
+    ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.exports");
+  }
+  Set("nfs4", "10.0.0.1:/vol/slow");
+  mount_.source.add_options("addr=10.0.0.2");
+  ExpectRefused(Code::kPermissionDenied, "\"10.0.0.2\"");
+  grants_.exports.push_back("10.0.0.2:/vol/fast");
+  ExpectRefused(Code::kPermissionDenied, "directory \"/vol/slow\" of server \"10.0.0.2\"");
+  Set("ceph", "user@fsid.fs=/volumes/slow");
+  mount_.source.add_options("mon_addr=mon:6789");
+  ExpectRefused(Code::kPermissionDenied, "/volumes/slow");
 }
 
 TEST_F(MountPlanTest, ASourceThatNamesNoServerIsRefused) {
@@ -150,7 +185,7 @@ TEST_F(MountPlanTest, AWildcardGrantsOnlyFilesystemsWhoseSourcesAreUnderstood) {
   }
   grants_.fs_types.push_back("9p");
   Set("9p", "10.0.0.1:/x");
-  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_, kernel_));
 }
 
 TEST_F(MountPlanTest, AServerThatOnlyLooksLikeAGrantedOneIsRefused) {
@@ -166,7 +201,7 @@ TEST_F(MountPlanTest, AServerThatOnlyLooksLikeAGrantedOneIsRefused) {
     ExpectRefused(Code::kInvalidArgument, "expected a host name or an address");
   }
   Set("nfs4", "[FD00:0::1]:/x");
-  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_, kernel_));
 }
 
 TEST_F(MountPlanTest, ControlCharactersAreRefusedWhereverTheyAre) {
@@ -214,7 +249,7 @@ TEST_F(MountPlanTest, AGrantedValueDoesNotGrantAPath) {
   mount_.source.set_options(0, "secretfile=/etc/ceph/../shadow");
   ExpectRefused(Code::kPermissionDenied, "secretfile=...");
   mount_.source.set_options(0, "secretfile=/etc/ceph/key");
-  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_, kernel_));
 }
 
 TEST_F(MountPlanTest, FuseIsNoKernelFilesystemHere) {
@@ -229,12 +264,12 @@ TEST_F(MountPlanTest, AnotherFilesystemThanAskedForIsRefused) {
   mount_.fs_type = "ext4";
   ExpectRefused(Code::kInvalidArgument, "fs_type: \"ext4\"");
   mount_.fs_type = "nfs4";
-  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_, kernel_));
 }
 
 TEST_F(MountPlanTest, TheMountGroupIsADecimalNumber) {
   mount_.mount_group = "1000";
-  EXPECT_EQ(PlanFilesystem(mount_, grants_)->group, 1000U);
+  EXPECT_EQ(PlanFilesystem(mount_, grants_, kernel_)->group, 1000U);
   for (const char* group : {"-1", "users", "1000 ", "4294967295", "99999999999", "0x10"}) {
     mount_.mount_group = group;
     ExpectRefused(Code::kInvalidArgument, "volume_mount_group");
@@ -243,7 +278,7 @@ TEST_F(MountPlanTest, TheMountGroupIsADecimalNumber) {
 
 TEST_F(MountPlanTest, LimitsOptions) {
   mount_.mount_flags = {"vers=" + std::string(255, 'x')};
-  EXPECT_TRUE(PlanFilesystem(mount_, grants_));
+  EXPECT_TRUE(PlanFilesystem(mount_, grants_, kernel_));
   mount_.mount_flags = {"vers=" + std::string(256, 'x')};
   ExpectRefused(Code::kInvalidArgument, "255 bytes");
   mount_.mount_flags.assign(200, "hard");
@@ -254,13 +289,57 @@ TEST_F(MountPlanTest, LimitsOptions) {
 
 TEST_F(MountPlanTest, AUserspaceVolumesOwnOptionsReachNoKernelCode) {
   mount_.mount_flags = {"nfsvers=3", "noatime", "fd=0", "ro"};
-  const auto plan = PlanUserspace(mount_, grants_);
+  const auto plan = PlanUserspace(mount_, grants_, kernel_);
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_THAT(plan->options, ElementsAre("ro"));
   EXPECT_EQ(plan->source, "fast:v1");
   EXPECT_NE(plan->attributes & MOUNT_ATTR_NOATIME, 0U);
   mount_.mount_flags = {"suid"};
-  EXPECT_EQ(PlanUserspace(mount_, grants_).error().code, Code::kInvalidArgument);
+  EXPECT_EQ(PlanUserspace(mount_, grants_, kernel_).error().code, Code::kInvalidArgument);
+}
+
+TEST_F(MountPlanTest, PlainNfsOptionsNeedNoGrantAndOnlyOfNfs) {
+  grants_.mount_options.clear();
+  mount_.source.add_options("nosharecache");
+  mount_.mount_flags = {"nfsvers=4.1,hard", "timeo=600", "nconnect=4"};
+  const auto plan = PlanFilesystem(mount_, grants_, kernel_);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_THAT(plan->options,
+              ElementsAre("nosharecache", "nfsvers=4.1", "hard", "timeo=600", "nconnect=4"));
+  for (const char* flag : {"fsc", "sec=krb5p", "clientaddr=10.0.0.9", "timeo=x"}) {
+    mount_.mount_flags = {flag};
+    ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.mount_options");
+  }
+  Set("cifs", "//a.example/share");
+  mount_.mount_flags = {"hard"};
+  ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.mount_options");
+}
+
+TEST_F(MountPlanTest, ALabelOfTheCosReachesTheKernelWithoutItsQuotes) {
+  constexpr const char* kLabel = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";
+  grants_.mount_options.clear();
+  mount_.mount_flags = {"noexec", kLabel};
+  for (const bool userspace : {false, true}) {
+    const auto judge = [&] {
+      return userspace ? PlanUserspace(mount_, grants_, kernel_)
+                       : PlanFilesystem(mount_, grants_, kernel_);
+    };
+    kernel_.selinux = false;
+    const auto without = judge();
+    ASSERT_FALSE(without);
+    EXPECT_EQ(without.error().code, Code::kInvalidArgument);
+    EXPECT_THAT(without.error().message, HasSubstr("no SELinux"));
+    kernel_.selinux = true;
+    const auto plan = judge();
+    ASSERT_TRUE(plan) << plan.error().message;
+    EXPECT_THAT(plan->options, ElementsAre("context=system_u:object_r:container_file_t:s0:c1,c2"));
+  }
+}
+
+TEST_F(MountPlanTest, ALabelOfThePluginsNeedsAGrant) {
+  kernel_.selinux = true;
+  mount_.source.add_options("context=a:b:c:s0");
+  ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.mount_options");
 }
 
 }  // namespace

@@ -86,6 +86,25 @@ std::string MountEntry::Unsafe() const {
   return lacking;
 }
 
+bool SameFilesystem(const MountEntry& a, const MountEntry& b) {
+  return a.device == b.device && a.root == b.root && a.fs_type == b.fs_type && a.source == b.source;
+}
+
+bool SameVolume(const MountEntry& a, const MountEntry& b) {
+  return SameFilesystem(a, b) ||
+         (!a.IsFuse() && !FaultDomain(a.fs_type, a.source).empty() && a.root == b.root &&
+          a.fs_type == b.fs_type && a.source == b.source);
+}
+
+std::string FaultDomain(std::string_view fs_type, std::string_view source) {
+  if (fs_type == "nfs" || fs_type == "nfs4" || fs_type == "ceph")
+    return std::string(source.substr(0, source.find(":/")));
+  if ((fs_type == "cifs" || fs_type == "smb3") && source.starts_with("//"))
+    return std::string(source.substr(2, source.find('/', 2) - 2));
+  if (fs_type == "fuse.gantry") return std::string(source.substr(0, source.find(':')));
+  return {};
+}
+
 bool MountEntry::ReadOnly() const {
   return Contains(options, "ro") || Contains(super_options, "ro");
 }

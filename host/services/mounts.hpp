@@ -30,7 +30,21 @@ struct MountEntry {
   bool IsForeign() const { return device.starts_with("0:"); }
   // Which of nosuid and nodev it lacks, for people; empty: none.
   std::string Unsafe() const;
+  // Nobody else has anything to do with the kernel's part of it: a FUSE filesystem.
+  bool IsFuse() const { return fs_type.starts_with("fuse"); }
 };
+
+// Whether both show the same files. The device alone does not tell: mounts of several directories
+// of one NFS export may share it, and then all of them are the "/" of it.
+bool SameFilesystem(const MountEntry& a, const MountEntry& b);
+
+// Likewise, or two mounts of the same directory of a server: a volume that was staged anew while a
+// pod kept the mount it had.
+bool SameVolume(const MountEntry& a, const MountEntry& b);
+
+// Whose fault it is when such a mount hangs: the server in a network filesystem's source, the backend
+// of a data path ("fast" of fuse.gantry "fast:v1"); else empty.
+std::string FaultDomain(std::string_view fs_type, std::string_view source);
 
 // INTERNAL names the first line that is not understood.
 base::Result<std::vector<MountEntry>> ParseMountInfo(std::string_view text);

@@ -98,5 +98,32 @@ TEST(MountInfo, ReadsThisMachine) {
   EXPECT_FALSE(MountsAt(*mounts, "/").empty());
 }
 
+TEST(Mounts, OfTwoDirectoriesOfOneExportAreTwoVolumesThoughTheDeviceIsTheSame) {
+  const auto mounts = ParseMountInfo(
+      "1 0 0:53 / /a rw - nfs4 nas:/export/a rw\n"
+      "2 0 0:53 / /b rw - nfs4 nas:/export/b rw\n"
+      "3 0 0:53 / /pod rw - nfs4 nas:/export/a rw\n"
+      "4 0 0:54 / /anew rw - nfs4 nas:/export/a rw\n"
+      "5 0 0:55 / /t1 rw - tmpfs label rw\n"
+      "6 0 0:56 / /t2 rw - tmpfs label rw\n");
+  ASSERT_TRUE(mounts) << mounts.error().message;
+  const auto& m = *mounts;
+  EXPECT_FALSE(SameFilesystem(m[0], m[1]));
+  EXPECT_FALSE(SameVolume(m[0], m[1]));
+  EXPECT_TRUE(SameFilesystem(m[0], m[2]));
+  EXPECT_FALSE(SameFilesystem(m[0], m[3]));
+  EXPECT_TRUE(SameVolume(m[0], m[3]));
+  EXPECT_FALSE(SameVolume(m[4], m[5]));
+}
+
+TEST(Mounts, NameWhoseFaultItIsWhenTheyHang) {
+  EXPECT_EQ(FaultDomain("nfs4", "10.0.0.1:/export"), "10.0.0.1");
+  EXPECT_EQ(FaultDomain("nfs", "[fd00::1]:/export"), "[fd00::1]");
+  EXPECT_EQ(FaultDomain("cifs", "//nas/share"), "nas");
+  EXPECT_EQ(FaultDomain("ceph", "a:6789,b:6789:/x"), "a:6789,b:6789");
+  EXPECT_EQ(FaultDomain("fuse.gantry", "fast:0123-abc"), "fast");
+  EXPECT_EQ(FaultDomain("tmpfs", "label"), "");
+}
+
 }  // namespace
 }  // namespace gantry::services

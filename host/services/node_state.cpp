@@ -86,20 +86,40 @@ core::NodeVolume FromJson(const json& value) {
 
 base::Result<core::NodeVolume> ReadVolume(const std::filesystem::path& file) {
   GANTRY_TRY_ASSIGN(const std::string text, base::ReadFile(file, kNodeStateBytesMax));
+  return DecodeNodeVolume(text, file.string());
+}
+
+}  // namespace
+
+base::Result<core::NodeVolume> DecodeNodeVolume(std::string_view text, const std::string& where) {
   try {
     const json value = json::parse(text);
     const int format = value.at("format").get<int>();
     if (format != kFormat)
-      return base::Fail(base::Code::kDataLoss, "node state " + file.string() + ": format " +
+      return base::Fail(base::Code::kDataLoss, "node state " + where + ": format " +
                                                    std::to_string(format) + ", expected " +
                                                    std::to_string(kFormat));
     return FromJson(value);
   } catch (const std::exception& error) {
-    return base::Fail(base::Code::kDataLoss, "node state " + file.string() + ": " + error.what());
+    return base::Fail(base::Code::kDataLoss, "node state " + where + ": " + error.what());
   }
 }
 
-}  // namespace
+base::Result<std::string> EncodeNodeVolume(const core::NodeVolume& volume) {
+  std::string text;
+  try {
+    text = ToJson(volume).dump(1) + "\n";
+  } catch (const json::exception& error) {  // a string that is not UTF-8
+    return base::Fail(base::Code::kInvalidArgument,
+                      "node state of volume " + volume.volume_id + ": " + error.what());
+  }
+  if (text.size() > kNodeStateBytesMax)
+    return base::Fail(base::Code::kInvalidArgument, "node state of volume " + volume.volume_id +
+                                                        ": " + std::to_string(text.size()) +
+                                                        " bytes, expected at most " +
+                                                        std::to_string(kNodeStateBytesMax));
+  return text;
+}
 
 base::Result<FileNodeState> FileNodeState::Open(std::filesystem::path directory) {
   GANTRY_TRY(base::MakeDirectories(directory, 0700));
@@ -126,18 +146,7 @@ base::Result<std::optional<core::NodeVolume>> FileNodeState::Load(const std::str
 
 base::Status FileNodeState::Save(const core::NodeVolume& volume) {
   GANTRY_TRY_ASSIGN(const auto file, FileOf(volume.volume_id));
-  std::string text;
-  try {
-    text = ToJson(volume).dump(1) + "\n";
-  } catch (const json::exception& error) {  // a string that is not UTF-8
-    return base::Fail(base::Code::kInvalidArgument,
-                      "node state of volume " + volume.volume_id + ": " + error.what());
-  }
-  if (text.size() > kNodeStateBytesMax)
-    return base::Fail(base::Code::kInvalidArgument, "node state of volume " + volume.volume_id +
-                                                        ": " + std::to_string(text.size()) +
-                                                        " bytes, expected at most " +
-                                                        std::to_string(kNodeStateBytesMax));
+  GANTRY_TRY_ASSIGN(const std::string text, EncodeNodeVolume(volume));
   return base::WriteFileDurably(file, text, 0600);
 }
 

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "host/core/node_state.hpp"
@@ -13,6 +14,11 @@
 namespace gantry::services {
 
 constexpr size_t kNodeStateBytesMax = 1U << 20;
+
+// What one file holds. `where` names it in the errors: DATA_LOSS for what is no node state.
+base::Result<core::NodeVolume> DecodeNodeVolume(std::string_view text, const std::string& where);
+// INVALID_ARGUMENT where a text is no UTF-8, or all of it more than kNodeStateBytesMax.
+base::Result<std::string> EncodeNodeVolume(const core::NodeVolume& volume);
 
 // Any thread; two calls for one volume must not overlap. The directory is made when missing, 0700.
 class FileNodeState final : public core::NodeState {

@@ -12,6 +12,7 @@
 #include "host/core/process_use.hpp"
 #include "host/supervise/lease.hpp"
 #include "host/supervise/use_watch.hpp"
+#include "host/supervise/worker_root.hpp"
 #include "host/wire/socket_pair.hpp"
 
 namespace gantry::supervise {
@@ -113,7 +114,8 @@ base::Result<std::shared_ptr<Generation>> Generation::Spawn(const WorkerSpec& sp
   options.pass_fds = {pair.theirs.get(), log.writer.get(), lease.get()};
   options.stderr_fd = log.writer.get();
   options.new_session = true;
-  generation->caller_->job = {spec.worker, options.arguments, spec.backend.name, {}};
+  generation->caller_->job = {spec.worker, options.arguments, spec.backend.name, {}, spec.root};
+  PassRoot(spec.root, options);
   if (spec.verify_plugin)
     generation->caller_->job.verify = [verify = spec.verify_plugin, plugin = spec.plugin] {
       return verify(plugin);
@@ -196,13 +198,13 @@ void Generation::FailAll() {
 }
 
 base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, uint32_t attempt) {
-  channel::Call message = call.message;
-  message.set_deadline_ns(base::ToNanoseconds(call.deadline));
-  message.set_attempt(attempt);
-  message.set_credits(kEmitCredits);
-  message.set_log_id(base::CallScope::Current().id);
+  channel::Call ours;
+  ours.set_deadline_ns(base::ToNanoseconds(call.deadline));
+  ours.set_attempt(attempt);
+  ours.set_credits(kEmitCredits);
+  ours.set_log_id(base::CallScope::Current().id);
   if (call.secrets != nullptr && !call.secrets->empty()) {
-    message.set_has_secrets(true);
+    ours.set_has_secrets(true);
     channel::Secrets secrets;
     for (const auto& [key, value] : *call.secrets)
       (*secrets.mutable_values())[key] = std::string(value.view());
@@ -217,7 +219,10 @@ base::Status Generation::SendCall(uint64_t id, const core::BackendCall& call, ui
   wire::Message out;
   out.kind = wire::Kind::kCall;
   out.call_id = id;
-  out.payload = message.SerializeAsString();
+  // One message after the other reads as both merged, and the request, which may be large, is
+  // copied once less.
+  out.payload = call.message.SerializeAsString();
+  ours.AppendToString(&out.payload);
   return channel_->Send(std::move(out));
 }
 
@@ -252,7 +257,7 @@ Outcome Generation::Run(const core::BackendCall& call, Attempt attempt, const On
   outcome.sent = true;
   bool wanted = true;
   uint32_t taken = 0;
-  std::deque<channel::Emit> emits;
+  std::vector<channel::Emit> emits;
   for (;;) {
     outcome.event = pending->Await(call.deadline, emits);
     for (const auto& emit : emits) {

@@ -37,6 +37,7 @@ struct WorkerSpec {
   std::function<base::Status(const std::filesystem::path&)> verify_plugin;
   std::filesystem::path lease;
   core::BackendConfig backend;
+  int root = -1;                // worker_root.hpp; outlives the spawner; -1: none
   bool drop_privileges = true;  // false where gantryd itself is not root
   Cgroups cgroups;
   std::chrono::milliseconds ping_period = kPingPeriodMs;

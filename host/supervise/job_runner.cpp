@@ -9,9 +9,9 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 
 #include "host/base/sync.hpp"
+#include "host/supervise/worker_root.hpp"
 #include "host/wire/job_reply.hpp"
 #include "host/wire/log_pipe.hpp"
 #include "host/wire/socket_pair.hpp"
@@ -79,15 +79,7 @@ class JobProcess {
   // The code and the output, once the process has ended.
   base::Result<std::string> Reply() const {
     if (is_too_much_) return Fail(Code::kUnavailable, "an answer that is too long");
-    wire::JobReply header{};
-    if (reply_.size() < sizeof(header)) return Fail(Code::kUnavailable, "no answer");
-    std::memcpy(&header, reply_.data(), sizeof(header));
-    if (header.magic != wire::kJobReplyMagic || header.length != reply_.size() - sizeof(header))
-      return Fail(Code::kUnavailable, "an unreadable answer");
-    const auto code = static_cast<Code>(header.code);
-    if (code == Code::kOk) return reply_.substr(sizeof(header));
-    return Fail(base::IsKnown(code) ? code : Code::kUnavailable,
-                "finished with " + base::CodeName(code));
+    return wire::ParseJobReply(reply_);
   }
 
  private:
@@ -158,6 +150,7 @@ base::Result<std::string> RunJob(const JobSpec& spec, const std::string& name,
   options.pass_fds = {pair.theirs.get(), log.writer.get()};
   options.stderr_fd = log.writer.get();
   options.new_session = true;
+  PassRoot(spec.root, options);
   GANTRY_TRY_ASSIGN(auto child, base::Spawn(*spec.worker, options));
   pair.theirs.Reset();
   log.writer.Reset();

@@ -21,6 +21,7 @@ struct JobSpec {
   std::vector<std::string> arguments;  // of the worker that asks
   std::string backend;
   std::function<base::Status()> verify;  // of the plugin's file, before it is loaded
+  int root = -1;                         // worker_root.hpp
 };
 
 // Blocks until the process is reaped. Its output, or the job's code; DEADLINE_EXCEEDED and

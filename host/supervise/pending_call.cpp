@@ -10,9 +10,11 @@ void PendingCall::Emit(channel::Emit emit) {
     spoiled_ = "more was emitted than there were credits for";
     return;
   }
+  // A task may be what the operation waits for, and a cursor what is known of it after a crash.
+  urgent_ = urgent_ || emit.has_task() || emit.has_progress();
   emits_.push_back(std::move(emit));
   // A call with one result is woken once, by its finish; a list is drained in batches.
-  if (emits_.size() >= kCreditBatch) changed_.notify_one();
+  if (urgent_ || emits_.size() >= kCreditBatch) changed_.notify_one();
 }
 
 void PendingCall::Finish(channel::Finish finish) {
@@ -53,11 +55,12 @@ void PendingCall::Cancel() {
   changed_.notify_one();
 }
 
-PendingCall::Event PendingCall::Await(base::TimePoint deadline, std::deque<channel::Emit>& emits) {
+PendingCall::Event PendingCall::Await(base::TimePoint deadline, std::vector<channel::Emit>& emits) {
   std::unique_lock lock(mutex_);
   const bool happened = changed_.wait_until(lock, deadline, [&] {
-    return finished_ || died_ || cancelled_ || emits_.size() >= kCreditBatch;
+    return finished_ || died_ || cancelled_ || urgent_ || emits_.size() >= kCreditBatch;
   });
+  urgent_ = false;
   emits.swap(emits_);
   emits_.clear();
   // The reader may still have this object in its hands when the caller is answered; the lock must

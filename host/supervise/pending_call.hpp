@@ -5,10 +5,10 @@
 #include <gantry/channel.pb.h>
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
@@ -38,7 +38,7 @@ class PendingCall {
   // From the caller's side.
   void Cancel();
   // The next thing that happened; emits come before the end. `emits` receives what has come.
-  Event Await(base::TimePoint deadline, std::deque<channel::Emit>& emits);
+  Event Await(base::TimePoint deadline, std::vector<channel::Emit>& emits);
   const channel::Finish& finish() const { return finish_; }
   // Nobody waits any more: emits are dropped, the lock stays until Finish or Die.
   void Abandon();
@@ -46,12 +46,13 @@ class PendingCall {
  private:
   base::Mutex mutex_;
   base::Condition changed_;
-  std::deque<channel::Emit> emits_;
+  std::vector<channel::Emit> emits_;
   channel::Finish finish_;
   std::string spoiled_;
   bool finished_ = false;
   bool died_ = false;
   bool cancelled_ = false;
+  bool urgent_ = false;  // Among emits_ is one that somebody acts on at once.
   bool abandoned_ = false;
   std::shared_ptr<void> hold_;
 };

@@ -26,13 +26,26 @@ channel::Finish Code(base::Code code) {
   return finish;
 }
 
+TEST(PendingCall, HandsOverATaskAtOnceAndTheRestInBatches) {
+  PendingCall call(nullptr);
+  std::vector<channel::Emit> emits;
+  call.Emit(Volume("a"));
+  EXPECT_EQ(call.Await(In(std::chrono::milliseconds(1)), emits), Event::kDeadline);
+  channel::Emit task;
+  task.mutable_task()->set_kind("copy");
+  call.Emit(task);
+  EXPECT_EQ(call.Await(In(kLong), emits), Event::kEmits);
+  ASSERT_EQ(emits.size(), 1U);
+  EXPECT_EQ(emits[0].task().kind(), "copy");
+}
+
 TEST(PendingCall, GivesWhatWasEmittedBeforeTheFinish) {
   PendingCall call(nullptr);
   call.Emit(Volume("a"));
   call.Emit(Volume("b"));
   call.Finish(Code(base::Code::kOk));
   call.Emit(Volume("late"));
-  std::deque<channel::Emit> emits;
+  std::vector<channel::Emit> emits;
   EXPECT_EQ(call.Await(In(kLong), emits), Event::kFinished);
   ASSERT_EQ(emits.size(), 2U);
   EXPECT_EQ(emits[1].volume().handle(), "b");
@@ -43,14 +56,14 @@ TEST(PendingCall, WakesForABatchOfEmits) {
   std::thread emitter([&] {
     for (uint32_t i = 0; i < kCreditBatch; ++i) call.Emit(Volume("v"));
   });
-  std::deque<channel::Emit> emits;
+  std::vector<channel::Emit> emits;
   EXPECT_EQ(call.Await(In(kLong), emits), Event::kEmits);
   EXPECT_EQ(emits.size(), kCreditBatch);
   emitter.join();
 }
 
 TEST(PendingCall, SaysDeadlineCancelAndDeath) {
-  std::deque<channel::Emit> emits;
+  std::vector<channel::Emit> emits;
   PendingCall late(nullptr);
   EXPECT_EQ(late.Await(In(std::chrono::milliseconds(1)), emits), Event::kDeadline);
   PendingCall cancelled(nullptr);
@@ -65,7 +78,7 @@ TEST(PendingCall, PrefersTheFinishToACancelThatCameTooLate) {
   PendingCall call(nullptr);
   call.Finish(Code(base::Code::kOk));
   call.Cancel();
-  std::deque<channel::Emit> emits;
+  std::vector<channel::Emit> emits;
   EXPECT_EQ(call.Await(In(std::chrono::milliseconds(0)), emits), Event::kFinished);
 }
 
@@ -98,7 +111,7 @@ TEST(PendingCall, TakesNothingMoreWhenAbandoned) {
   call.Emit(Volume("a"));
   call.Abandon();
   call.Emit(Volume("b"));
-  std::deque<channel::Emit> emits;
+  std::vector<channel::Emit> emits;
   EXPECT_EQ(call.Await(In(std::chrono::milliseconds(0)), emits), Event::kDeadline);
   EXPECT_TRUE(emits.empty());
 }
@@ -107,7 +120,7 @@ TEST(PendingCall, KeepsNoMoreThanItsLimitAndIsSpoiledByMore) {
   PendingCall call(nullptr);
   for (size_t i = 0; i <= kEmitsWaitingMax; ++i) call.Emit(Volume("v"));
   call.Finish(Code(base::Code::kOk));
-  std::deque<channel::Emit> emits;
+  std::vector<channel::Emit> emits;
   EXPECT_EQ(call.Await(In(kLong), emits), Event::kFinished);
   EXPECT_EQ(emits.size(), kEmitsWaitingMax);
   EXPECT_EQ(call.finish().code(), static_cast<int32_t>(base::Code::kUnavailable));

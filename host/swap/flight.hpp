@@ -17,8 +17,7 @@ struct Lane;
 
 class Flight {
  public:
-  Flight(const core::BackendCall& call, uint64_t number)
-      : call_(call), number_(number), key_(KeyOf(call.message)) {
+  Flight(const core::BackendCall& call, uint64_t number) : call_(call), number_(number) {
     const auto operation = call.message.operation();
     is_task_ = operation == channel::LIST_TASKS || operation == channel::RUN_TASK;
     if (call.cancellation != nullptr)
@@ -27,8 +26,9 @@ class Flight {
 
   const core::BackendCall& call() const { return call_; }
   uint64_t number() const { return number_; }
-  // What is suspected together: the operation on this object.
-  const std::string& key() const { return key_; }
+  // What is suspected together: the operation on this object. Made when it is asked for, since there
+  // is hardly ever a suspect.
+  std::string Key() const { return KeyOf(call_.message); }
   bool is_task() const { return is_task_; }
   bool IsGivenUp() const {
     return call_.cancellation != nullptr && call_.cancellation->cancelled();
@@ -65,7 +65,6 @@ class Flight {
 
   const core::BackendCall& call_;
   const uint64_t number_;
-  const std::string key_;
   bool is_task_ = false;
   std::shared_ptr<core::CancelFlag> flag_ = std::make_shared<core::CancelFlag>();
   std::shared_ptr<void> registration_;

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "host/base/file.hpp"
@@ -16,6 +17,13 @@ constexpr int kVersion = 1;
 
 int64_t ToMs(core::WallTime time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
+}
+
+// A clock has a range, which a damaged number need not keep.
+core::WallTime FromMs(int64_t ms) {
+  constexpr auto kMax =
+      std::chrono::floor<std::chrono::milliseconds>(core::WallTime::duration::max());
+  return core::WallTime(std::clamp(std::chrono::milliseconds(ms), -kMax, kMax));
 }
 
 json Write(const Release& release) {
@@ -64,9 +72,7 @@ core::SwapStatus ReadSwap(const json& from) {
   swap.from = ReadStatus(from.at("from"));
   swap.to = ReadStatus(from.at("to"));
   for (const auto& step : from.at("steps"))
-    swap.steps.push_back({step.at("name"),
-                          core::WallTime(std::chrono::milliseconds(step.at("when_ms"))),
-                          step.at("detail")});
+    swap.steps.push_back({step.at("name"), FromMs(step.at("when_ms")), step.at("detail")});
   swap.is_over = from.at("is_over");
   if (from.contains("error"))
     swap.error = base::Error{static_cast<base::Code>(from.at("error").at("code").get<int>()),
@@ -76,14 +82,11 @@ core::SwapStatus ReadSwap(const json& from) {
 
 }  // namespace
 
-base::Result<std::optional<JournalEntry>> Journal::Load() const {
-  if (access(file_.c_str(), F_OK) != 0 && errno == ENOENT) return std::optional<JournalEntry>{};
-  GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file_, kJournalBytesMax));
+base::Result<JournalEntry> DecodeJournal(std::string_view text, const std::string& where) {
   try {
     const json from = json::parse(text);
     if (from.at("journal") != kVersion)
-      return base::Fail(base::Code::kDataLoss, file_.string() +
-                                                   ": journal: " + from.at("journal").dump() +
+      return base::Fail(base::Code::kDataLoss, where + ": journal: " + from.at("journal").dump() +
                                                    ": expected " + std::to_string(kVersion));
     JournalEntry entry;
     entry.active = ReadRelease(from.at("active"));
@@ -93,11 +96,11 @@ base::Result<std::optional<JournalEntry>> Journal::Load() const {
     entry.swap = ReadSwap(from.at("swap"));
     return entry;
   } catch (const json::exception& error) {
-    return base::Fail(base::Code::kDataLoss, file_.string() + ": " + error.what());
+    return base::Fail(base::Code::kDataLoss, where + ": " + error.what());
   }
 }
 
-base::Status Journal::Save(const JournalEntry& entry) const {
+std::string EncodeJournal(const JournalEntry& entry) {
   json to{{"journal", kVersion},
           {"active", Write(entry.active)},
           {"file_sha256", entry.file_sha256},
@@ -105,8 +108,18 @@ base::Status Journal::Save(const JournalEntry& entry) const {
           {"swap", Write(entry.swap)}};
   if (entry.standby) to["standby"] = Write(*entry.standby);
   // Text that is not UTF-8, for which dump() throws, is replaced.
-  return base::WriteFileDurably(
-      file_, to.dump(2, ' ', false, json::error_handler_t::replace) + "\n", 0600);
+  return to.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+base::Result<std::optional<JournalEntry>> Journal::Load() const {
+  if (access(file_.c_str(), F_OK) != 0 && errno == ENOENT) return std::optional<JournalEntry>{};
+  GANTRY_TRY_ASSIGN(const auto text, base::ReadFile(file_, kJournalBytesMax));
+  GANTRY_TRY_ASSIGN(auto entry, DecodeJournal(text, file_.string()));
+  return std::optional<JournalEntry>(std::move(entry));
+}
+
+base::Status Journal::Save(const JournalEntry& entry) const {
+  return base::WriteFileDurably(file_, EncodeJournal(entry), 0600);
 }
 
 }  // namespace gantry::swap

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "host/base/error.hpp"
 #include "host/core/fleet.hpp"
@@ -28,6 +29,10 @@ struct JournalEntry {
   std::string config_sha256;       // of the configuration file's `config:`
   core::SwapStatus swap;           // the latest
 };
+
+// What the file holds. `where` names it in the errors: DATA_LOSS for what is no journal.
+std::string EncodeJournal(const JournalEntry& entry);
+base::Result<JournalEntry> DecodeJournal(std::string_view text, const std::string& where);
 
 // One backend's. Not thread-safe.
 class Journal {

@@ -253,15 +253,14 @@ std::shared_ptr<Lane> Router::OtherThan(const Lane& lane) const {
   return &lane == active_.get() ? fallback_ : active_;
 }
 
-// In the order in which they are tried.
-std::vector<std::shared_ptr<Lane>> Router::Candidates(const Flight& flight) const {
+Router::Lanes Router::Candidates(const Flight& flight) const {
   if (flight.is_task()) {
     if (!tasks_open_) return {};
-    return {active_};
+    return {active_, nullptr};
   }
   if (held_) return {};
   if (flight.only) return {flight.only, active_};
-  std::vector<std::shared_ptr<Lane>> lanes{active_, fallback_};
+  Lanes lanes{active_, fallback_};
   if (candidate_ && PercentOf(flight.call().message) < candidate_percent_)
     lanes = {candidate_, active_};
   if (lanes[1] && flight.avoid == lanes[0].get()) std::swap(lanes[0], lanes[1]);
@@ -333,16 +332,19 @@ base::Status Router::Nowhere(const Flight& flight) const {
                                                   (why.empty() ? std::string() : ": " + why));
 }
 
+std::optional<std::chrono::milliseconds> Router::Refused(const Flight& flight) const {
+  const std::lock_guard lock(shared_->mutex);
+  if (suspects_.empty()) return std::nullopt;
+  return suspects_.Refused(flight.Key(), base::Now());
+}
+
 base::Status Router::Run(const core::BackendCall& call, const OnEmit& on_emit,
                          const std::function<bool()>& may_replay) {
   Flight flight(call, ++last_flight_);
-  {
-    const std::lock_guard lock(shared_->mutex);
-    if (const auto refused = suspects_.Refused(flight.key(), base::Now()))
-      return base::Fail(base::Code::kUnavailable,
-                        "backend " + name_ + ": this call has killed its workers; it is tried " +
-                            "again in " + std::to_string(refused->count()) + " ms");
-  }
+  if (const auto refused = Refused(flight))
+    return base::Fail(base::Code::kUnavailable,
+                      "backend " + name_ + ": this call has killed its workers; it is tried " +
+                          "again in " + std::to_string(refused->count()) + " ms");
   for (;;) {
     if (flight.crashes > 0 && !AwaitReplay(flight)) return Nowhere(flight);
     flight.BeginAttempt();
@@ -380,7 +382,7 @@ Router::Next Router::OnFinished(Flight& flight, const Seat& seat, const Outcome&
     const std::lock_guard lock(shared_->mutex);
     if (!IsBad(code)) {
       ++seat.lane->good_answers;
-      if (!suspects_.empty()) suspects_.Acquit(flight.key());
+      if (!suspects_.empty()) suspects_.Acquit(flight.Key());
       if (flight.doubted && seat.lane != flight.doubted) {
         ++flight.doubted->regressions;
         shared_->watched.notify_all();
@@ -420,7 +422,7 @@ bool Router::IsSuspect(const Flight& flight, Lane& lane, uint64_t generation) {
     return false;
   }
   ++suspects_total_;
-  suspects_.Accuse(flight.key(), base::Now());
+  suspects_.Accuse(flight.Key(), base::Now());
   return true;
 }
 
@@ -480,6 +482,10 @@ base::Result<std::vector<channel::Emit>> Router::Call(const core::BackendCall& c
   GANTRY_TRY(Run(
       call,
       [&](const channel::Emit& emit) {
+        if (emit.has_task() && call.on_task) {
+          call.on_task(emit.task());
+          return true;
+        }
         bytes += emit.ByteSizeLong();
         is_too_much = emits.size() >= kEmitsMax || bytes > kEmitBytesMax;
         if (is_too_much) return false;

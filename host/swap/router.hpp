@@ -6,6 +6,7 @@
 // the same code with one lane.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -109,7 +110,10 @@ class Router final : public core::Backend {
   bool AwaitReplay(Flight& flight);
   std::optional<Seat> Take(Flight& flight);
   std::optional<Seat> TakeNow(Flight& flight);
-  std::vector<std::shared_ptr<Lane>> Candidates(const Flight& flight) const;
+  // In the order in which they are tried; null: none.
+  using Lanes = std::array<std::shared_ptr<Lane>, 2>;
+  Lanes Candidates(const Flight& flight) const;
+  std::optional<std::chrono::milliseconds> Refused(const Flight& flight) const;
   void Leave(Flight& flight, Lane& lane);
   // What follows from an attempt's end; kAnswer with the answer in `status`.
   Next OnFinished(Flight& flight, const Seat& seat, const supervise::Outcome& outcome,

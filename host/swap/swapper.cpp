@@ -155,7 +155,11 @@ void Swapper::Stop() {
   }
   for (auto& predecessor : predecessors_)
     if (predecessor->thread.joinable()) predecessor->thread.join();
-  if (active_) active_->runner.Stop();
+  if (!active_) return;
+  // A task that was cancelled may still run, or not have begun: none is to meet a DEACTIVATE.
+  if (!router_.CloseTasks(parts_.pace.recall))
+    if (const auto worker = active_->runner.current()) worker->End();
+  active_->runner.Stop();
 }
 
 // --- what an operator asks -------------------------------------------------------------------

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/wire/channel.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -78,19 +78,20 @@ std::vector<base::UniqueFd> TakeFds(msghdr& header) {
 
 base::Result<std::unique_ptr<Channel>> Channel::Create(base::UniqueFd socket,
                                                        ChannelOptions options) {
-  GANTRY_TRY(base::SetNonBlocking(socket.get()));
-  base::UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake) return base::FailErrno(errno, "make a channel's eventfd");
+  // For the reader, which waits in recvmsg; senders say MSG_DONTWAIT.
+  const int flags = fcntl(socket.get(), F_GETFL);
+  if (flags < 0 || fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) < 0)
+    return base::FailErrno(errno, "make a channel's socket blocking");
   if (!options.accept_fds) {
     const int off = 0;
     // Kernels before 6.16 do not know the option; the Decoder refuses the fds there.
     (void)setsockopt(socket.get(), SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
   }
-  return std::unique_ptr<Channel>(new Channel(std::move(socket), std::move(wake), options));
+  return std::unique_ptr<Channel>(new Channel(std::move(socket), options));
 }
 
-Channel::Channel(base::UniqueFd socket, base::UniqueFd wake, ChannelOptions options)
-    : socket_(std::move(socket)), wake_(std::move(wake)), options_(options) {}
+Channel::Channel(base::UniqueFd socket, ChannelOptions options)
+    : socket_(std::move(socket)), options_(options) {}
 
 Channel::~Channel() { Close(); }
 
@@ -297,10 +298,17 @@ void Channel::WriteLoop() {
     if (!handed_over_) return;
     while (Pump(lock, SIZE_MAX) == Pumped::kBlocked) {
       lock.unlock();
-      WaitFor(POLLOUT);
+      WaitForRoom();
       lock.lock();
     }
     StopWriting();
+  }
+}
+
+// Without a deadline, as the reader: a shutdown ends it.
+void Channel::WaitForRoom() const {
+  pollfd room{socket_.get(), POLLOUT, 0};
+  while (poll(&room, 1, -1) < 0 && errno == EINTR) {
   }
 }
 
@@ -315,15 +323,6 @@ base::Status Channel::Flush(base::TimePoint deadline) {
 
 // ---- receiving
 
-bool Channel::WaitFor(short events) const {
-  pollfd fds[2] = {{socket_.get(), events, 0}, {wake_.get(), POLLIN, 0}};
-  // Without a deadline on purpose: an idle channel waits for as long as both sides live. Whether
-  // the peer still answers is what pings are for.
-  while (poll(fds, 2, -1) < 0 && errno == EINTR) {
-  }
-  return (fds[1].revents & POLLIN) != 0;
-}
-
 base::Error Channel::ReadUntilClosed(Receiver& receiver) {
   Decoder decoder(
       [&](Message message) {
@@ -335,7 +334,7 @@ base::Error Channel::ReadUntilClosed(Receiver& receiver) {
   // Not initialised, so that the pages of an idle channel's buffer are never touched.
   const auto buffer = std::make_unique_for_overwrite<char[]>(kReceiveBytesMax);
 
-  while (!WaitFor(POLLIN)) {
+  while (true) {
     const std::span<char> space = decoder.Space();
     iovec parts[2] = {{space.data(), space.size()}, {buffer.get(), kReceiveBytesMax}};
     ControlBuffer control;
@@ -344,8 +343,12 @@ base::Error Channel::ReadUntilClosed(Receiver& receiver) {
     header.msg_iovlen = 2;
     header.msg_control = control.bytes;
     header.msg_controllen = sizeof(control.bytes);
-    const ssize_t n = recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    // Waits here and not in poll, which would be a second system call a message; Close ends it by
+    // a shutdown. Without a deadline on purpose: an idle channel waits for as long as both sides
+    // live, and whether the peer still answers is what pings are for.
+    const ssize_t n = recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0 && closing_) return ClosedHere();
     if (n < 0 && errno != ECONNRESET) return base::FromErrno(errno, "receive from the channel");
     if (n <= 0) {
       std::string message =
@@ -363,12 +366,15 @@ base::Error Channel::ReadUntilClosed(Receiver& receiver) {
     const size_t direct = std::min(received, space.size());
     bytes_received_.fetch_add(received, std::memory_order_relaxed);
     const std::span<char> bytes(buffer.get(), received - direct);
+    if (closing_) {
+      base::Wipe(bytes);
+      return ClosedHere();
+    }
     if (auto status = decoder.Feed(std::move(fds), direct, bytes); !status) {
       base::Wipe(bytes);  // what follows the violation may be secret, and is not looked at
       return status.error();
     }
   }
-  return ClosedHere();
 }
 
 void Channel::ReadLoop(Receiver& receiver) {
@@ -388,10 +394,7 @@ void Channel::Close() {
   {
     Lock lock(mutex_);
     closing_ = true;
-    // Before the shutdown, so that the reader, seeing that, sees whose it was. Fails only when the
-    // counter is full, and then it is readable as well.
-    const uint64_t one = 1;
-    (void)!write(wake_.get(), &one, sizeof(one));
+    // Before the shutdown, so that the reader, seeing that, sees whose it was.
     FailSending(ClosedHere(), false);
   }
   if (reader_id_.load() == std::this_thread::get_id()) return;

@@ -109,7 +109,7 @@ class Channel {
   enum class Pumped { kAll, kBlocked, kClosed };
   using Lock = std::unique_lock<std::mutex>;
 
-  Channel(base::UniqueFd socket, base::UniqueFd wake, ChannelOptions options);
+  Channel(base::UniqueFd socket, ChannelOptions options);
 
   // The caller owns writing_. Releases the lock around every system call.
   Pumped Pump(Lock& lock, size_t frames_max);
@@ -125,11 +125,9 @@ class Channel {
   void WriteLoop();
   void ReadLoop(Receiver& receiver);
   base::Error ReadUntilClosed(Receiver& receiver);
-  // True when Close was called, false when the socket is ready.
-  bool WaitFor(short events) const;
+  void WaitForRoom() const;
 
   base::UniqueFd socket_;
-  const base::UniqueFd wake_;  // eventfd; readable once Close was called
   const ChannelOptions options_;
 
   mutable std::mutex mutex_;

@@ -46,6 +46,13 @@ class Reader {
     if (ok_) std::memcpy(&number, bytes.data(), sizeof number);
     return number;
   }
+  // Ids and flags: one that was cut to fit would be another one, uid 2^32 root.
+  uint32_t Number(uint32_t max) {
+    const uint64_t number = Number();
+    if (number <= max) return static_cast<uint32_t>(number);
+    ok_ = false;
+    return 0;
+  }
   std::string_view Text() { return Take(Number()); }
 
  private:
@@ -99,11 +106,11 @@ base::Result<DataPathDescription> Decode(std::string_view bytes) {
   for (std::string* text :
        {&d.volume_id, &d.backend, &d.plugin, &d.owner, &d.config_json, &d.node_id, &d.mount_group})
     *text = in.Text();
-  d.uid = static_cast<uint32_t>(in.Number());
-  d.gid = static_cast<uint32_t>(in.Number());
+  d.uid = in.Number(UINT32_MAX);
+  d.gid = in.Number(UINT32_MAX);
   for (uint64_t* limit : {&d.limits.memory_mib, &d.limits.threads, &d.limits.open_files})
     *limit = in.Number();
-  d.readonly = in.Number() != 0;
+  d.readonly = in.Number(1) != 0;
   for (uint64_t left = in.Number(); left > 0 && in.ok(); --left) {
     std::string key(in.Text());
     d.parameters[std::move(key)] = in.Text();
@@ -115,7 +122,9 @@ base::Result<DataPathDescription> Decode(std::string_view bytes) {
     d.secrets.insert_or_assign(std::move(key), base::SecretBytes(in.Text()));
   }
   if (!in.ok() || !in.AtEnd())
-    return base::Fail(base::Code::kInternal, "the data path's description is cut or too long");
+    return base::Fail(
+        base::Code::kInternal,
+        "the data path's description is cut, too long or holds a number out of range");
   return d;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/wire/data_path_description.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -62,6 +63,31 @@ TEST(DataPathDescription, HasALimit) {
   DataPathDescription d = Example();
   d.config_json.assign(kDescriptionBytesMax, 'x');
   EXPECT_EQ(SealDescription(d).error().code, base::Code::kResourceExhausted);
+}
+
+// Sealed, whatever it holds.
+base::UniqueFd Sealed(const std::string& bytes) {
+  base::UniqueFd fd(memfd_create("description", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  EXPECT_EQ(write(fd.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  EXPECT_EQ(fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE),
+            0);
+  return fd;
+}
+
+TEST(DataPathDescription, AUidThatIsNoneIsNotReadAsRoot) {
+  const auto whole = SealDescription(Example());
+  ASSERT_TRUE(whole);
+  std::string bytes(kDescriptionBytesMax, '\0');
+  bytes.resize(static_cast<size_t>(pread(whole->get(), bytes.data(), bytes.size(), 0)));
+  ASSERT_TRUE(ReadDescription(Sealed(bytes).get()));
+  constexpr uint64_t kUid = 60000;
+  const size_t at = bytes.find(std::string(reinterpret_cast<const char*>(&kUid), sizeof kUid));
+  ASSERT_NE(at, std::string::npos);
+  const uint64_t beyond = uint64_t{1} << 32;
+  bytes.replace(at, sizeof beyond, reinterpret_cast<const char*>(&beyond), sizeof beyond);
+  const auto read = ReadDescription(Sealed(bytes).get());
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, base::Code::kInternal);
 }
 
 }  // namespace

@@ -5,6 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "host/base/error.hpp"
 
 namespace gantry::wire {
 
@@ -15,5 +19,9 @@ struct JobReply {
 };
 static_assert(sizeof(JobReply) == 16);
 constexpr uint32_t kJobReplyMagic = 0x424f4a47;  // "GJOB"
+
+// The output from all that a job's process has said, or the code that it finished with. UNAVAILABLE
+// for what is no reply.
+base::Result<std::string> ParseJobReply(std::string_view bytes);
 
 }  // namespace gantry::wire

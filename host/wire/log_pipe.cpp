@@ -158,6 +158,11 @@ void LogPipeReader::Deliver(LogLevel level, std::string text) {
   // Whoever writes here must not forge lines of the host's log, nor drive a terminal.
   for (char& c : text)
     if ((static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f) c = '?';
+  // The control characters U+0080 to U+009F: U+009B is ESC [ in one (ECMA-48).
+  for (size_t at = text.find('\xC2'); at != std::string::npos && at + 1 < text.size();
+       at = text.find('\xC2', at + 1))
+    if (const auto next = static_cast<unsigned char>(text[at + 1]); next >= 0x80 && next < 0xA0)
+      text.replace(at, 2, "??");
   tail_ += LogLevelName(level);
   tail_ += ": ";
   tail_ += text;

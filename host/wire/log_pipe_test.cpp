@@ -71,6 +71,13 @@ TEST_F(LogPipeTest, LetsNobodyForgeLinesOfTheHostsLog) {
   EXPECT_EQ(Lines(), (Expected{"info: a?b?[31m"}));
 }
 
+TEST_F(LogPipeTest, LetsNobodyDriveATerminalByOneCharacter) {
+  log.Write(LogLevel::kInfo, "a\xC2\x9B[2Jb\xC2\xA0");
+  Raw("\xC2\x85\xC2\n");
+  ASSERT_TRUE(reader.ReadAvailable().value());
+  EXPECT_EQ(Lines(), (Expected{"info: a??[2Jb\xC2\xA0", "stderr: ??\xC2"}));
+}
+
 TEST_F(LogPipeTest, CutsLongRecordsAndLines) {
   log.Write(LogLevel::kInfo, std::string(10000, 'x'));
   Raw(std::string(10000, 'y') + "\nshort\n");

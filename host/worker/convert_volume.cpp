@@ -46,14 +46,14 @@ base::Result<Request> ConvertTo<gantry_create_volume>(const channel::Call& call,
   return Request{to, {}, to->parameters};
 }
 
-// Delete, get and validate: the fields that a ControllerGetVolumeRequest and a DeleteVolumeRequest
+// Delete, get, recognize and validate: the fields that a ControllerGetVolumeRequest and a DeleteVolumeRequest
 // have of a ValidateVolumeCapabilitiesRequest are those with the volume's id, but for secrets,
 // which the host has cut out.
 template <>
 base::Result<Request> ConvertTo<gantry_volume_ref>(const channel::Call& call, Arena& arena) {
   auto* to = arena.NewRequest<gantry_volume_ref>();
   to->handle = arena.Copy(call.handle());
-  if (call.operation() == channel::GET_VOLUME) {
+  if (call.operation() == channel::GET_VOLUME || call.operation() == channel::RECOGNIZE_VOLUME) {
     GANTRY_TRY_ASSIGN(const auto from,
                       Parse<csi::ValidateVolumeCapabilitiesRequest>(call.request()));
     to->context = CopyMap(from.volume_context(), arena);

@@ -183,8 +183,8 @@ base::Result<channel::Emit> ToEmit(const gantry_block_range& from) {
 base::Result<channel::Emit> ToEmit(const gantry_source& from) {
   channel::Emit emit;
   channel::Source& to = *emit.mutable_source();
-  GANTRY_TRY(
-      CheckEnum(from.kind, GANTRY_SOURCE_FILESYSTEM, GANTRY_SOURCE_USERSPACE, "source.kind"));
+  GANTRY_TRY(CheckEnum(from.kind, GANTRY_SOURCE_FILESYSTEM, GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE,
+                       "source.kind"));
   to.set_kind(from.kind);
   GANTRY_TRY(CopyText(from.fs_type, "source.fs_type", to.mutable_fs_type()));
   GANTRY_TRY(CopyText(from.source, "source.source", to.mutable_source()));
@@ -210,6 +210,7 @@ base::Result<channel::Emit> ToEmit(const gantry_task& from) {
   GANTRY_TRY(CopyText(from.key, "task.key", to.mutable_key(), kTaskKeyBytesMax));
   GANTRY_TRY(CopyText(from.lock, "task.lock", to.mutable_lock()));
   to.set_after_ms(from.after_ms);
+  to.set_run_s_max(from.run_s_max);
   return emit;
 }
 

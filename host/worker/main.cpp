@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // gantry-worker. Privileges go before the first line of vendor code is mapped.
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +18,7 @@
 #include "host/worker/datapath_mode.hpp"
 #include "host/worker/job_mode.hpp"
 #include "host/worker/options.hpp"
+#include "host/worker/own_root.hpp"
 #include "host/worker/sandbox.hpp"
 #include "host/worker/worker.hpp"
 
@@ -62,6 +65,7 @@ base::Status Serve(const Options& options) {
   sandbox.capabilities = options.capabilities;
   sandbox.last_fd = kLeaseFd;
   sandbox.plugin = options.plugin;
+  sandbox.prepared_root = options.root_fd;
   sandbox.limits = options.limits;
   sandbox.file_bytes = kFileBytesMax;
   sandbox.locked_bytes = kLockedBytesMax;
@@ -92,6 +96,18 @@ base::Status Serve(const Options& options) {
   worker->Run(options.plugin);
 }
 
+// gantryd opens the namespace while this process holds it.
+base::Status PrepareRootForOthers(const std::filesystem::path& plugin_folder) {
+  GANTRY_TRY(PrepareRoot(plugin_folder));
+  char byte = 0;
+  if (send(kChannelFd, &byte, sizeof byte, MSG_NOSIGNAL) != sizeof byte)
+    return base::FailErrno(errno, "say that the root is ready");
+  pollfd end{kChannelFd, POLLIN, 0};
+  while (poll(&end, 1, -1) < 0 && errno == EINTR) {
+  }
+  return {};
+}
+
 int Main(int argc, char** argv) {
   if (argc > 1 && std::string(argv[1]) == "--datapath") RunDataPathMode({argv + 2, argv + argc});
   const auto options = ParseOptions({argv + 1, argv + argc});
@@ -103,6 +119,11 @@ int Main(int argc, char** argv) {
     std::fputs(kHelp, stdout);
     return 0;
   }
+  if (!options->prepare_root.empty()) {
+    const auto prepared = PrepareRootForOthers(options->prepare_root);
+    if (!prepared) std::fprintf(stderr, "gantry-worker: %s\n", prepared.error().message.c_str());
+    return prepared ? 0 : kExitFailed;
+  }
   const auto served = Serve(*options);  // returns only when it could not start
   std::fprintf(stderr, "gantry-worker: %s\n", served.error().message.c_str());
   // No destructors and no leak check: in the sandbox it could not look (seccomp).
@@ -111,5 +132,10 @@ int Main(int argc, char** argv) {
 
 }  // namespace
 }  // namespace gantry::worker
+
+#if defined(__SANITIZE_THREAD__)
+// A worker ends by _exit with its threads running, which ThreadSanitizer would call a leak of each.
+extern "C" const char* __tsan_default_options() { return "report_thread_leaks=0"; }
+#endif
 
 int main(int argc, char** argv) { return gantry::worker::Main(argc, argv); }

@@ -49,6 +49,8 @@ constexpr OperationTraits kOperations[] = {
     GANTRY_OPERATION(GET_CAPACITY, GANTRY_EXT_CONTROLLER, controller, get_capacity, kCapacity),
     GANTRY_OPERATION(EXPAND_VOLUME, GANTRY_EXT_CONTROLLER, controller, expand_volume, kVolume),
     GANTRY_OPERATION(MODIFY_VOLUME, GANTRY_EXT_CONTROLLER, controller, modify_volume, kNothing),
+    GANTRY_OPERATION(RECOGNIZE_VOLUME, GANTRY_EXT_CONTROLLER, controller, recognize_volume,
+                     kNothing),
     GANTRY_OPERATION(PUBLISH_VOLUME, GANTRY_EXT_PUBLISH, publish, publish_volume, kContext),
     GANTRY_OPERATION(UNPUBLISH_VOLUME, GANTRY_EXT_PUBLISH, publish, unpublish_volume, kNothing),
     GANTRY_OPERATION(CREATE_SNAPSHOT, GANTRY_EXT_SNAPSHOT, snapshot, create_snapshot, kSnapshot),

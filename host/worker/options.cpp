@@ -8,6 +8,9 @@ namespace gantry::worker {
 namespace {
 
 constexpr size_t kBackendBytesMax = 32;
+// Behind the descriptors with fixed numbers.
+constexpr uint64_t kRootFdMin = 5;
+constexpr uint64_t kRootFdMax = 9;
 
 tl::unexpected<base::Error> Bad(const std::string& option, const std::string& value,
                                 const char* expected) {
@@ -73,7 +76,7 @@ std::vector<std::string> Split(const std::string& text) {
 bool IsOption(const std::string& name) {
   for (const char* known :
        {"--backend", "--plugin", "--uid", "--gid", "--capabilities", "--memory-mib", "--threads",
-        "--open-files", "--cgroup", "--job", "--job-deadline-ns"})
+        "--open-files", "--cgroup", "--job", "--job-deadline-ns", "--root-fd", "--prepare-root"})
     if (name == known) return true;
   return false;
 }
@@ -88,7 +91,8 @@ log, 5 the lease of its backend, which the kernel lets go when the process ends.
 
   gantry-worker --backend NAME --plugin PATH --uid N --gid N [--capabilities NAME,...]
                 [--job NAME --job-deadline-ns N]
-                [--memory-mib N] [--threads N] [--open-files N] [--cgroup PATH]...
+                [--memory-mib N] [--threads N] [--open-files N] [--cgroup PATH]... [--root-fd N]
+  gantry-worker --prepare-root PATH
 
   --backend NAME        the backend's name in the configuration; ps shows "gw:NAME"
   --plugin PATH         the plugin, a shared object that exports gantry_plugin_entry_v0
@@ -103,6 +107,9 @@ log, 5 the lease of its backend, which the kernel lets go when the process ends.
   --threads N           how many it is counted for (256)
   --open-files N        RLIMIT_NOFILE (1024)
   --cgroup PATH         a control group to join, more than one with cgroup v1
+  --root-fd N           this descriptor is the mount namespace of a prepared root, whose tree is taken
+  --prepare-root PATH   makes such a root for plugins in this directory, says so on descriptor 3 and
+                        waits for its end
   --help                this text
 
 It gives up its privileges first and loads the plugin after: it leaves the host's mounts for a tree of
@@ -146,6 +153,12 @@ base::Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       const char* const end = value.data() + value.size();
       const auto [stop, error] = std::from_chars(value.data(), end, options.job_deadline_ns);
       if (error != std::errc() || stop != end) return Bad(name, value, "a number");
+    } else if (name == "--root-fd") {
+      GANTRY_TRY_ASSIGN(const uint64_t fd, ParseNumber(name, value, kRootFdMin, kRootFdMax));
+      options.root_fd = static_cast<int>(fd);
+    } else if (name == "--prepare-root") {
+      options.prepare_root = value;
+      if (!options.prepare_root.is_absolute()) return Bad(name, value, "an absolute path");
     } else if (name == "--cgroup") {
       options.cgroups.emplace_back(value);
       if (!options.cgroups.back().is_absolute()) return Bad(name, value, "an absolute path");
@@ -153,6 +166,7 @@ base::Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       options.capabilities = Split(value);
     }
   }
+  if (!options.prepare_root.empty()) return options;
   const auto missing = [](const char* name) {
     return base::Fail(base::Code::kInvalidArgument, std::string(name) + ": missing, see --help");
   };

@@ -25,6 +25,9 @@ struct Options {
   int64_t job_deadline_ns = 0;
   wire::WorkerLimits limits;
   std::vector<std::filesystem::path> cgroups;
+  int root_fd = -1;  // a prepared root (own_root.hpp)
+  std::filesystem::path
+      prepare_root;  // not empty: makes one for plugins of this folder, and no more
 };
 
 extern const char kHelp[];

@@ -39,6 +39,17 @@ TEST(Options, TakesLimitsAndCgroups) {
   EXPECT_EQ(options->cgroups, (std::vector<std::filesystem::path>{"/a", "/b"}));
 }
 
+TEST(Options, TakesAPreparedRootAndNeedsNoBackendToMakeOne) {
+  auto arguments = kGood;
+  arguments.insert(arguments.end(), {"--root-fd", "6"});
+  const auto options = ParseOptions(arguments);
+  ASSERT_TRUE(options) << options.error().message;
+  EXPECT_EQ(options->root_fd, 6);
+  const auto preparing = ParseOptions({"--prepare-root", "/store"});
+  ASSERT_TRUE(preparing) << preparing.error().message;
+  EXPECT_EQ(preparing->prepare_root, "/store");
+}
+
 TEST(Options, NamesTheOptionAndTheValueItRefuses) {
   const auto message = [](const std::vector<std::string>& arguments) {
     const auto options = ParseOptions(arguments);
@@ -56,6 +67,8 @@ TEST(Options, NamesTheOptionAndTheValueItRefuses) {
             "--memory-mib: \"31\", expected a number from 32 to 1048576");
   EXPECT_EQ(message({"--threads", "many"}),
             "--threads: \"many\", expected a number from 16 to 4096");
+  EXPECT_EQ(message({"--root-fd", "4"}), "--root-fd: \"4\", expected a number from 5 to 9");
+  EXPECT_EQ(message({"--prepare-root", "a"}), "--prepare-root: \"a\", expected an absolute path");
   EXPECT_EQ(message({"--cgroup", "a"}), "--cgroup: \"a\", expected an absolute path");
   EXPECT_EQ(message(With(0, "--backends")), "--backends: unknown option, see --help");
   EXPECT_EQ(message({"--backend"}), "--backend: expected a value");

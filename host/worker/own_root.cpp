@@ -14,6 +14,8 @@
 #include <cerrno>
 #include <system_error>
 
+#include "host/base/fd.hpp"
+
 namespace gantry::worker {
 namespace {
 
@@ -85,29 +87,76 @@ base::Status Hide(const fs::path& path) {
   return {};
 }
 
-// Everything that is in it so far, in one step (mount_setattr(2), Linux 5.12).
-base::Status MakeReadOnly() {
+// Everything that is there so far, in one step (mount_setattr(2), Linux 5.12).
+base::Status MakeReadOnly(const std::string& path, uint64_t propagation) {
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-  if (syscall(SYS_mount_setattr, AT_FDCWD, ".", AT_RECURSIVE, &attributes, sizeof attributes) != 0)
+  attributes.propagation = propagation;
+  if (syscall(SYS_mount_setattr, AT_FDCWD, path.c_str(), AT_RECURSIVE, &attributes,
+              sizeof attributes) != 0)
     return base::FailErrno(errno, "make it read-only");
   return {};
 }
 
-base::Status Fill(const OwnRoot& root, const fs::path& plugin) {
+// `plugin_folder` is an empty folder in it, unless it is there as a part of what is readable.
+base::Status Fill(const OwnRoot& root, const fs::path& plugin_folder) {
   for (const auto& folder : root.readable) GANTRY_TRY(Copy(folder));
   for (const char* hidden : kHidden) GANTRY_TRY(Hide(hidden));
-  // In such a folder it is there already, and a file made for it would be made in the real folder.
-  if (!IsBelowAny(plugin, root.readable)) {
-    GANTRY_TRY(MakeFile(plugin));
-    GANTRY_TRY(Bind(plugin, 0));
-  }
+  if (!IsBelowAny(plugin_folder, root.readable)) GANTRY_TRY(MakeFolders(plugin_folder));
   for (const char* device : kDevices) GANTRY_TRY(MakeFile(device));
-  GANTRY_TRY(MakeReadOnly());
+  GANTRY_TRY(MakeReadOnly(".", 0));
   // After it, because it makes all that is there nodev.
   for (const char* device : kDevices) GANTRY_TRY(Bind(device, 0));
   return {};
 }
+
+// The plugin's file alone, in a tmpfs over its folder: the tree may be one that was made before the
+// plugin was known, and is read-only.
+base::Status Place(const base::UniqueFd& file, const fs::path& plugin) {
+  const std::string folder = Inside(plugin.parent_path());
+  if (mount("gantry", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "size=4k,mode=0755") != 0)
+    return base::FailErrno(errno, "mount a tmpfs for the plugin");
+  GANTRY_TRY(MakeFile(plugin));
+  if (move_mount(file.get(), "", AT_FDCWD, Inside(plugin).c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0)
+    return base::FailErrno(errno, "mount " + plugin.string());
+  return MakeReadOnly(folder, MS_PRIVATE);
+}
+
+// With the new root as the current directory. `add` runs before it is entered.
+template <class Addition>
+base::Status MakeRoot(const OwnRoot& root, const fs::path& plugin_folder, const Addition& add) {
+  if (unshare(CLONE_NEWNS) != 0) return base::FailErrno(errno, "unshare");
+  // Slave, not private: what the host unmounts meanwhile goes here as well.
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
+    return base::FailErrno(errno, "make the mounts slaves");
+  if (mount("gantry", kWorkshop, "tmpfs", MS_NOSUID | MS_NOEXEC, "size=256k,mode=0755") != 0)
+    return base::FailErrno(errno, "mount a tmpfs");
+  if (chdir(kWorkshop) != 0) return base::FailErrno(errno, "enter the new root");
+  auto made = Fill(root, plugin_folder);
+  if (made) made = add();
+  if (!made) {
+    (void)chdir("/");
+    umount2(kWorkshop, MNT_DETACH);
+    return made;
+  }
+  // Old and new root at the same place, then the old one away from above it (pivot_root(2)).
+  if (syscall(SYS_pivot_root, ".", ".") != 0) return base::FailErrno(errno, "pivot_root");
+  if (umount2(".", MNT_DETACH) != 0) return base::FailErrno(errno, "leave the old root");
+  if (chdir("/") != 0) return base::FailErrno(errno, "chdir /");
+  return {};
+}
+
+// Root makes it, another uid walks through it.
+class WorldReadable {
+ public:
+  WorldReadable() : mask_(umask(0022)) {}
+  ~WorldReadable() { umask(mask_); }
+  WorldReadable(const WorldReadable&) = delete;
+  WorldReadable& operator=(const WorldReadable&) = delete;
+
+ private:
+  const mode_t mask_;
+};
 
 }  // namespace
 
@@ -127,27 +176,26 @@ OwnRoot ReadableFolders() {
   return root;
 }
 
-base::Status EnterOwnRoot(const OwnRoot& root, const fs::path& plugin) {
-  if (unshare(CLONE_NEWNS) != 0) return base::FailErrno(errno, "unshare");
-  // Slave, not private: what the host unmounts meanwhile goes here as well.
-  if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
-    return base::FailErrno(errno, "make the mounts slaves");
-  if (mount("gantry", kWorkshop, "tmpfs", MS_NOSUID | MS_NOEXEC, "size=256k,mode=0755") != 0)
-    return base::FailErrno(errno, "mount a tmpfs");
-  if (chdir(kWorkshop) != 0) return base::FailErrno(errno, "enter the new root");
-  const mode_t mask = umask(0022);  // root makes it, another uid walks through it
-  const auto filled = Fill(root, plugin);
-  umask(mask);
-  if (!filled) {
-    (void)chdir("/");
-    umount2(kWorkshop, MNT_DETACH);
-    return filled;
+base::Status PrepareRoot(const fs::path& plugin_folder) {
+  const WorldReadable modes;
+  return MakeRoot(ReadableFolders(), plugin_folder, [] { return base::Status(); });
+}
+
+base::Status EnterOwnRoot(const OwnRoot& root, const fs::path& plugin, int prepared) {
+  const WorldReadable modes;
+  base::UniqueFd file;
+  // In such a folder it is there already.
+  const bool is_to_be_placed = !IsBelowAny(plugin, root.readable);
+  if (is_to_be_placed) {
+    file.Reset(open_tree(AT_FDCWD, plugin.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+    if (!file) return base::FailErrno(errno, "open " + plugin.string());
   }
-  // Old and new root at the same place, then the old one away from above it (pivot_root(2)).
-  if (syscall(SYS_pivot_root, ".", ".") != 0) return base::FailErrno(errno, "pivot_root");
-  if (umount2(".", MNT_DETACH) != 0) return base::FailErrno(errno, "leave the old root");
-  if (chdir("/") != 0) return base::FailErrno(errno, "chdir /");
-  return {};
+  const auto place = [&] { return is_to_be_placed ? Place(file, plugin) : base::Status(); };
+  // Nothing has changed when it refuses, for want of CAP_SYS_CHROOT for one.
+  if (prepared < 0 || setns(prepared, CLONE_NEWNS) != 0)
+    return MakeRoot(root, plugin.parent_path(), place);
+  if (unshare(CLONE_NEWNS) != 0) return base::FailErrno(errno, "unshare the prepared root");
+  return place();
 }
 
 }  // namespace gantry::worker

@@ -24,9 +24,16 @@ struct OwnRoot {
 // really lie when /etc only links there.
 OwnRoot ReadableFolders();
 
+// For a process of its own, whose mount namespace is what it leaves: the tree without a plugin, whose
+// folder is empty. To enter a copy of it takes a worker a fraction of a millisecond, while a copy of all that a
+// node has mounted takes longer with every pod (1,000 mounts: 10 ms).
+base::Status PrepareRoot(const std::filesystem::path& plugin_folder);
+
 // Needs CAP_SYS_ADMIN; afterwards "/" is the new tree, read-only, and the current directory.
+// `prepared`: a prepared root's mount namespace for a plugin in that folder; -1: there is none, and
+// the tree is made from what the process sees.
 // PERMISSION_DENIED and others: the process may be in a namespace of its own already, which is
 // harmless, but sees what it saw before.
-base::Status EnterOwnRoot(const OwnRoot& root, const std::filesystem::path& plugin);
+base::Status EnterOwnRoot(const OwnRoot& root, const std::filesystem::path& plugin, int prepared);
 
 }  // namespace gantry::worker

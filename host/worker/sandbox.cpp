@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <utility>
@@ -147,7 +148,7 @@ base::Result<SandboxReport> EnterSandbox(const SandboxOptions& options) {
   GANTRY_TRY_ASSIGN(const auto granted, Numbers(options.capabilities));
   GANTRY_TRY(RefusePowerful(granted));
   prctl(PR_SET_NAME, options.process_name.c_str(), 0, 0, 0);
-  GANTRY_TRY(CloseOthers(options.last_fd));
+  GANTRY_TRY(CloseOthers(std::max(options.last_fd, options.prepared_root)));
   IgnoreSignals();
   umask(0077);
   if (chdir("/") != 0) return base::FailErrno(errno, "chdir /");
@@ -158,7 +159,8 @@ base::Result<SandboxReport> EnterSandbox(const SandboxOptions& options) {
   Attempt("oom_score_adj", RaiseOomScore(options.oom_score), report);
   GANTRY_TRY(LimitResources(options, report.not_enforced));
   const OwnRoot root = ReadableFolders();
-  Attempt("mounts", EnterOwnRoot(root, options.plugin), report);
+  Attempt("mounts", EnterOwnRoot(root, options.plugin, options.prepared_root), report);
+  if (options.prepared_root >= 0) close(options.prepared_root);
   GANTRY_TRY(ChangeIdsOrKeep(options, granted, report));
   GANTRY_TRY(SetFlags(options.ends_with_parent));
   // Last: they would forbid the steps before.

@@ -27,6 +27,7 @@ struct SandboxOptions {
   std::vector<std::string> capabilities;  // granted ones: "net_bind_service"
   int last_fd = 2;                        // fds above it are closed
   std::filesystem::path plugin;           // the one file outside the system's folders that is read
+  int prepared_root = -1;                 // own_root.hpp; closed
   wire::WorkerLimits limits;
   uint64_t file_bytes = 0;                     // the largest file, memfds included
   uint64_t locked_bytes = 0;                   // that may be locked in memory

@@ -10,6 +10,7 @@
 // its own (the trash: a tree is removed below a handle that dies with it).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@
 namespace gantry::plugin {
 
 inline constexpr int64_t kOwnerLeaseMs = 30'000;
+inline constexpr std::chrono::milliseconds kOwnerLeaseRenewMs{kOwnerLeaseMs / 6};  // At the latest.
 
 // One taking of a lease; renewed by whoever works, at least every third of kOwnerLeaseMs. One
 // thread at a time.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/common/record.hpp"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -12,6 +13,7 @@ using nlohmann::json;
 
 constexpr std::array<const char*, 3> kStates = {"creating", "ready", "deleting"};
 constexpr std::array<const char*, 3> kDisposals = {"delete", "retain", "archive"};
+constexpr std::array<const char*, 2> kSources = {"volume", "snapshot"};
 constexpr std::array<const char*, 4> kKinds = {"create", "delete", "archive", "record"};
 
 template <class Enum, size_t kCount>
@@ -39,6 +41,12 @@ bool Read(const json& object, const char* key, uint64_t* out) {
   *out = found->get<uint64_t>();
   return true;
 }
+bool Read(const json& object, const char* key, int64_t* out) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_integer()) return false;
+  *out = found->get<int64_t>();
+  return true;
+}
 bool Read(const json& object, const char* key, bool* out) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_boolean()) return false;
@@ -54,6 +62,14 @@ bool Read(const json& object, const char* key, std::map<std::string, std::string
   }
   return true;
 }
+// It names a directory that is removed with what is in it, so it must be nothing but a name.
+bool IsNonce(std::string_view nonce) {
+  return !nonce.empty() && nonce.size() <= kNonceBytesMax &&
+         std::all_of(nonce.begin(), nonce.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '-';
+         });
+}
 bool Read(const json& object, const char* key, std::vector<Attempt>* out) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_array()) return false;
@@ -62,7 +78,7 @@ bool Read(const json& object, const char* key, std::vector<Attempt>* out) {
     if (!item.is_object() || !Read(item, "kind", kKinds, &attempt.kind) ||
         !Read(item, "nonce", &attempt.nonce) || !Read(item, "fsid", &attempt.fsid) ||
         !Read(item, "fileid", &attempt.fileid) || !Read(item, "beside", &attempt.beside) ||
-        attempt.nonce.empty() || attempt.nonce.find('/') != std::string::npos) {
+        !IsNonce(attempt.nonce)) {
       return false;
     }
     out->push_back(std::move(attempt));
@@ -70,7 +86,26 @@ bool Read(const json& object, const char* key, std::vector<Attempt>* out) {
   return true;
 }
 
+// What format 2 adds.
+bool ReadMore(const json& object, Record* record) {
+  if (!Read(object, "mutableParameters", &record->mutable_parameters)) return false;
+  const auto source = object.find("source");
+  if (source == object.end()) return true;
+  CopySource from;
+  if (!source->is_object() || !Read(*source, "kind", kSources, &from.kind) ||
+      !Read(*source, "handle", &from.handle) || !Read(*source, "incarnation", &from.incarnation) ||
+      !Read(object, "copied", &record->copied) || !Read(object, "copiedNs", &record->copied_ns)) {
+    return false;
+  }
+  record->source = std::move(from);
+  return true;
+}
+
 }  // namespace
+
+uint32_t FormatOf(const Record& record) {
+  return record.source || !record.mutable_parameters.empty() ? 2 : kRecordFormatMin;
+}
 
 std::string Encode(const Record& record) {
   json attempts = json::array();
@@ -81,24 +116,33 @@ std::string Encode(const Record& record) {
                         {"fileid", attempt.fileid},
                         {"beside", attempt.beside}});
   }
-  const json object = {{"format", kRecordFormat},
-                       {"kind", "volume"},
-                       {"handle", record.handle},
-                       {"name", record.name},
-                       {"owner", record.owner},
-                       {"incarnation", record.incarnation},
-                       {"write", record.write},
-                       {"state", kStates[static_cast<size_t>(record.state)]},
-                       {"creatingUntil", record.creating_until},
-                       {"attempts", attempts},
-                       {"requiredBytes", record.required_bytes},
-                       {"limitBytes", record.limit_bytes},
-                       {"capacityBytes", record.capacity_bytes},
-                       {"path", Join(record.path)},
-                       {"created", record.created},
-                       {"fileid", record.fileid},
-                       {"disposal", kDisposals[static_cast<size_t>(record.disposal)]},
-                       {"parameters", record.parameters}};
+  const uint32_t format = FormatOf(record);
+  json object = {{"format", format},
+                 {"kind", "volume"},
+                 {"handle", record.handle},
+                 {"name", record.name},
+                 {"owner", record.owner},
+                 {"incarnation", record.incarnation},
+                 {"write", record.write},
+                 {"state", kStates[static_cast<size_t>(record.state)]},
+                 {"creatingUntil", record.creating_until},
+                 {"attempts", attempts},
+                 {"requiredBytes", record.required_bytes},
+                 {"limitBytes", record.limit_bytes},
+                 {"capacityBytes", record.capacity_bytes},
+                 {"path", Join(record.path)},
+                 {"created", record.created},
+                 {"fileid", record.fileid},
+                 {"disposal", kDisposals[static_cast<size_t>(record.disposal)]},
+                 {"parameters", record.parameters}};
+  if (format >= 2) object["mutableParameters"] = record.mutable_parameters;
+  if (record.source) {
+    object["source"] = {{"kind", kSources[static_cast<size_t>(record.source->kind)]},
+                        {"handle", record.source->handle},
+                        {"incarnation", record.source->incarnation}};
+    object["copied"] = record.copied;
+    object["copiedNs"] = record.copied_ns;
+  }
   return object.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
@@ -135,6 +179,9 @@ Result<Record> Decode(std::string_view text, std::string_view where) {
   }
   if (object.contains("creatingUntil") && !Read(object, "creatingUntil", &record.creating_until)) {
     return lost("has a bad creatingUntil");
+  }
+  if (format >= 2 && !ReadMore(object, &record)) {
+    return lost("lacks a field of format 2 or has one of another type");
   }
   auto parsed = ParseSubDir(path);
   if (!parsed) return lost("has a bad path: " + parsed.error().message);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Gantry stores about a volume, on the storage itself, as JSON that people can read. A record
-// precedes what it describes and is removed after it.
+// What Gantry stores about a volume or a snapshot, on the storage itself, as JSON that people can
+// read. A record precedes what it describes and is removed after it.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,13 @@
 
 namespace gantry::plugin {
 
-inline constexpr uint32_t kRecordFormat = 1;
+// The newest that is read. A record is written in the oldest that can say it: 2 is for volumes that
+// are copies and for mutable parameters, which an older reader would lose.
+inline constexpr uint32_t kRecordFormat = 2;
+inline constexpr uint32_t kRecordFormatMin = 1;
 inline constexpr size_t kRecordBytesMax = 64 * 1024;
 inline constexpr size_t kAttemptsMax = 64;  // Of one record.
+inline constexpr size_t kNonceBytesMax = 64;
 
 enum class RecordState : uint8_t { kCreating, kReady, kDeleting };
 
@@ -35,6 +39,14 @@ struct Attempt {
   uint64_t fileid = 0;  // likewise.
   bool beside =
       false;  // In the volume's parent directory, because .gantry is on another filesystem.
+};
+
+// What a volume or snapshot is a copy of.
+struct CopySource {
+  enum class Kind : uint8_t { kVolume, kSnapshot };
+  Kind kind = Kind::kVolume;
+  std::string handle;
+  std::string incarnation;  // One made again under the same name is another one.
 };
 
 struct Record {
@@ -56,7 +68,15 @@ struct Record {
   uint64_t fileid = 0;   // Of the directory, when ready.
   Disposal disposal = Disposal::kDelete;
   std::map<std::string, std::string> parameters;  // The durable ones.
+  // Those that were modified, or given as mutable at once: they hold, and are not compared.
+  std::map<std::string, std::string> mutable_parameters;
+  std::optional<CopySource> source;
+  bool copied = false;  // The last attempt's directory is whole, and nobody writes to it any more.
+  int64_t copied_ns = 0;  // When it became so, by the storage's clock.
 };
+
+// The oldest format that can say it.
+uint32_t FormatOf(const Record& record);
 
 std::string Encode(const Record& record);
 // DATA_LOSS for what is no record, FAILED_PRECONDITION for a format newer than this; both name

@@ -67,7 +67,7 @@ Result<std::optional<Chain>> LoadChain(Storage& storage, const NodeId& volumes,
       return Fail(code::kDataLoss, "the record volumes/" + handle + "/" + name +
                                        " says that it is of " + record.handle);
     }
-    chain.current = Version{highest, std::move(file->id), std::move(record)};
+    chain.current = Version{highest, std::move(file->id), std::move(record), file->mtime_ns};
     return chain;
   }
   return Fail(code::kAborted, "the record " + handle + " is being changed");
@@ -111,7 +111,7 @@ Result<std::optional<Version>> Publish(Storage& storage, const Chain& chain, uin
     if (!covered && !IsGone(covered)) return tl::make_unexpected(covered.error());
   }
   if (!won) return std::nullopt;
-  return Version{number, std::move(file->id), std::move(record)};
+  return Version{number, std::move(file->id), std::move(record), file->mtime_ns};
 }
 
 Result<bool> IsInPlace(Storage& storage, const NodeId& volumes, const std::string& handle,

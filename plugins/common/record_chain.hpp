@@ -29,6 +29,7 @@ struct Version {
   uint64_t number = 0;
   NodeId file;
   Record record;
+  int64_t mtime_ns = 0;  // Of the file: when it was written, or touched by whoever copies.
 };
 
 // What is in a record's directory.

@@ -28,6 +28,24 @@ TEST(Record, ComesBackAsItWasWritten) {
   EXPECT_EQ(back->attempts[0].fileid, UINT64_MAX);
 }
 
+TEST(Record, OfACopyIsOfFormatTwoAndComesBack) {
+  Record record;
+  record.path = {"a"};
+  EXPECT_EQ(FormatOf(record), 1u);
+  record.source = CopySource{CopySource::Kind::kSnapshot, "s", "incarnation"};
+  record.copied = true;
+  record.copied_ns = INT64_MAX;
+  record.mutable_parameters = {{"onDelete", "retain"}};
+  EXPECT_EQ(FormatOf(record), 2u);
+  std::string text = Encode(record);
+  const auto back = Decode(text, "here");
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(Encode(*back), text);
+  EXPECT_EQ(back->source->kind, CopySource::Kind::kSnapshot);
+  text.replace(text.find("\"copied\": true"), 14, "\"copied\": 1");
+  EXPECT_EQ(Decode(text, "here").error().code, code::kDataLoss);
+}
+
 TEST(Record, ThatDoesNotTellMayHaveBeenBeingMadeUntilNow) {
   Record record;
   record.path = {"a"};
@@ -40,6 +58,18 @@ TEST(Record, ThatDoesNotTellMayHaveBeenBeingMadeUntilNow) {
   EXPECT_EQ(Decode(text, "here")->creating_until, UINT64_MAX);
 }
 
+TEST(Record, WhoseAttemptsNonceIsMoreThanANameIsRefused) {
+  Record record;
+  record.path = {"a"};
+  record.attempts = {{Attempt::Kind::kDelete, "00ff", 1, 2, false}};
+  ASSERT_TRUE(Decode(Encode(record), "here"));
+  for (const auto& nonce : {std::string(".."), std::string("."), std::string("a/b"),
+                            std::string("a\0b", 3), std::string(65, 'a'), std::string()}) {
+    record.attempts[0].nonce = nonce;
+    EXPECT_EQ(Decode(Encode(record), "here").error().code, code::kDataLoss) << nonce;
+  }
+}
+
 TEST(Record, OfANewerFormatOrWithoutAFieldIsRefused) {
   Record record;
   record.path = {"a"};
@@ -47,7 +77,7 @@ TEST(Record, OfANewerFormatOrWithoutAFieldIsRefused) {
   ASSERT_TRUE(Decode(text, "here"));
   const auto newer = [&] {
     std::string copy = text;
-    copy.replace(copy.find("\"format\": 1"), 11, "\"format\": 2");
+    copy.replace(copy.find("\"format\": 1"), 11, "\"format\": 3");
     return Decode(copy, "here");
   }();
   EXPECT_EQ(newer.error().code, code::kFailedPrecondition);

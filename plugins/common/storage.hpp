@@ -25,8 +25,10 @@ enum class StoreFault : uint8_t {
   kWrongType,    // A directory where none may be, or something else where one must be.
   kRefused,      // Not permitted, or a name or value that the storage does not take.
   kNoSpace,
+  kBadPosition,  // A listing must begin anew.
   kUnavailable,  // The storage did not answer, or answered that it could not: the operation may
                  // have happened.
+  kUnanswered,   // Of Rename: no answer yet. It may still happen, at any later time.
 };
 
 struct StoreError {
@@ -78,6 +80,15 @@ struct Ownership {
   std::optional<uint32_t> gid;
 };
 
+// What is given is changed.
+struct OwnershipChange {
+  std::optional<uint32_t> mode;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+
+  bool empty() const { return !mode && !uid && !gid; }
+};
+
 // The longest waits of GiveWay: the first time, and doubled each time up to the last.
 inline constexpr int kGiveWayMsMin = 10;
 inline constexpr int kGiveWayMsMax = 500;
@@ -99,13 +110,15 @@ class Storage {
   virtual StoreResult<Node> CreateFile(const NodeId& directory, std::string_view name,
                                        std::string_view content) = 0;
   virtual StoreStatus Link(const NodeId& file, const NodeId& directory, std::string_view name) = 0;
-  // As rename(2): what is at the target and fits is replaced.
+  // As rename(2): what is at the target and fits is replaced. Between two directories a storage may
+  // give up soon (kUnanswered), so that the caller can end this attempt and make another.
   virtual StoreStatus Rename(const NodeId& from, std::string_view from_name, const NodeId& to,
                              std::string_view to_name) = 0;
   virtual StoreStatus Remove(const NodeId& directory, std::string_view name) = 0;
   virtual StoreStatus RemoveDirectory(const NodeId& directory, std::string_view name) = 0;
   // Sets the file's mtime to the storage's clock and returns it.
   virtual StoreResult<int64_t> Touch(const NodeId& file) = 0;
+  virtual StoreStatus Change(const NodeId& node, const OwnershipChange& change) = 0;
   // Lets another actor, who was faster, come to its end: waits a random time, longer the more
   // often (`times`, from 1 on) it was asked, kGiveWayMsMax at most, not beyond the call's deadline.
   virtual void GiveWay(int times) = 0;

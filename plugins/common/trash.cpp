@@ -5,7 +5,8 @@
 #include <optional>
 #include <set>
 #include <utility>
-#include <vector>
+
+#include "plugins/common/tree_removal.hpp"
 
 namespace gantry::plugin {
 namespace {
@@ -36,14 +37,6 @@ std::string EncodePointer(const Pointer& pointer) {
   return nlohmann::json{{"path", Join(pointer.path)}, {"name", pointer.name}}.dump();
 }
 
-// A directory that is being emptied.
-struct Trash::Level {
-  NodeId parent;
-  std::string name;
-  NodeId id;
-  std::set<std::string> stuck = {};  // Names in it that cannot be removed.
-};
-
 Result<TrashRun> Trash::Run() {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto attempts, storage_.List(layout_.attempts, 1));
   auto items = storage_.List(layout_.trash, kTrashListMax);
@@ -56,6 +49,7 @@ Result<TrashRun> Trash::Run() {
     return run_;
   }
 
+  renewed_ = tree_.Now();
   std::set<std::string> seen;  // Also those that are left: too young, or stuck.
   const auto emptied = [&]() -> Status {
     GANTRY_PLUGIN_TRY(SweepAttempts());
@@ -83,11 +77,18 @@ Result<TrashRun> Trash::Run() {
   return run_;
 }
 
-// May the run go on? Renews the lease now and then.
-Result<bool> Trash::KeepOn() {
-  if (cancelled_() || run_.removed >= removals_max_) return false;
-  if (++since_renewal_ < kRenewEvery) return true;
+// May one more be removed, when so many are on their way?
+Result<bool> Trash::KeepOn(uint64_t under_way) {
+  if (cancelled_() || run_.removed + under_way >= removals_max_) return false;
+  ++since_renewal_;
+  return RenewIfDue();
+}
+
+// Renews the lease now and then.
+Result<bool> Trash::RenewIfDue() {
+  if (since_renewal_ < kRenewEvery && tree_.Now() - renewed_ < kOwnerLeaseRenewMs) return true;
   since_renewal_ = 0;
+  renewed_ = tree_.Now();
   return lease_.Renew();
 }
 
@@ -122,66 +123,28 @@ Result<Trash::Step> Trash::RemoveDirectory(const NodeId& directory, const std::s
 }
 
 Result<Trash::Step> Trash::EmptyTree(const NodeId& parent, const std::string& name) {
-  const auto top = storage_.Lookup(parent, name);
-  if (IsGone(top)) return Step::kGone;
-  GANTRY_PLUGIN_TRY(top);
-  if (top->type != NodeType::kDirectory) return RemoveFile(parent, name);
-
-  std::vector<Level> levels;
-  levels.push_back({parent, name, top->id});
-  while (true) {
-    Level& level = levels.back();
-    auto listed = storage_.List(level.id, kTrashListMax + level.stuck.size());
-    if (!listed && !IsGone(listed)) {
-      if (FailedWith(listed, StoreFault::kUnavailable)) {
-        return tl::make_unexpected(listed.error());
-      }
-      Stuck(level.name, listed.error().error);
-    }
-    std::optional<Level> below;
-    bool progress = false;
-    if (listed) {
-      for (auto& entry : *listed) {
-        if (level.stuck.contains(entry.name)) continue;
-        progress = true;
-        if (!entry.node) {
-          auto node = storage_.Lookup(level.id, entry.name);
-          if (IsGone(node)) continue;
-          GANTRY_PLUGIN_TRY(node);
-          entry.node = std::move(*node);
-        }
-        if (entry.node->type == NodeType::kDirectory) {
-          if (entry.node->fsid != top->fsid) {
-            Stuck(entry.name, {code::kFailedPrecondition, "another filesystem begins there"});
-            level.stuck.insert(entry.name);
-          } else if (levels.size() >= kTrashDepthMax) {
-            Stuck(entry.name, {code::kFailedPrecondition, "it is too deep"});
-            level.stuck.insert(entry.name);
-          } else {
-            below = Level{level.id, entry.name, entry.node->id};
-            break;
-          }
-          continue;
-        }
-        GANTRY_PLUGIN_TRY_ASSIGN(const Step step, RemoveFile(level.id, entry.name));
-        if (step == Step::kStop) return step;
-        if (step == Step::kStuck) level.stuck.insert(entry.name);
-      }
-    }
-    if (below) {
-      levels.push_back(std::move(*below));
-      continue;
-    }
-    if (progress) continue;  // Until a listing shows nothing that could be removed.
-    Step step = Step::kStuck;
-    if (level.stuck.empty() && (listed || IsGone(listed))) {
-      GANTRY_PLUGIN_TRY_ASSIGN(step, RemoveDirectory(level.parent, level.name));
-      if (step == Step::kStop) return step;
-    }
-    const std::string done = level.name;
-    levels.pop_back();
-    if (levels.empty()) return step;
-    if (step == Step::kStuck) levels.back().stuck.insert(done);
+  TreeRemoval removal(tree_, [&] { return KeepOn(removal.sent()); });
+  removal.Begin(parent, name);
+  Result<bool> keep_on = true;
+  while (removal.state() == TreeRemoval::State::kRunning && keep_on && *keep_on) {
+    tree_.Wait(tree_.Now() + kTrashLookMs);
+    removal.Pump();
+    keep_on = RenewIfDue();
+    if (cancelled_()) keep_on = false;
+  }
+  tree_.Abandon();  // Whatever comes late finds its directory gone, or removes what is to go.
+  run_.removed += removal.removed();
+  GANTRY_PLUGIN_TRY(keep_on);
+  if (!removal.stuck().empty()) Stuck(name, {code::kFailedPrecondition, removal.stuck()});
+  switch (removal.state()) {
+    case TreeRemoval::State::kGone:
+      return Step::kGone;
+    case TreeRemoval::State::kStuck:
+      return Step::kStuck;
+    case TreeRemoval::State::kFailed:
+      return tl::make_unexpected(removal.error());
+    default:
+      return Step::kStop;
   }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Empties what deleted volumes have left, a bounded stretch at a time. Two controllers may do it at
+// Empties what deleted volumes have left, a bounded stretch at a time, each tree with many removals
+// in flight. Two controllers may do it at
 // once without harm, since whatever lies in the trash is nobody's; a lease on the storage only keeps
 // them from doing the work twice (owner_lease.hpp).
 #pragma once
@@ -10,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "plugins/common/async_storage.hpp"
 #include "plugins/common/layout.hpp"
 #include "plugins/common/owner_lease.hpp"
 #include "plugins/common/storage.hpp"
@@ -25,7 +27,7 @@ inline constexpr std::string_view kLeaseName = ".lease";
 inline constexpr size_t kRenewEvery = 100;  // Removals between two looks at the lease.
 inline constexpr uint64_t kRemovalsPerRunMax = 20'000;
 inline constexpr size_t kTrashListMax = 1'000;  // Names taken from a directory at a time.
-inline constexpr size_t kTrashDepthMax = 4'096;
+inline constexpr std::chrono::milliseconds kTrashLookMs{50};  // Between two looks at `cancelled`.
 // An empty attempt may be one that is just being made; removing it costs its maker a round.
 inline constexpr int64_t kAttemptAgeMsMin = 600'000;
 
@@ -51,9 +53,11 @@ struct TrashRun {
 
 class Trash {
  public:
-  Trash(Storage& storage, const Layout& layout, MakeNonce nonce, std::function<bool()> cancelled,
-        uint64_t removals_max = kRemovalsPerRunMax)
+  // `tree` is the same storage; nothing else is in flight on it.
+  Trash(Storage& storage, AsyncEntries& tree, const Layout& layout, MakeNonce nonce,
+        std::function<bool()> cancelled, uint64_t removals_max = kRemovalsPerRunMax)
       : storage_(storage),
+        tree_(tree),
         layout_(layout),
         nonce_(std::move(nonce)),
         cancelled_(std::move(cancelled)),
@@ -63,10 +67,10 @@ class Trash {
   Result<TrashRun> Run();
 
  private:
-  struct Level;
   enum class Step : uint8_t { kGone, kStuck, kStop };
 
-  Result<bool> KeepOn();
+  Result<bool> KeepOn(uint64_t under_way = 0);
+  Result<bool> RenewIfDue();
   Result<Step> EmptyItem(const std::string& name);
   Result<Step> EmptyBeside(const NodeId& item, const Node& pointer);
   Result<Step> EmptyTree(const NodeId& parent, const std::string& name);
@@ -77,12 +81,14 @@ class Trash {
   Status SweepAttempts();
 
   Storage& storage_;
+  AsyncEntries& tree_;
   const Layout& layout_;
   const MakeNonce nonce_;
   const std::function<bool()> cancelled_;
   const uint64_t removals_max_;
   OwnerLease lease_;
   size_t since_renewal_ = 0;
+  AsyncEntries::TimePoint renewed_;
   TrashRun run_;
 };
 

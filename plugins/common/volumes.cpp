@@ -116,6 +116,7 @@ Result<Volumes::Mine> Volumes::MakeAt(Mine mine, const Ownership& ownership) {
     mine.attempt.fsid = made->fsid;
     mine.attempt.fileid = made->fileid;
   }
+  mine.made_ns = made->mtime_ns;
   mine.id = std::move(made->id);
   return mine;
 }
@@ -145,37 +146,18 @@ Result<bool> Volumes::AdvanceInPlace(Working* work, Record record) {
   return IsInPlace(storage_, layout_.volumes, handle, work->chain);
 }
 
-Result<Record> Volumes::Get(const std::string& handle) {
+Result<std::optional<Record>> Volumes::Find(const std::string& handle) {
   GANTRY_PLUGIN_TRY_ASSIGN(auto chain, Load(handle));
-  if (!chain || !chain->current || chain->current->record.state != RecordState::kReady ||
-      chain->current->record.owner != owner_) {
-    return Fail(code::kNotFound, "there is no volume " + handle);
-  }
+  if (!chain || !chain->current || chain->current->record.owner != owner_) return std::nullopt;
   return std::move(chain->current->record);
 }
 
-Result<Record> Volumes::Expand(const std::string& handle, uint64_t required_bytes,
-                               uint64_t limit_bytes) {
-  for (int round = 0; round < kRoundsMax; ++round) {
-    if (round > 0) storage_.GiveWay(round);
-    GANTRY_PLUGIN_TRY_ASSIGN(auto chain, Load(handle));
-    if (!chain || !chain->current || chain->current->record.state != RecordState::kReady ||
-        chain->current->record.owner != owner_) {
-      return Fail(code::kNotFound, "there is no volume " + handle);
-    }
-    Working work{std::move(*chain), {}};
-    Record next = work.record();
-    if (limit_bytes > 0 && next.capacity_bytes > limit_bytes) {
-      return Fail(code::kOutOfRange, "the volume has " + std::to_string(next.capacity_bytes) +
-                                         " bytes, more than the limit of " +
-                                         std::to_string(limit_bytes));
-    }
-    if (next.capacity_bytes >= required_bytes) return next;
-    next.capacity_bytes = required_bytes;
-    GANTRY_PLUGIN_TRY_ASSIGN(const bool won, Advance(&work, next));
-    if (won) return next;
+Result<Record> Volumes::Get(const std::string& handle) {
+  GANTRY_PLUGIN_TRY_ASSIGN(auto record, Find(handle));
+  if (!record || record->state != RecordState::kReady) {
+    return Fail(code::kNotFound, "there is no " + layout_.what + " " + handle);
   }
-  return Fail(code::kAborted, "others are changing the volume " + handle);
+  return std::move(*record);
 }
 
 Status Volumes::List(std::string_view after, const std::function<bool(const Record&)>& visit) {
@@ -197,16 +179,44 @@ Status Volumes::List(std::string_view after, const std::function<bool(const Reco
   return {};
 }
 
-Result<Presence> Volumes::Look(const Record& record) {
-  const auto parent = Parent(record.path, false);
-  if (!parent && parent.error().code == code::kInvalidArgument) return Presence::kReplaced;
-  GANTRY_PLUGIN_TRY(parent);
-  if (!*parent) return Presence::kMissing;
-  const auto leaf = storage_.Lookup(**parent, record.path.back());
-  if (FailedWith(leaf, StoreFault::kNotFound)) return Presence::kMissing;
+// What is in the volume's place.
+Result<std::optional<Node>> Volumes::Leaf(const Record& record) {
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto parent, Parent(record.path, false));
+  if (!parent) return std::nullopt;
+  auto leaf = storage_.Lookup(*parent, record.path.back());
+  if (IsGone(leaf)) return std::nullopt;
   GANTRY_PLUGIN_TRY(leaf);
-  const bool same = leaf->type == NodeType::kDirectory && leaf->fileid == record.fileid;
+  return std::move(*leaf);
+}
+
+Result<Presence> Volumes::Look(const Record& record) {
+  const auto leaf = Leaf(record);
+  if (!leaf && leaf.error().code == code::kInvalidArgument) return Presence::kReplaced;
+  GANTRY_PLUGIN_TRY(leaf);
+  if (!*leaf) return Presence::kMissing;
+  const bool same = (*leaf)->type == NodeType::kDirectory && (*leaf)->fileid == record.fileid;
   return same ? Presence::kThere : Presence::kReplaced;
+}
+
+Result<NodeId> Volumes::Directory(const Record& record) {
+  const auto leaf = Leaf(record);
+  if (!leaf && leaf.error().code != code::kInvalidArgument) {
+    return tl::make_unexpected(leaf.error());
+  }
+  if (leaf && *leaf && (*leaf)->type == NodeType::kDirectory && (*leaf)->fileid == record.fileid) {
+    return (*leaf)->id;
+  }
+  return Fail(code::kNotFound, "the directory \"" + Join(record.path) + "\" of " + layout_.what +
+                                   " " + record.handle +
+                                   " is missing or is not the one that was made");
+}
+
+Status Volumes::CheckFormat(const Record& record) const {
+  if (FormatOf(record) <= record_format_) return {};
+  return Fail(code::kFailedPrecondition,
+              "copies and mutable parameters need records of format " +
+                  std::to_string(FormatOf(record)) + "; format " + std::to_string(record_format_) +
+                  " is written until the upgrade of the backend is final");
 }
 
 }  // namespace gantry::plugin

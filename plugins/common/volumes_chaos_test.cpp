@@ -25,7 +25,7 @@ constexpr size_t kStride = 1;
 #endif
 
 constexpr Fault kDeaths[] = {Fault::kDieBefore, Fault::kDieAfter, Fault::kDieDelayed,
-                             Fault::kLoseReply, Fault::kRefuse};
+                             Fault::kLoseReply, Fault::kRefuse,   Fault::kAnswerLate};
 
 // When the operation that a dead actor had sent arrives.
 enum class Late { kBeforeRetry, kAfterRetry, kAfterDelete, kAfterRemake };
@@ -67,7 +67,8 @@ void EndAtEveryStep(bool deleting) {
     const std::string file = std::string(scenario.path) + "/file";
     for (const Fault fault : kDeaths) {
       for (const Late late : kLates) {
-        if (fault != Fault::kDieDelayed && late != Late::kBeforeRetry) continue;
+        const bool is_late = fault == Fault::kDieDelayed || fault == Fault::kAnswerLate;
+        if (!is_late && late != Late::kBeforeRetry) continue;
         bool reached = true;
         for (size_t step = 0; reached && step < kStepsMax; ++step) {
           SCOPED_TRACE(std::string(scenario.path) + " disposal " +
@@ -295,8 +296,8 @@ class Chaos {
       if (world_.HasDelayed() && schedule_.Draw(30) == 0) world_.RunDelayed();
       if (mortal_ && schedule_.Draw(60) == 0) {
         constexpr Fault kMortal[] = {Fault::kDieBefore, Fault::kDieAfter, Fault::kDieDelayed,
-                                     Fault::kLoseReply};
-        return kMortal[schedule_.Draw(4)];
+                                     Fault::kLoseReply, Fault::kAnswerLate};
+        return kMortal[schedule_.Draw(5)];
       }
       return Fault::kNone;
     };

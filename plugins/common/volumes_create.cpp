@@ -4,22 +4,28 @@
 #include <utility>
 
 #include "plugins/common/claims.hpp"
+#include "plugins/common/copy_marks.hpp"
 #include "plugins/common/volumes.hpp"
 
 namespace gantry::plugin {
 namespace {
 
-// What a later call may find done, or in other hands, and which therefore leaves the record.
-bool MayPass(int32_t error_code) {
-  return error_code == code::kUnavailable || error_code == code::kAborted ||
-         error_code == code::kDeadlineExceeded || error_code == code::kCancelled;
+std::string SourceText(const std::optional<CopySource>& source) {
+  if (!source) return "empty";
+  return std::string("made of the ") +
+         (source->kind == CopySource::Kind::kVolume ? "volume " : "snapshot ") + source->handle;
 }
 
-Status CheckCompatible(const Record& record, const VolumeSpec& spec) {
+Status CheckCompatible(const Record& record, const VolumeSpec& spec, const std::string& noun) {
   const auto differs = [&](const std::string& what) {
     return Fail(code::kAlreadyExists,
-                "a volume of the name \"" + spec.name + "\" is there and " + what);
+                "a " + noun + " of the name \"" + spec.name + "\" is there and " + what);
   };
+  const auto& had = record.source;
+  if (had.has_value() != spec.source.has_value() ||
+      (had && (had->kind != spec.source->kind || had->handle != spec.source->handle))) {
+    return differs("is " + SourceText(had) + ", not " + SourceText(spec.source));
+  }
   const std::string has = std::to_string(record.capacity_bytes) + " bytes";
   if (record.capacity_bytes < spec.required_bytes) {
     return differs("has " + has + ", less than the required " +
@@ -44,6 +50,13 @@ Status CheckCompatible(const Record& record, const VolumeSpec& spec) {
   return {};
 }
 
+}  // namespace
+
+bool MayPass(int32_t error_code) {
+  return error_code == code::kUnavailable || error_code == code::kAborted ||
+         error_code == code::kDeadlineExceeded || error_code == code::kCancelled;
+}
+
 const Attempt* InPlace(const Record& record, const Node& leaf) {
   const auto found =
       std::find_if(record.attempts.begin(), record.attempts.end(), [&](const Attempt& attempt) {
@@ -52,8 +65,6 @@ const Attempt* InPlace(const Record& record, const Node& leaf) {
       });
   return found == record.attempts.end() ? nullptr : &*found;
 }
-
-}  // namespace
 
 Result<Record> Volumes::Create(const VolumeSpec& spec) {
   NodeId empty_seen;
@@ -77,17 +88,22 @@ Result<Record> Volumes::Create(const VolumeSpec& spec) {
       if (!spec.path) return tl::make_unexpected(spec.path.error());
       GANTRY_PLUGIN_TRY_ASSIGN(work, Begin(spec));
     } else if (chain->current->record.owner != owner_) {
-      return Fail(code::kAlreadyExists,
-                  "the volume " + spec.handle + " belongs to " + chain->current->record.owner);
+      return Fail(code::kAlreadyExists, "the " + layout_.what + " " + spec.handle + " belongs to " +
+                                            chain->current->record.owner);
     } else if (chain->current->record.state == RecordState::kDeleting) {
       DeletedVolume ignored;
       GANTRY_PLUGIN_TRY(DeleteLoaded(*chain, &ignored));
     } else {
-      GANTRY_PLUGIN_TRY(CheckCompatible(chain->current->record, spec));
+      GANTRY_PLUGIN_TRY(CheckCompatible(chain->current->record, spec, layout_.what));
       if (chain->current->record.state == RecordState::kReady) {
         return std::move(chain->current->record);
       }
-      GANTRY_PLUGIN_TRY_ASSIGN(work, TakeOver(spec, *chain));
+      if (spec.source) {
+        GANTRY_PLUGIN_TRY(MarkCopy(storage_, layout_, spec.handle));
+        work = Working{std::move(*chain), {}};
+      } else {
+        GANTRY_PLUGIN_TRY_ASSIGN(work, TakeOver(spec, *chain));
+      }
     }
     look_first = true;
     if (!work) continue;
@@ -101,30 +117,54 @@ Result<Record> Volumes::Create(const VolumeSpec& spec) {
     GANTRY_PLUGIN_TRY_ASSIGN(const Next next, DeleteLoaded(work->chain, &ignored));
     if (next == Next::kDone) return tl::make_unexpected(driven.error());
   }
-  return Fail(code::kAborted, "others are making or deleting the volume " + spec.handle);
+  return Fail(code::kAborted,
+              "others are making or deleting the " + layout_.what + " " + spec.handle);
+}
+
+Result<Record> Volumes::FirstRecord(const VolumeSpec& spec) const {
+  Record record;
+  record.handle = spec.handle;
+  record.name = spec.name;
+  record.owner = spec.owner;
+  record.incarnation = nonce_();
+  record.required_bytes = spec.required_bytes;
+  record.limit_bytes = spec.limit_bytes;
+  record.capacity_bytes = CapacityFor(spec.required_bytes, spec.limit_bytes);
+  record.path = *spec.path;
+  record.disposal = spec.disposal;
+  record.parameters = spec.parameters;
+  record.mutable_parameters = spec.mutable_parameters;
+  record.source = spec.source;
+  GANTRY_PLUGIN_TRY(CheckFormat(record));
+  if (!spec.source) return record;
+
+  if (spec.source_error) return tl::make_unexpected(*spec.source_error);
+  const std::string bytes = std::to_string(spec.source_bytes);
+  if (spec.required_bytes == 0) record.capacity_bytes = spec.source_bytes;
+  if (record.capacity_bytes < spec.source_bytes ||
+      (spec.limit_bytes > 0 && spec.limit_bytes < spec.source_bytes)) {
+    return Fail(code::kOutOfRange, "the source has " + bytes + " bytes; required are " +
+                                       std::to_string(spec.required_bytes) + ", limit " +
+                                       std::to_string(spec.limit_bytes) + ": expected at least " +
+                                       bytes);
+  }
+  return record;
 }
 
 // Writes the first version. Nothing: there is a record after all.
 Result<std::optional<Volumes::Working>> Volumes::Begin(const VolumeSpec& spec) {
+  GANTRY_PLUGIN_TRY_ASSIGN(Record record, FirstRecord(spec));
+  if (spec.source) GANTRY_PLUGIN_TRY(MarkCopy(storage_, layout_, spec.handle));
   auto directory = storage_.MakeDirectory(layout_.volumes, spec.handle, {kPrivateMode, {}, {}});
   if (FailedWith(directory, StoreFault::kExists)) return std::nullopt;
   GANTRY_PLUGIN_TRY(directory);
   Working work;
   work.chain.directory = std::move(directory->id);
   const auto begun = [&]() -> Result<bool> {
-    GANTRY_PLUGIN_TRY_ASSIGN(work.mine, MakeMine(Attempt::Kind::kCreate, spec.ownership));
-    Record record;
-    record.handle = spec.handle;
-    record.name = spec.name;
-    record.owner = spec.owner;
-    record.incarnation = nonce_();
-    record.attempts = {work.mine->attempt};
-    record.required_bytes = spec.required_bytes;
-    record.limit_bytes = spec.limit_bytes;
-    record.capacity_bytes = CapacityFor(spec.required_bytes, spec.limit_bytes);
-    record.path = *spec.path;
-    record.disposal = spec.disposal;
-    record.parameters = spec.parameters;
+    if (!spec.source) {  // A copy's directory is made by whoever copies.
+      GANTRY_PLUGIN_TRY_ASSIGN(work.mine, MakeMine(Attempt::Kind::kCreate, spec.ownership));
+      record.attempts = {work.mine->attempt};
+    }
     GANTRY_PLUGIN_TRY_ASSIGN(work.chain.current,
                              Publish(storage_, work.chain, 1, std::move(record), nonce_));
     return work.chain.current.has_value();
@@ -173,7 +213,20 @@ Result<Volumes::Next> Volumes::DriveCreate(const VolumeSpec& spec, Working* work
                            Claim(storage_, layout_, work->chain.current->file, work->record()));
   if (claimed == Claimed::kAgain) return Next::kAgain;
   GANTRY_PLUGIN_TRY_ASSIGN(const auto parent, Parent(work->record().path, true));
+  if (spec.source) return FindRoom(work, *parent);
   return PutInPlace(spec, work, *parent);
+}
+
+// A copy goes into a directory that was not there: what is in one that was would become part of it.
+Result<Volumes::Next> Volumes::FindRoom(Working* work, const NodeId& parent) {
+  const auto leaf = storage_.Lookup(parent, work->record().path.back());
+  if (FailedWith(leaf, StoreFault::kStale)) return Next::kAgain;
+  if (FailedWith(leaf, StoreFault::kNotFound)) return Next::kDone;
+  GANTRY_PLUGIN_TRY(leaf);
+  if (InPlace(work->record(), *leaf) != nullptr) return Next::kDone;
+  return Fail(code::kFailedPrecondition,
+              "the directory \"" + Join(work->record().path) +
+                  "\" is there already; a copy is only made into one that is not");
 }
 
 Result<Volumes::Next> Volumes::PutInPlace(const VolumeSpec& spec, Working* work,
@@ -204,6 +257,7 @@ Result<Volumes::Next> Volumes::PutInPlace(const VolumeSpec& spec, Working* work,
     case StoreFault::kExists:
     case StoreFault::kNotEmpty:
     case StoreFault::kWrongType:
+    case StoreFault::kUnanswered:  // The next round ends this attempt first.
       return Next::kAgain;
     case StoreFault::kCrossDevice:
       break;

@@ -12,10 +12,11 @@ namespace {
 
 const Ownership kHoldOwnership{kPrivateMode, {}, {}};
 
+// Another actor, or this one's own rename that is still under way: the next round ends it first.
 bool Interfered(StoreFault fault) {
   return fault == StoreFault::kNotFound || fault == StoreFault::kStale ||
          fault == StoreFault::kExists || fault == StoreFault::kNotEmpty ||
-         fault == StoreFault::kWrongType;
+         fault == StoreFault::kWrongType || fault == StoreFault::kUnanswered;
 }
 
 bool IsOurs(const Record& record, const Node& leaf) {
@@ -62,14 +63,14 @@ Result<DeletedVolume> Volumes::Delete(const std::string& handle) {
     if (incarnation.empty()) incarnation = chain->current->record.incarnation;
     if (chain->current->record.incarnation != incarnation) return deleted;
     if (chain->current->record.owner != owner_) {
-      return Fail(code::kFailedPrecondition, "the volume " + handle + " belongs to " +
+      return Fail(code::kFailedPrecondition, "the " + layout_.what + " " + handle + " belongs to " +
                                                  chain->current->record.owner + ", not to " +
                                                  owner_);
     }
     GANTRY_PLUGIN_TRY_ASSIGN(const Next next, DeleteLoaded(*chain, &deleted));
     if (next == Next::kDone) return deleted;
   }
-  return Fail(code::kAborted, "others are making or deleting the volume " + handle);
+  return Fail(code::kAborted, "others are making or deleting the " + layout_.what + " " + handle);
 }
 
 // Records that the volume is being deleted, with an attempt of this actor, and goes on with it.
@@ -119,7 +120,9 @@ Result<Volumes::Next> Volumes::DeleteLoaded(const Chain& chain, DeletedVolume* d
 Result<Volumes::Next> Volumes::DriveDelete(Working* work, DeletedVolume* deleted) {
   for (const auto& attempt : work->record().attempts) {
     if (attempt.kind != Attempt::Kind::kCreate) continue;
-    GANTRY_PLUGIN_TRY_ASSIGN(const Fenced fenced, Fence(attempt, work->record().path));
+    GANTRY_PLUGIN_TRY_ASSIGN(const Fenced fenced, work->record().source
+                                                      ? FenceCopy(attempt, work->record().path)
+                                                      : Fence(attempt, work->record().path));
     if (fenced == Fenced::kFull) {
       return Fail(code::kFailedPrecondition,
                   "somebody has put something into .gantry/attempts/" + attempt.nonce);
@@ -134,7 +137,8 @@ Result<Volumes::Next> Volumes::DriveDelete(Working* work, DeletedVolume* deleted
   }
   for (const auto& attempt : work->record().attempts) {
     if (attempt.kind == Attempt::Kind::kArchive) {
-      GANTRY_PLUGIN_TRY(FinishArchive(work->record(), attempt));
+      GANTRY_PLUGIN_TRY_ASSIGN(const Next next, FinishArchive(work->record(), attempt));
+      if (next == Next::kAgain) return next;
     }
   }
   GANTRY_PLUGIN_TRY(ReleaseClaim(storage_, layout_, work->record().path, claim));
@@ -164,8 +168,8 @@ Result<Volumes::Next> Volumes::MoveAway(Working* work, DeletedVolume* deleted) {
   if (!leaf && !FailedWith(leaf, StoreFault::kNotFound)) return tl::make_unexpected(leaf.error());
   if (!leaf || !IsOurs(record, *leaf) || record.disposal == Disposal::kRetain) {
     if (leaf && record.disposal != Disposal::kRetain) {
-      deleted->left = "the directory \"" + Join(record.path) +
-                      "\" is not the one made for volume " + record.handle + " and stays";
+      deleted->left = "the directory \"" + Join(record.path) + "\" is not the one made for " +
+                      layout_.what + " " + record.handle + " and stays";
     }
     Drop(&work->mine);
     return Next::kDone;
@@ -203,11 +207,11 @@ Result<Volumes::Next> Volumes::MoveAwayBeside(Working* work, const NodeId& paren
 }
 
 // Gives an archived directory its name, never that of something that is there.
-Status Volumes::FinishArchive(const Record& record, const Attempt& attempt) {
+Result<Volumes::Next> Volumes::FinishArchive(const Record& record, const Attempt& attempt) {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto place, PlaceOf(attempt, record.path));
-  if (!place) return {};
+  if (!place) return Next::kDone;
   const auto hold = storage_.Lookup(place->directory, place->name);
-  if (IsGone(hold)) return {};
+  if (IsGone(hold)) return Next::kDone;
   GANTRY_PLUGIN_TRY(hold);
   const auto data = storage_.Lookup(hold->id, kTrashedName);
   if (!data && !IsGone(data)) return tl::make_unexpected(data.error());
@@ -223,6 +227,7 @@ Status Volumes::FinishArchive(const Record& record, const Attempt& attempt) {
       if (there) continue;
       if (!FailedWith(there, StoreFault::kNotFound)) return tl::make_unexpected(there.error());
       const auto renamed = storage_.Rename(hold->id, kTrashedName, *parent, target);
+      if (FailedWith(renamed, StoreFault::kUnanswered)) return Next::kAgain;
       named = renamed.has_value() || IsGone(renamed);
       if (!named && !Interfered(renamed.error().fault)) {
         return tl::make_unexpected(renamed.error());
@@ -234,7 +239,7 @@ Status Volumes::FinishArchive(const Record& record, const Attempt& attempt) {
     }
   }
   GANTRY_PLUGIN_TRY(RemoveIfEmpty(storage_, place->directory, place->name));
-  return {};
+  return Next::kDone;
 }
 
 }  // namespace gantry::plugin

@@ -12,7 +12,7 @@
 #include "plugins/common/sub_dir.hpp"
 #include "plugins/common/trash.hpp"
 #include "plugins/nfs/datapath/table.hpp"
-#include "plugins/nfs/mount_flags.hpp"
+#include "plugins/nfs/foreign_volumes.hpp"
 
 namespace gantry::nfs {
 namespace {
@@ -28,41 +28,9 @@ constexpr std::string_view kTrashTask = "trash";
 constexpr size_t kShareIdBytes = 8;
 constexpr size_t kKeyBytes = 32;
 
-gantry::Status ToStatus(const plugin::Error& error) { return {error.code, error.message}; }
-
-gantry::Status Refuse(gantry_code error_code, std::string message) {
-  return {error_code, std::move(message)};
-}
-
-std::string Nonce() {
-  std::array<unsigned char, 16> bytes{};
-  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    throw std::runtime_error("getrandom gave no bytes");
-  }
-  std::string nonce;
-  for (const unsigned char byte : bytes) {
-    nonce += "0123456789abcdef"[byte >> 4];
-    nonce += "0123456789abcdef"[byte & 0xf];
-  }
-  return nonce;
-}
-
-Limits LimitsOf(const Call& call) {
-  Limits limits;
-  limits.deadline = call.deadline();
-  limits.cancelled = [&call] { return call.Cancelled(); };
-  return limits;
-}
-
 bool IsHex(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-}
-
-// Could a handle like this be of ours?
-bool IsHandle(std::string_view handle) {
-  return handle.size() == kShareIdBytes + 1 + kKeyBytes && handle[kShareIdBytes] == '-' &&
-         IsHex(handle.substr(0, kShareIdBytes)) && IsHex(handle.substr(kShareIdBytes + 1));
 }
 
 // The directory of a volume whose class names none: the volume's own name, where people look for it.
@@ -94,6 +62,37 @@ Result<plugin::Path> PathOf(const ClassParameters& parameters, const gantry_map&
 
 }  // namespace
 
+gantry::Status ToStatus(const plugin::Error& error) { return {error.code, error.message}; }
+
+gantry::Status Refuse(gantry_code error_code, std::string message) {
+  return {error_code, std::move(message)};
+}
+
+bool IsHandle(std::string_view handle) {
+  return handle.size() == kShareIdBytes + 1 + kKeyBytes && handle[kShareIdBytes] == '-' &&
+         IsHex(handle.substr(0, kShareIdBytes)) && IsHex(handle.substr(kShareIdBytes + 1));
+}
+
+std::string Nonce() {
+  std::array<unsigned char, 16> bytes{};
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    throw std::runtime_error("getrandom gave no bytes");
+  }
+  std::string nonce;
+  for (const unsigned char byte : bytes) {
+    nonce += "0123456789abcdef"[byte >> 4];
+    nonce += "0123456789abcdef"[byte & 0xf];
+  }
+  return nonce;
+}
+
+Limits LimitsOf(const Call& call) {
+  Limits limits;
+  limits.deadline = call.deadline();
+  limits.cancelled = [&call] { return call.Cancelled(); };
+  return limits;
+}
+
 Made<NfsBackend> NfsBackend::Create(const Host& host, const gantry_create& request) {
   if (request.record_format > plugin::kRecordFormat) {
     return Refuse(code::kInvalidArgument,
@@ -110,7 +109,8 @@ Made<NfsBackend> NfsBackend::Create(const Host& host, const gantry_create& reque
   auto credentials = Credentials::Sys(config->uid, config->gid, {});
   if (!credentials) return ToStatus(ToError(credentials.error()));
   std::unique_ptr<NfsBackend> backend(
-      new NfsBackend(std::move(*config), ToString(request.owner), *credentials));
+      new NfsBackend(std::move(*config), ToString(request.owner), *credentials,
+                     request.record_format == 0 ? plugin::kRecordFormat : request.record_format));
   if ((request.roles & GANTRY_ROLE_DATAPATH) != 0) {
     const auto* loop = host.Extension<gantry_datapath_host>(GANTRY_EXT_DATAPATH_HOST);
     if (loop == nullptr) {
@@ -133,8 +133,11 @@ bool NfsBackend::Offers(std::string_view extension) const {
   return extension != GANTRY_EXT_DATAPATH || data_path_ != nullptr;
 }
 
-NfsBackend::NfsBackend(Config config, std::string owner, const Credentials& credentials)
-    : config_(std::move(config)), owner_(std::move(owner)) {
+NfsBackend::NfsBackend(Config config, std::string owner, const Credentials& credentials,
+                       uint32_t record_format)
+    : config_(std::move(config)),
+      owner_(std::move(owner)),
+      copies_(config_, owner_, record_format) {
   for (const auto& share : config_.shares) {
     shares_.push_back(std::make_unique<Share>(config_, share, credentials));
   }
@@ -150,17 +153,31 @@ Share* NfsBackend::ShareOf(std::string_view handle) const {
   return found == shares_.end() ? nullptr : found->get();
 }
 
+Status NfsBackend::UseFormats(Call&, const gantry_formats& request) {
+  copies_.UseFormat(request.record_format);
+  return Ok();
+}
+
 Share& NfsBackend::ShareOf(const ShareConfig& config) const { return *ShareOf(config.id + "-"); }
 
 Result<Share*> NfsBackend::NeedShareOf(std::string_view handle) const {
   Share* share = IsHandle(handle) ? ShareOf(handle) : nullptr;
   if (share != nullptr) return share;
-  return plugin::Fail(code::kNotFound,
-                      "there is no volume " + std::string(handle) + " on a configured share");
+  return plugin::Fail(code::kNotFound, "there is no volume or snapshot " + std::string(handle) +
+                                           " on a configured share");
+}
+
+std::optional<ForeignVolume> NfsBackend::ForeignOf(
+    std::string_view id, const std::map<std::string, std::string>& context) const {
+  if (IsHandle(id)) return std::nullopt;
+  return FindForeign(config_, id, context);
 }
 
 gantry_str NfsBackend::Domain(const gantry_domain_query& query) const {
   if (const Share* share = ShareOf(View(query.handle))) return ToStr(share->config().domain);
+  if (const auto foreign = ForeignOf(View(query.handle), {})) {
+    return ToStr(foreign->share->domain);
+  }
   const std::string_view server = Find(query.parameters, "server");
   const std::string_view path = Find(query.parameters, "share");
   const ShareConfig* found = nullptr;
@@ -183,8 +200,12 @@ std::map<std::string, std::string> NfsBackend::ContextOf(const Share& share,
                                                 {"subDir", plugin::Join(record.path)}};
   if (config.port != 0) context["port"] = std::to_string(config.port);
   if (config.mount_port != 0) context["mountPort"] = std::to_string(config.mount_port);
-  const auto options = record.parameters.find("mountOptions");
-  if (options != record.parameters.end()) context["mountOptions"] = options->second;
+  for (const auto* parameters : {&record.parameters, &record.mutable_parameters}) {
+    for (const char* key : {"mountOptions", "mounter"}) {
+      const auto found = parameters->find(key);
+      if (found != parameters->end()) context[key] = found->second;
+    }
+  }
   return context;
 }
 
@@ -197,6 +218,12 @@ bool NfsBackend::EmitVolume(Call& call, const Share& share, const Record& record
   volume.handle = ToStr(record.handle);
   volume.capacity_bytes = record.capacity_bytes;
   volume.context = map.get();
+  if (record.source) {
+    volume.content_kind = record.source->kind == plugin::CopySource::Kind::kVolume
+                              ? GANTRY_CONTENT_VOLUME
+                              : GANTRY_CONTENT_SNAPSHOT;
+    volume.content_handle = ToStr(record.source->handle);
+  }
   volume.condition = GANTRY_CONDITION_NORMAL;
   if (presence != Presence::kThere) {
     volume.condition = GANTRY_CONDITION_ABNORMAL;
@@ -216,20 +243,47 @@ void NfsBackend::AskForTrash(Call& call, const Share& share) const {
   call.Emit(task);
 }
 
+// What the new volume is to be a copy of. It is copied on the server, so both are on one share, which
+// parameters that name none then mean.
+Result<std::optional<plugin::CopySource>> NfsBackend::SourceOf(
+    const gantry_create_volume& request, std::map<std::string, std::string>* parameters) const {
+  plugin::CopySource source;
+  source.handle = ToString(request.content_handle);
+  switch (request.content_kind) {
+    case GANTRY_CONTENT_EMPTY:
+      return std::nullopt;
+    case GANTRY_CONTENT_VOLUME:
+      source.kind = plugin::CopySource::Kind::kVolume;
+      break;
+    case GANTRY_CONTENT_SNAPSHOT:
+      source.kind = plugin::CopySource::Kind::kSnapshot;
+      break;
+    default:
+      return plugin::Fail(code::kInvalidArgument, "volume_content_source is of the unknown kind " +
+                                                      std::to_string(request.content_kind));
+  }
+  GANTRY_PLUGIN_TRY_ASSIGN(const Share* share, NeedShareOf(source.handle));
+  if (!parameters->contains("server") && !parameters->contains("share")) {
+    (*parameters)["server"] = share->config().server;
+    (*parameters)["share"] = share->config().share;
+  }
+  return source;
+}
+
 Status NfsBackend::CreateVolume(Call& call, const gantry_create_volume& request) {
-  if (request.content_kind != GANTRY_CONTENT_EMPTY) {
-    return Refuse(code::kInvalidArgument,
-                  "the NFS backend makes empty volumes; volume_content_source is not supported");
-  }
-  if (request.mutable_parameters.count > 0) {
-    return Refuse(code::kInvalidArgument, "the NFS backend has no mutable parameters; given is \"" +
-                                              ToString(request.mutable_parameters.items[0].key) +
-                                              "\"");
-  }
-  const auto parameters = ParseParameters(config_, ToMap(request.parameters));
+  auto given = ToMap(request.parameters);
+  const auto source = SourceOf(request, &given);
+  if (!source) return ToStatus(source.error());
+  const auto parameters = ParseParameters(config_, given, ToMap(request.mutable_parameters));
   if (!parameters) return ToStatus(parameters.error());
 
   Share& share = ShareOf(*parameters->share);
+  if (*source && ShareOf((*source)->handle) != &share) {
+    return Refuse(code::kInvalidArgument, "volume_content_source: " + (*source)->handle +
+                                              " is on another share than the new volume, " +
+                                              share.config().server + ":" + share.config().share +
+                                              "; expected one on the same");
+  }
   plugin::VolumeSpec spec;
   spec.handle = share.config().id + "-" + ToString(request.key);
   spec.name = ToString(request.name);
@@ -241,25 +295,41 @@ Status NfsBackend::CreateVolume(Call& call, const gantry_create_volume& request)
   spec.ownership = {parameters->mode.value_or(config_.default_mode), parameters->uid,
                     parameters->gid};
   spec.parameters = parameters->durable;
+  spec.mutable_parameters = parameters->mutable_values;
+  spec.source = *source;
   if (!IsHandle(spec.handle)) {
     return Refuse(code::kInvalidArgument,
                   "key is \"" + ToString(request.key) + "\"; expected 32 hex digits");
   }
+  if (spec.source) {
+    if (auto failed = copies_.TakeFailure(Realm::kVolumes, spec.handle)) return ToStatus(*failed);
+  }
   // A request that cannot become a volume touches no share, unless it may be a repeated one.
   const Records records = spec.path ? Records::kMake : Records::kOnlyIfThere;
-  const auto record = share.Run<std::optional<Record>>(
+  auto record = share.Run<std::optional<Record>>(
       LimitsOf(call), records, std::nullopt,
       [&](plugin::Storage& storage, const plugin::Layout& layout) -> Result<std::optional<Record>> {
-        return Volumes(storage, layout, owner_, Nonce).Create(spec);
+        if (spec.source) GANTRY_PLUGIN_TRY(copies_.LookForSource(storage, layout, &spec));
+        return copies_.Open(storage, layout).Create(spec);
       });
   if (!record) return ToStatus(record.error());
   if (!*record) return ToStatus(spec.path.error());
+  if ((*record)->state == plugin::RecordState::kCreating) {
+    record = copies_.Await(call, share, Realm::kVolumes, **record);
+    if (!record) return ToStatus(record.error());
+  }
   EmitVolume(call, share, **record, Presence::kThere);
   return Ok();
 }
 
 Status NfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
+  if (const auto foreign = ForeignOf(handle, {})) {
+    Share& share = ShareOf(*foreign->share);
+    const auto deleted = DeleteForeign(share, LimitsOf(call), *foreign, handle, owner_, Nonce);
+    if (!deleted) return ToStatus(deleted.error());
+    return AfterDelete(call, share, *deleted);
+  }
   if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
   Share* share = ShareOf(handle);
   if (share == nullptr) {
@@ -270,24 +340,39 @@ Status NfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) {
       LimitsOf(call), Records::kOnlyIfThere, std::nullopt,
       [&](plugin::Storage& storage,
           const plugin::Layout& layout) -> Result<std::optional<plugin::DeletedVolume>> {
-        return Volumes(storage, layout, owner_, Nonce).Delete(handle);
+        return copies_.Open(storage, layout).Delete(handle);
       });
   if (!deleted) return ToStatus(deleted.error());
   if (!*deleted) return Ok();
-  if (!(*deleted)->left.empty()) call.host().Log(GANTRY_LOG_WARNING, (*deleted)->left, call.id());
-  AskForTrash(call, *share);
+  return AfterDelete(call, *share, **deleted);
+}
+
+Status NfsBackend::AfterDelete(Call& call, const Share& share,
+                               const plugin::DeletedVolume& deleted) const {
+  if (!deleted.left.empty()) call.host().Log(GANTRY_LOG_WARNING, deleted.left, call.id());
+  AskForTrash(call, share);
   return Ok();
+}
+
+// Where it leads is told by its id and attributes alone: whether it is there is asked later.
+Status NfsBackend::RecognizeVolume(Call&, const gantry_volume_ref& request) {
+  const std::string id = ToString(request.handle);
+  if (ForeignOf(id, ToMap(request.context))) return Ok();
+  return Refuse(code::kNotFound, id + " is on no configured share");
 }
 
 Status NfsBackend::GetVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
+  if (const auto foreign = ForeignOf(handle, ToMap(request.context))) {
+    return EmitForeign(call, *foreign, handle, 0);
+  }
   const auto share = NeedShareOf(handle);
   if (!share) return ToStatus(share.error());
   using Found = std::optional<std::pair<Record, Presence>>;
   const auto found = (*share)->Run<Found>(
       LimitsOf(call), Records::kOnlyIfThere, std::nullopt,
       [&](plugin::Storage& storage, const plugin::Layout& layout) -> Result<Found> {
-        Volumes volumes(storage, layout, owner_, Nonce);
+        Volumes volumes = copies_.Open(storage, layout);
         GANTRY_PLUGIN_TRY_ASSIGN(Record record, volumes.Get(handle));
         GANTRY_PLUGIN_TRY_ASSIGN(const Presence presence, volumes.Look(record));
         return std::pair(std::move(record), presence);
@@ -309,7 +394,7 @@ Status NfsBackend::ListVolumes(Call& call, const gantry_list_volumes& request) {
     const auto listed = share->Run<bool>(
         LimitsOf(call), Records::kOnlyIfThere, true,
         [&](plugin::Storage& storage, const plugin::Layout& layout) -> Result<bool> {
-          Volumes volumes(storage, layout, owner_, Nonce);
+          Volumes volumes = copies_.Open(storage, layout);
           std::optional<plugin::Error> failed;
           GANTRY_PLUGIN_TRY(volumes.List(after, [&](const Record& record) {
             const auto presence = volumes.Look(record);
@@ -351,14 +436,32 @@ Status NfsBackend::GetCapacity(Call& call, const gantry_get_capacity& request) {
   return Ok();
 }
 
+// Without a record no size is kept: one that is asked for is what the CO has on paper, as it was.
+Status NfsBackend::EmitForeign(Call& call, const ForeignVolume& foreign, const std::string& id,
+                               uint64_t bytes) const {
+  const auto looked = LookAtForeign(ShareOf(*foreign.share), LimitsOf(call), foreign);
+  if (!looked) return ToStatus(looked.error());
+  const std::string handle = ForeignHandle(foreign, id);
+  gantry_volume volume{};
+  volume.handle = ToStr(handle);
+  volume.capacity_bytes = bytes;
+  volume.condition = GANTRY_CONDITION_NORMAL;
+  call.Emit(volume);
+  return Ok();
+}
+
 Status NfsBackend::ExpandVolume(Call& call, const gantry_expand_volume& request) {
   const std::string handle = ToString(request.handle);
+  if (const auto foreign = ForeignOf(handle, {})) {
+    return EmitForeign(call, *foreign, handle,
+                       request.required_bytes > 0 ? request.required_bytes : request.limit_bytes);
+  }
   const auto share = NeedShareOf(handle);
   if (!share) return ToStatus(share.error());
   const auto record = (*share)->Run<std::optional<Record>>(
       LimitsOf(call), Records::kOnlyIfThere, std::nullopt,
       [&](plugin::Storage& storage, const plugin::Layout& layout) -> Result<std::optional<Record>> {
-        return Volumes(storage, layout, owner_, Nonce)
+        return copies_.Open(storage, layout)
             .Expand(handle, request.required_bytes, request.limit_bytes);
       });
   if (!record) return ToStatus(record.error());
@@ -367,66 +470,57 @@ Status NfsBackend::ExpandVolume(Call& call, const gantry_expand_volume& request)
   return Ok();
 }
 
-Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
-  const auto context = ToMap(request.context);
-  if (const auto format = context.find("format");
-      format != context.end() && format->second != std::to_string(kContextFormat)) {
-    return Refuse(code::kInvalidArgument, "volume_context[\"format\"] is \"" + format->second +
-                                              "\"; expected \"" + std::to_string(kContextFormat) +
-                                              "\"");
-  }
-  const auto share = FindShare(config_, context);
-  if (!share) return ToStatus(plugin::Wrap(share.error(), "volume_context"));
-  const auto sub_dir = context.find("subDir");
-  if (sub_dir == context.end()) {
-    return Refuse(code::kInvalidArgument,
-                  "volume_context[\"subDir\"] is missing; expected the "
-                  "volume's directory below the share");
-  }
-  const auto path = plugin::ParseSubDir(sub_dir->second);
-  if (!path) return ToStatus(plugin::Wrap(path.error(), "volume_context"));
-
-  const gantry_list& given = request.capability.mount_flags;
-  std::vector<std::string_view> flags;
-  for (size_t i = 0; i < given.count; ++i) flags.push_back(View(given.items[i]));
-  const auto judged = JudgeMountFlags(flags, **share, config_.reserved_ports);
-  if (!judged) return ToStatus(judged.error());
-
-  const std::map<std::string, std::string> parameters = {
-      {"server", (*share)->server},
-      {"share", (*share)->share},
-      {"path", plugin::Join(*path)},
-      {"port", std::to_string((*share)->port)},
-      {"mountPort", std::to_string((*share)->mount_port)},
-      {"reservedPorts", config_.reserved_ports ? "true" : "false"},
-      {"timeoutSeconds", std::to_string(judged->soft_timeout_seconds)}};
-  const MapRef map(parameters);
-  gantry_source source{};
-  source.kind = GANTRY_SOURCE_USERSPACE;
-  source.parameters = map.get();
-  call.Emit(source);
+Status NfsBackend::ModifyVolume(Call& call, const gantry_modify_volume& request) {
+  const std::string handle = ToString(request.handle);
+  auto parameters = ParseMutableParameters(ToMap(request.mutable_parameters));
+  if (!parameters) return ToStatus(parameters.error());
+  const auto share = NeedShareOf(handle);
+  if (!share) return ToStatus(share.error());
+  plugin::Modification change;
+  change.mutable_parameters = std::move(parameters->values);
+  change.disposal = parameters->disposal;
+  change.directory.mode = parameters->mode;
+  const auto record = (*share)->Run<std::optional<Record>>(
+      LimitsOf(call), Records::kOnlyIfThere, std::nullopt,
+      [&](plugin::Storage& storage, const plugin::Layout& layout) -> Result<std::optional<Record>> {
+        return copies_.Open(storage, layout).Modify(handle, change);
+      });
+  if (!record) return ToStatus(record.error());
+  if (!*record) return Refuse(code::kNotFound, "there is no volume " + handle);
   return Ok();
 }
 
-// Without asking the servers: one that is away must not keep the others' trash from being emptied,
+// The trash without asking the servers, so that one that is away keeps nobody's from being emptied,
 // and a run that finds nothing is cheap.
 Status NfsBackend::ListTasks(Call& call, const gantry_task_run&) {
   for (const auto& share : shares_) AskForTrash(call, *share);
-  return Ok();
+  Status status = Ok();
+  for (const auto& share : shares_) {
+    if (auto listed = copies_.ListTasks(call, *share); !listed.ok()) status = std::move(listed);
+  }
+  return status;
 }
 
 Status NfsBackend::RunTask(Call& call, const gantry_task_run& request) {
   const std::string_view key = View(request.key);
+  constexpr size_t kMarkBytes = 2;  // "v-", "s-"
+  if (View(request.kind) == kCopyTask && key.size() > kMarkBytes) {
+    const auto share = NeedShareOf(key.substr(kMarkBytes));
+    if (!share) return ToStatus(share.error());
+    const Status status = copies_.RunTask(call, **share, request);
+    if (status.ok()) AskForTrash(call, **share);
+    return status;
+  }
   Share* share = View(request.kind) == kTrashTask ? ShareOf(std::string(key) + "-") : nullptr;
   if (share == nullptr) {
     return Refuse(code::kNotFound,
                   "there is no task " + ToString(request.kind) + " for " + std::string(key));
   }
   const Limits limits = LimitsOf(call);
-  const auto run = share->Run<plugin::TrashRun>(
+  const auto run = share->RunTree<plugin::TrashRun>(
       limits, Records::kOnlyIfThere, {},
-      [&](plugin::Storage& storage, const plugin::Layout& layout) {
-        return plugin::Trash(storage, layout, Nonce, limits.cancelled).Run();
+      [&](plugin::Storage& storage, plugin::AsyncStorage& tree, const plugin::Layout& layout) {
+        return plugin::Trash(storage, tree, layout, Nonce, limits.cancelled).Run();
       });
   if (!run) return ToStatus(run.error());
   gantry_task_progress progress{};

@@ -2,6 +2,7 @@
 #include "plugins/nfs/config.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
@@ -32,7 +33,9 @@ const std::string_view kConfigSchema = R"({
           "server": {"description": "Address or name.", "type": "string", "minLength": 1, "maxLength": 255},
           "share": {"description": "The export's path.", "type": "string", "pattern": "^/", "maxLength": 1024},
           "port": {"description": "Of NFS; left out: asked of the portmapper, else 2049.", "type": "integer", "minimum": 1, "maximum": 65535},
-          "mountPort": {"description": "Of MOUNT; left out: asked of the portmapper.", "type": "integer", "minimum": 1, "maximum": 65535}
+          "mountPort": {"description": "Of MOUNT; left out: asked of the portmapper.", "type": "integer", "minimum": 1, "maximum": 65535},
+          "adopt": {"description": "Volumes that csi-driver-nfs made on this share are deleted when asked.", "type": "boolean", "default": false},
+          "adoptOnDelete": {"description": "What is done with those whose ids do not say it.", "enum": ["delete", "retain", "archive"], "default": "delete"}
         }
       }
     },
@@ -47,11 +50,17 @@ const std::string_view kConfigSchema = R"({
     "reservedPorts": {"description": "Connect from ports below 1024; needs the grant NET_BIND_SERVICE.", "type": "boolean", "default": false},
     "timeoutSeconds": {"description": "Of one call to a server.", "type": "integer", "minimum": 1, "maximum": 600, "default": 20},
     "connectionsMax": {"description": "To one share.", "type": "integer", "minimum": 1, "maximum": 64, "default": 8},
-    "defaultMode": {"description": "Of volumes' directories, octal.", "type": "string", "pattern": "^0?[0-7]{3,4}$", "default": "0777"}
+    "defaultMode": {"description": "Of volumes' directories, octal.", "type": "string", "pattern": "^0?[0-7]{3,4}$", "default": "0777"},
+    "mounter": {"description": "The client of new volumes on the nodes; recorded with each.", "enum": ["userspace", "kernel", "auto"], "default": "userspace"}
   }
 })";
 
 namespace {
+
+constexpr std::array<std::pair<std::string_view, Mounter>, 3> kMounters = {
+    std::pair{"userspace", Mounter::kUserspace}, std::pair{"kernel", Mounter::kKernel},
+    std::pair{"auto", Mounter::kAuto}};
+constexpr const char* kMountersExpected = "userspace, kernel or auto";
 
 constexpr uint64_t kIdMax = UINT32_MAX - 1;  // All ones mean "unchanged" to chown(2).
 constexpr uint32_t kModeMax = 07777;
@@ -120,6 +129,13 @@ std::optional<uint32_t> ParseMode(std::string_view text) {
   return mode;
 }
 
+std::optional<plugin::Disposal> ParseDisposal(std::string_view word) {
+  if (word == "delete") return plugin::Disposal::kDelete;
+  if (word == "retain") return plugin::Disposal::kRetain;
+  if (word == "archive") return plugin::Disposal::kArchive;
+  return std::nullopt;
+}
+
 std::string ModeText(uint32_t mode) {
   std::string text = "0000";
   for (size_t i = text.size(); i > 0; --i, mode /= 8)
@@ -134,8 +150,30 @@ std::optional<uint32_t> ParseId(std::string_view text) {
   return id;
 }
 
+tl::unexpected<plugin::Error> BadValue(const std::string& where, const char* key,
+                                       const std::string& value, const char* expected) {
+  return Bad(where + "[\"" + key + "\"]", "\"" + value + "\"", expected);
+}
+
+Result<plugin::Disposal> TakeDisposal(const std::string& where, const std::string& value) {
+  if (const auto disposal = ParseDisposal(value)) return *disposal;
+  return BadValue(where, "onDelete", value, "delete, retain or archive");
+}
+
+Result<uint32_t> TakeMode(const std::string& where, const std::string& value) {
+  const auto mode = ParseMode(value);
+  if (!mode) return BadValue(where, "mountPermissions", value, "octal digits like \"0777\"");
+  return *mode;
+}
+
+Result<std::string> TakeMountOptions(const std::string& where, const std::string& value) {
+  if (value.size() <= kMountOptionsBytesMax) return value;
+  return BadValue(where, "mountOptions", value.substr(0, 64) + "...", "at most 1024 bytes");
+}
+
 Result<ShareConfig> ParseShare(const json& object, const std::string& where) {
-  GANTRY_PLUGIN_TRY(CheckObject(object, where, {"server", "share", "port", "mountPort"}));
+  GANTRY_PLUGIN_TRY(CheckObject(
+      object, where, {"server", "share", "port", "mountPort", "adopt", "adoptOnDelete"}));
   ShareConfig share;
   GANTRY_PLUGIN_TRY_ASSIGN(share.server, TakeString(object, where + ".", "server", 255));
   GANTRY_PLUGIN_TRY_ASSIGN(share.share, TakeString(object, where + ".", "share", 1024));
@@ -148,6 +186,18 @@ Result<ShareConfig> ParseShare(const json& object, const std::string& where) {
   }
   GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "port", 1, 65535, &share.port));
   GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "mountPort", 1, 65535, &share.mount_port));
+  if (const auto adopt = object.find("adopt"); adopt != object.end()) {
+    if (!adopt->is_boolean()) return Bad(where + ".adopt", adopt->dump(), "true or false");
+    share.adopt = adopt->get<bool>();
+  }
+  if (const auto word = object.find("adoptOnDelete"); word != object.end()) {
+    const auto disposal =
+        word->is_string() ? ParseDisposal(word->get<std::string>()) : std::nullopt;
+    if (!disposal) {
+      return Bad(where + ".adoptOnDelete", word->dump(), "delete, retain or archive");
+    }
+    share.adopt_on_delete = *disposal;
+  }
   share.domain = share.server;
   if (share.port != 0) share.domain += ":" + std::to_string(share.port);
   share.id = plugin::Sha256Hex(share.server + "#" + share.share).substr(0, 8);
@@ -162,14 +212,27 @@ std::string ShareNames(const Config& config) {
 
 }  // namespace
 
+std::string_view NameOf(Mounter mounter) {
+  return std::find_if(kMounters.begin(), kMounters.end(),
+                      [mounter](const auto& known) { return known.second == mounter; })
+      ->first;
+}
+
+std::optional<Mounter> ParseMounter(std::string_view name) {
+  const auto* found = std::find_if(kMounters.begin(), kMounters.end(),
+                                   [name](const auto& known) { return known.first == name; });
+  if (found == kMounters.end()) return std::nullopt;
+  return found->second;
+}
+
 Result<Config> ParseConfig(std::string_view text) {
   const json object = json::parse(text, nullptr, false);
   if (object.is_discarded()) {
     return Fail(code::kInvalidArgument, "the backend's configuration is no JSON");
   }
-  GANTRY_PLUGIN_TRY(CheckObject(
-      object, "the backend's configuration",
-      {"shares", "identity", "reservedPorts", "timeoutSeconds", "connectionsMax", "defaultMode"}));
+  GANTRY_PLUGIN_TRY(CheckObject(object, "the backend's configuration",
+                                {"shares", "identity", "reservedPorts", "timeoutSeconds",
+                                 "connectionsMax", "defaultMode", "mounter"}));
   Config config;
   const auto shares = object.find("shares");
   if (shares == object.end()) return Fail(code::kInvalidArgument, "shares is missing");
@@ -211,6 +274,12 @@ Result<Config> ParseConfig(std::string_view text) {
     if (!parsed) return Bad("defaultMode", mode->dump(), "octal digits like \"0777\"");
     config.default_mode = *parsed;
   }
+  if (const auto mounter = object.find("mounter"); mounter != object.end()) {
+    const auto parsed =
+        mounter->is_string() ? ParseMounter(mounter->get<std::string>()) : std::nullopt;
+    if (!parsed) return Bad("mounter", mounter->dump(), kMountersExpected);
+    config.mounter = *parsed;
+  }
   return config;
 }
 
@@ -238,10 +307,33 @@ Result<const ShareConfig*> FindShare(const Config& config,
                   " are no configured share; configured are: " + ShareNames(config));
 }
 
+Result<MutableParameters> ParseMutableParameters(const std::map<std::string, std::string>& given) {
+  const std::string where = "mutable_parameters";
+  MutableParameters parameters;
+  for (const auto& [key, value] : given) {
+    if (key == "onDelete") {
+      GANTRY_PLUGIN_TRY_ASSIGN(parameters.disposal, TakeDisposal(where, value));
+      parameters.values[key] = value;
+    } else if (key == "mountPermissions") {
+      GANTRY_PLUGIN_TRY_ASSIGN(parameters.mode, TakeMode(where, value));
+      parameters.values[key] = ModeText(*parameters.mode);
+    } else if (key == "mountOptions") {
+      GANTRY_PLUGIN_TRY_ASSIGN(parameters.values[key], TakeMountOptions(where, value));
+    } else {
+      return Fail(code::kInvalidArgument,
+                  where + " has the unknown key \"" + key +
+                      "\"; known are: onDelete, mountPermissions, mountOptions");
+    }
+  }
+  return parameters;
+}
+
 Result<ClassParameters> ParseParameters(const Config& config,
-                                        const std::map<std::string, std::string>& given) {
+                                        const std::map<std::string, std::string>& given,
+                                        const std::map<std::string, std::string>& given_mutable) {
   static const std::vector<std::string> kKeys = {
-      "server", "share", "subDir", "onDelete", "mountPermissions", "uid", "gid", "mountOptions"};
+      "server", "share", "subDir",       "onDelete", "mountPermissions",
+      "uid",    "gid",   "mountOptions", "mounter"};
   for (const auto& [key, value] : given) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
       return Fail(code::kInvalidArgument,
@@ -251,9 +343,6 @@ Result<ClassParameters> ParseParameters(const Config& config,
   const auto find = [&](const char* key) -> const std::string* {
     const auto found = given.find(key);
     return found == given.end() ? nullptr : &found->second;
-  };
-  const auto bad = [](const char* key, const std::string& value, const char* expected) {
-    return Bad(std::string("parameters[\"") + key + "\"]", "\"" + value + "\"", expected);
   };
   ClassParameters parameters;
   GANTRY_PLUGIN_TRY_ASSIGN(parameters.share, FindShare(config, given));
@@ -265,20 +354,11 @@ Result<ClassParameters> ParseParameters(const Config& config,
     parameters.durable["subDir"] = *sub_dir;
   }
   if (const auto* on_delete = find("onDelete")) {
-    if (*on_delete == "delete") {
-      parameters.disposal = plugin::Disposal::kDelete;
-    } else if (*on_delete == "retain") {
-      parameters.disposal = plugin::Disposal::kRetain;
-    } else if (*on_delete == "archive") {
-      parameters.disposal = plugin::Disposal::kArchive;
-    } else {
-      return bad("onDelete", *on_delete, "delete, retain or archive");
-    }
+    GANTRY_PLUGIN_TRY_ASSIGN(parameters.disposal, TakeDisposal("parameters", *on_delete));
     parameters.durable["onDelete"] = *on_delete;
   }
   if (const auto* mode = find("mountPermissions")) {
-    parameters.mode = ParseMode(*mode);
-    if (!parameters.mode) return bad("mountPermissions", *mode, "octal digits like \"0777\"");
+    GANTRY_PLUGIN_TRY_ASSIGN(parameters.mode, TakeMode("parameters", *mode));
     parameters.durable["mountPermissions"] = ModeText(*parameters.mode);
   }
   for (const auto& [key, member] :
@@ -286,15 +366,27 @@ Result<ClassParameters> ParseParameters(const Config& config,
     const auto* text = find(key);
     if (text == nullptr) continue;
     parameters.*member = ParseId(*text);
-    if (!(parameters.*member)) return bad(key, *text, "a whole number from 0 to 4294967294");
+    if (!(parameters.*member)) {
+      return BadValue("parameters", key, *text, "a whole number from 0 to 4294967294");
+    }
     parameters.durable[key] = std::to_string(*(parameters.*member));
   }
   if (const auto* options = find("mountOptions")) {
-    if (options->size() > kMountOptionsBytesMax) {
-      return bad("mountOptions", options->substr(0, 64) + "...", "at most 1024 bytes");
-    }
-    parameters.durable["mountOptions"] = *options;
+    GANTRY_PLUGIN_TRY_ASSIGN(parameters.durable["mountOptions"],
+                             TakeMountOptions("parameters", *options));
   }
+  GANTRY_PLUGIN_TRY_ASSIGN(MutableParameters stronger, ParseMutableParameters(given_mutable));
+  parameters.disposal = stronger.disposal.value_or(parameters.disposal);
+  if (stronger.mode) parameters.mode = stronger.mode;
+  parameters.mutable_values = std::move(stronger.values);
+  Mounter mounter = config.mounter;
+  if (const auto* name = find("mounter")) {
+    const auto parsed = ParseMounter(*name);
+    if (!parsed) return BadValue("parameters", "mounter", *name, kMountersExpected);
+    mounter = *parsed;
+  }
+  // Volumes that are older than the parameter have none and are served in user space.
+  if (mounter != Mounter::kUserspace) parameters.durable["mounter"] = NameOf(mounter);
   return parameters;
 }
 

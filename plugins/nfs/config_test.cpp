@@ -92,6 +92,24 @@ TEST(Parameters, AreComparedInOneSpelling) {
   EXPECT_EQ(a->durable, b->durable);
 }
 
+TEST(Parameters, RecordTheMounterUnlessItIsTheOneOfOldVolumes) {
+  Config two = *ParseConfig(kTwo);
+  const auto recorded = [&](const std::map<std::string, std::string>& more) {
+    std::map<std::string, std::string> given = {{"server", "a"}};
+    given.insert(more.begin(), more.end());
+    const auto parameters = ParseParameters(two, given);
+    EXPECT_TRUE(parameters);
+    const auto found = parameters->durable.find("mounter");
+    return found == parameters->durable.end() ? std::string() : found->second;
+  };
+  EXPECT_EQ(recorded({}), "");
+  EXPECT_EQ(recorded({{"mounter", "userspace"}}), "");
+  EXPECT_EQ(recorded({{"mounter", "auto"}}), "auto");
+  two.mounter = Mounter::kKernel;
+  EXPECT_EQ(recorded({}), "kernel");
+  EXPECT_EQ(recorded({{"mounter", "userspace"}}), "");
+}
+
 TEST(Parameters, NameWhatIsWrong) {
   const Config two = *ParseConfig(kTwo);
   const std::pair<const char*, const char*> cases[] = {{"subdir", "x"},
@@ -100,12 +118,40 @@ TEST(Parameters, NameWhatIsWrong) {
                                                        {"mountPermissions", "77777"},
                                                        {"uid", "-1"},
                                                        {"gid", "4294967295"},
-                                                       {"gid", "root"}};
+                                                       {"gid", "root"},
+                                                       {"mounter", "fuse"}};
   for (const auto& [key, value] : cases) {
     const auto parameters = ParseParameters(two, {{"server", "a"}, {key, value}});
     ASSERT_FALSE(parameters) << key;
     EXPECT_EQ(parameters.error().code, plugin::code::kInvalidArgument);
     EXPECT_THAT(parameters.error().message, HasSubstr(key));
+  }
+}
+
+TEST(MutableParameters, AreStrongerThanTheClassAndNotCompared) {
+  const auto config = ParseConfig(R"({"shares": [{"server": "a", "share": "/x"}]})");
+  ASSERT_TRUE(config);
+  const auto parameters =
+      ParseParameters(*config, {{"onDelete", "delete"}, {"mountPermissions", "777"}},
+                      {{"onDelete", "retain"}, {"mountPermissions", "750"}});
+  ASSERT_TRUE(parameters) << parameters.error().message;
+  EXPECT_EQ(parameters->disposal, plugin::Disposal::kRetain);
+  EXPECT_EQ(parameters->mode, 0750u);
+  EXPECT_EQ(parameters->durable.at("onDelete"), "delete");
+  EXPECT_EQ(parameters->durable.at("mountPermissions"), "0777");
+  EXPECT_EQ(parameters->mutable_values.at("mountPermissions"), "0750");
+}
+
+TEST(MutableParameters, NameWhatIsWrong) {
+  const std::pair<std::pair<const char*, const char*>, const char*> cases[] = {
+      {{"server", "b"}, "unknown key \"server\""},
+      {{"onDelete", "keep"}, "mutable_parameters[\"onDelete\"] is \"keep\""},
+      {{"mountPermissions", "rwx"}, "mutable_parameters[\"mountPermissions\"] is \"rwx\""}};
+  for (const auto& [given, words] : cases) {
+    const auto parsed = ParseMutableParameters({{given.first, given.second}});
+    ASSERT_FALSE(parsed) << words;
+    EXPECT_EQ(parsed.error().code, plugin::code::kInvalidArgument);
+    EXPECT_NE(parsed.error().message.find(words), std::string::npos) << parsed.error().message;
   }
 }
 

@@ -38,7 +38,7 @@ const gantry_manifest& Manifest() {
     m.access_types = GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_MOUNT);
     m.needs = {kNeeds, 1};
     m.config_schema = ToStr(kConfigSchema);
-    m.record_format_min = plugin::kRecordFormat;
+    m.record_format_min = plugin::kRecordFormatMin;
     m.record_format_max = plugin::kRecordFormat;
     m.context_format_min = kContextFormat;
     m.context_format_max = kContextFormat;

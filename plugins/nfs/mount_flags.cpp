@@ -20,6 +20,9 @@ constexpr std::array<std::string_view, 32> kHosts = {
     "bind",        "rbind",    "move",       "shared",     "rshared",     "slave",    "rslave",
     "private",     "rprivate", "unbindable", "runbindable"};
 
+constexpr std::array<std::string_view, 4> kLabels = {"context", "fscontext", "defcontext",
+                                                     "rootcontext"};
+
 // What is so anyway, or makes no difference to this client. With '=': with a number.
 constexpr std::array<std::string_view, 26> kAccepted = {
     "vers=3",       "nfsvers=3",  "v3",
@@ -71,7 +74,7 @@ class Judge {
   plugin::Status Take(std::string_view flag) {
     const auto key = flag.substr(0, flag.find('='));
     const auto value = flag.substr(std::min(key.size() + 1, flag.size()));
-    if (flag.starts_with("x-") || Holds(kHosts, flag)) return {};
+    if (flag.starts_with("x-") || Holds(kHosts, flag) || Holds(kLabels, key)) return {};
     if (flag == "soft" || flag == "softerr" || flag == "hard") {
       soft_ = flag != "hard";
       return {};
@@ -140,16 +143,24 @@ class Judge {
 
 }  // namespace
 
+std::vector<std::string_view> SplitOptions(std::string_view words) {
+  std::vector<std::string_view> options;
+  bool quoted = false;
+  size_t start = 0;
+  for (size_t i = 0; i <= words.size(); ++i) {
+    if (i < words.size() && words[i] == '"') quoted = !quoted;
+    if (i < words.size() && (quoted || words[i] != ',')) continue;
+    if (i > start) options.push_back(words.substr(start, i - start));
+    start = i + 1;
+  }
+  return options;
+}
+
 Result<MountFlags> JudgeMountFlags(const std::vector<std::string_view>& flags,
                                    const ShareConfig& share, bool reserved_ports) {
   Judge judge(share, reserved_ports);
-  for (const std::string_view words : flags) {
-    for (size_t start = 0; start <= words.size();) {
-      const size_t end = std::min(words.find(',', start), words.size());
-      if (end > start) GANTRY_PLUGIN_TRY(judge.Take(words.substr(start, end - start)));
-      start = end + 1;
-    }
-  }
+  for (const std::string_view words : flags)
+    for (const auto option : SplitOptions(words)) GANTRY_PLUGIN_TRY(judge.Take(option));
   return judge.Finish();
 }
 

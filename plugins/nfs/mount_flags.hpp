@@ -9,7 +9,8 @@
 //   must agree     port=, mountport=, resvport, noresvport: with the backend's configuration
 //   no difference  rsize=, wsize=, bsize=, nconnect=, retry=, timeo= and retrans= without soft, fg,
 //                  intr, nointr, noacl, rdirplus, nordirplus, sharecache, nosharecache, nofsc
-//   the host's     ro, noexec, noatime and what else is about the mount itself
+//   the host's     ro, noexec, noatime and what else is about the mount itself; context= and its
+//                  like, SELinux' own
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,10 @@ inline constexpr uint32_t kDefaultRetransmissions = 2;
 struct MountFlags {
   uint32_t soft_timeout_seconds = 0;  // 0: hard
 };
+
+// The options of one flag, "a,b=c": separated by commas, except within double quotes, as mount(8)
+// has it (kubelet gives SELinux' label, which has commas, as context="...").
+std::vector<std::string_view> SplitOptions(std::string_view words);
 
 // Each may hold several, separated by commas; of two that contradict each other the later counts.
 // INVALID_ARGUMENT names the flag and never its value, which may be a secret.

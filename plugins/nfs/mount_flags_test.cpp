@@ -48,6 +48,7 @@ TEST(MountFlags, WhatTheClientDoesOrNobodyNoticesIsAccepted) {
                            "noresvport",
                            "intr",
                            "x-systemd.automount",
+                           "context=\"system_u:object_r:container_file_t:s0:c1,c2\"",
                            "hard,nolock,,rsize=4096"}) {
     const auto judged = JudgeFlags({flag});
     EXPECT_TRUE(judged) << flag << ": " << judged.error().message;

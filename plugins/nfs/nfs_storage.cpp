@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "plugins/nfs/node_id.hpp"
+
 namespace gantry::nfs {
 namespace {
 
@@ -29,13 +31,6 @@ constexpr uint32_t kShortReplyBytes = 4 * 1024;  // For a look whether anything 
 constexpr size_t kShortNames = 8;
 constexpr int kTriesMax = 4;  // Of one call within its time.
 
-FileHandle HandleOf(const NodeId& id) {
-  FileHandle handle;
-  handle.size = static_cast<uint32_t>(std::min(id.size(), handle.bytes.size()));
-  std::memcpy(handle.bytes.data(), id.data(), handle.size);
-  return handle;
-}
-
 NodeType TypeOf(FileType type) {
   switch (type) {
     case FileType::kRegular:
@@ -49,10 +44,8 @@ NodeType TypeOf(FileType type) {
   }
 }
 
-int64_t NsOf(const Time& time) { return int64_t{time.seconds} * 1'000'000'000 + time.nanoseconds; }
-
 Node NodeOf(const FileHandle& handle, const Attributes& attributes) {
-  return {NfsStorage::IdOf(handle), TypeOf(attributes.type), attributes.fileid, attributes.fsid,
+  return {IdOf(handle), TypeOf(attributes.type), attributes.fileid, attributes.fsid,
           NsOf(attributes.mtime)};
 }
 
@@ -75,6 +68,8 @@ StoreFault FaultOf(NfsStatus3 status) {
     case NfsStatus3::kNoSpc:
     case NfsStatus3::kDQuot:
       return StoreFault::kNoSpace;
+    case NfsStatus3::kBadCookie:
+      return StoreFault::kBadPosition;
     case NfsStatus3::kPerm:
     case NfsStatus3::kAcces:
     case NfsStatus3::kInval:
@@ -111,10 +106,6 @@ StoreError ToStoreError(const NfsError& error) {
   return {StoreFault::kUnavailable, std::move(plain)};
 }
 
-NodeId NfsStorage::IdOf(const FileHandle& handle) {
-  return NodeId(reinterpret_cast<const char*>(handle.bytes.data()), handle.size);
-}
-
 TimePoint NfsStorage::CallDeadline() const {
   return std::min(deadline_, std::chrono::steady_clock::now() + call_max_);
 }
@@ -137,8 +128,9 @@ tl::unexpected<StoreError> NfsStorage::Failed(const NfsError& error, std::string
   return tl::make_unexpected(std::move(failed));
 }
 
-// A server may drop a request and expect it again. The record protocol stands every call made twice, and the first one arriving
-// last, with one exception: an attempt may make its RENAME only once.
+// A server may drop a request and expect it again. The record protocol stands every call made
+// twice, and the first one arriving last, with one exception: an attempt may make its RENAME only
+// once.
 template <class Call>
 StoreResult<typename Call::Reply> NfsStorage::Do(const Call& call, std::string_view what) {
   constexpr bool kMayRepeat = !std::is_same_v<Call, nfs::Rename>;
@@ -293,8 +285,22 @@ StoreStatus NfsStorage::Link(const NodeId& file, const NodeId& directory, std::s
 
 StoreStatus NfsStorage::Rename(const NodeId& from, std::string_view from_name, const NodeId& to,
                                std::string_view to_name) {
-  GANTRY_PLUGIN_TRY(Do(nfs::Rename{HandleOf(from), from_name, HandleOf(to), to_name}, from_name));
-  return {};
+  const nfs::Rename call{HandleOf(from), from_name, HandleOf(to), to_name};
+  if (from == to) {
+    GANTRY_PLUGIN_TRY(Do(call, from_name));
+    return {};
+  }
+  GANTRY_PLUGIN_TRY(Begin());
+  const TimePoint end = CallDeadline();
+  const TimePoint patience = std::min(end, std::chrono::steady_clock::now() + rename_max_);
+  const auto reply = client_.Do(call, patience);
+  if (reply) return {};
+  const bool is_early = patience < end && std::chrono::steady_clock::now() >= patience;
+  if (!is_early || reply.error().failure == Failure::kStatus) {
+    return Failed(reply.error(), from_name);
+  }
+  rename_max_ *= 2;
+  return FailStore(StoreFault::kUnanswered, code::kUnavailable, ToError(reply.error()).message);
 }
 
 StoreStatus NfsStorage::Remove(const NodeId& directory, std::string_view name) {
@@ -314,6 +320,15 @@ StoreResult<int64_t> NfsStorage::Touch(const NodeId& file) {
   if (reply.wcc.after) return NsOf(reply.wcc.after->mtime);
   GANTRY_PLUGIN_TRY_ASSIGN(const AttributesReply got, Do(GetAttr{HandleOf(file)}, "a lease"));
   return NsOf(got.attributes.mtime);
+}
+
+StoreStatus NfsStorage::Change(const NodeId& node, const plugin::OwnershipChange& change) {
+  SetAttr call{HandleOf(node), {}, {}};
+  call.change.mode = change.mode;
+  call.change.uid = change.uid;
+  call.change.gid = change.gid;
+  GANTRY_PLUGIN_TRY(Do(call, "a volume's directory"));
+  return {};
 }
 
 void NfsStorage::GiveWay(int times) {

@@ -27,7 +27,9 @@ PoolOptions OptionsOf(const Config& config) {
 Share::Share(const Config& config, ShareConfig share, Credentials credentials)
     : config_(std::move(share)),
       timeout_(config.timeout),
-      pool_(ServerOf(config, config_), std::move(credentials), OptionsOf(config)) {}
+      server_(ServerOf(config, config_)),
+      credentials_(std::move(credentials)),
+      pool_(server_, credentials_, OptionsOf(config)) {}
 
 TimePoint Share::Deadline(const Limits& limits) const {
   return std::min(limits.deadline, std::chrono::steady_clock::now() + timeout_);
@@ -50,6 +52,29 @@ plugin::StoreResult<std::optional<plugin::Layout>> Share::LayoutOf(NfsStorage& s
   const std::lock_guard lock(mutex_);
   layout_ = layout;
   return layout;
+}
+
+// Chunks are of a size that the server takes whole.
+plugin::Result<TreeOptions> Share::TreeOptionsFor(const Limits& limits) {
+  TreeOptions options;
+  {
+    const std::lock_guard lock(mutex_);
+    if (chunk_bytes_) {
+      options.chunk_bytes = *chunk_bytes_;
+      return options;
+    }
+  }
+  const TimePoint deadline = Deadline(limits);
+  const auto info = pool_.Run(deadline, [&](SyncClient& client, const FileHandle& root) {
+    return client.Do(FsInfo{root}, deadline);
+  });
+  if (!info) return tl::make_unexpected(ToStoreError(info.error()).error);
+  for (const uint32_t takes : {info->read_max, info->write_max}) {
+    if (takes >= kTreeChunkBytesMin) options.chunk_bytes = std::min(options.chunk_bytes, takes);
+  }
+  const std::lock_guard lock(mutex_);
+  chunk_bytes_ = options.chunk_bytes;
+  return options;
 }
 
 void Share::Forget() {

@@ -12,6 +12,7 @@
 #include "plugins/common/layout.hpp"
 #include "plugins/nfs/config.hpp"
 #include "plugins/nfs/nfs_storage.hpp"
+#include "plugins/nfs/nfs_tree.hpp"
 #include "plugins/nfs/rpc/pool.hpp"
 
 namespace gantry::nfs {
@@ -58,6 +59,31 @@ class Share {
     return result;
   }
 
+  // As Run, for work on whole trees: `work(Storage&, AsyncStorage&, const Layout&)`.
+  template <class T, class Work>
+  plugin::Result<T> RunTree(const Limits& limits, Records records, T none, Work work) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const TreeOptions options, TreeOptionsFor(limits));
+    NfsTree tree(server_, credentials_, options);
+    return Run<T>(limits, records, std::move(none),
+                  [&](plugin::Storage& storage, const plugin::Layout& layout) {
+                    return work(storage, tree, layout);
+                  });
+  }
+
+  // Runs `work(Storage&, const NodeId& root)`, which returns a plugin::Status, without .gantry.
+  template <class Work>
+  plugin::Status RunAtRoot(const Limits& limits, Work work) {
+    plugin::Status result;
+    const auto ran = pool_.Run(
+        Deadline(limits), [&](SyncClient& client, const FileHandle& root) -> NfsResult<bool> {
+          NfsStorage storage(client, limits.deadline, timeout_, limits.cancelled);
+          result = work(storage, NfsStorage::IdOf(root));
+          return true;
+        });
+    if (!ran) return tl::make_unexpected(ToStoreError(ran.error()).error);
+    return result;
+  }
+
   // Bytes a volume could still take.
   plugin::Result<uint64_t> AvailableBytes(const Limits& limits);
 
@@ -65,15 +91,19 @@ class Share {
   plugin::StoreResult<std::optional<plugin::Layout>> LayoutOf(NfsStorage& storage,
                                                               const FileHandle& root,
                                                               Records records);
+  plugin::Result<TreeOptions> TreeOptionsFor(const Limits& limits);
   void Forget();
   TimePoint Deadline(const Limits& limits) const;
 
   const ShareConfig config_;
   const std::chrono::milliseconds timeout_;
+  const Server server_;
+  const Credentials credentials_;
   ClientPool pool_;
 
   std::mutex mutex_;
   std::optional<plugin::Layout> layout_;
+  std::optional<uint32_t> chunk_bytes_;  // Known once the server has been asked.
 };
 
 }  // namespace gantry::nfs

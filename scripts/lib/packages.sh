@@ -15,13 +15,13 @@ packages_lock_wait_s_max=900
 packages_build() {
   packages_install build \
     git cmake ninja-build g++ ccache mold pkg-config \
-    libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
+    libgrpc++-dev libabsl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
     libboost-dev libboost-context-dev libnfs-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
     libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
     libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
 }
 
-packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3; }
+packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2; }
 
 # Compilers for the zoo's plugins that have another language's runtime inside: 740 MB, so only where
 # the machine has none of its own.
@@ -31,6 +31,15 @@ packages_zoo() {
   command -v go >/dev/null || [[ -x /usr/local/go/bin/go ]] || needed+=(golang-go)
   ((${#needed[@]} == 0)) || packages_install zoo "${needed[@]}"
 }
+
+# The guest of tests/vm; what it runs is this machine's userland, so its clients' tools are here too.
+packages_vm() {
+  packages_install VM qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 nfs-common \
+    nfs-kernel-server
+}
+
+# libFuzzer comes with clang's runtime.
+packages_fuzz() { packages_install fuzz clang-14 libclang-rt-14-dev; }
 
 packages_tidy() { packages_install tidy git clang-format-14 clang-tidy-14; }
 
@@ -85,6 +94,12 @@ packages_apt() (
     exit 1
   fi
 )
+
+# Refreshes what apt knows of the archive, for a package that is got and not installed.
+packages_refresh() {
+  command -v apt-get >/dev/null || die "there is no apt-get (Debian 12 expected)"
+  apt-get -q -o DPkg::Lock::Timeout=300 -o APT::Get::List-Cleanup=false update >/dev/null 2>&1 </dev/null
+}
 
 packages_policy_put() {
   [[ -e $packages_policy_file ]] && return 0

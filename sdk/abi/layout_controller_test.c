@@ -64,7 +64,7 @@ FIELD(gantry_domain_query, reserved, 4);
 FIELD(gantry_domain_query, handle, 8);
 FIELD(gantry_domain_query, parameters, 24);
 
-SIZE(gantry_controller, 72);
+SIZE(gantry_controller, 80);
 FIELD(gantry_controller, size, 0);
 FIELD(gantry_controller, flags, 4);
 FIELD(gantry_controller, domain, 8);
@@ -75,6 +75,7 @@ FIELD(gantry_controller, list_volumes, 40);
 FIELD(gantry_controller, get_capacity, 48);
 FIELD(gantry_controller, expand_volume, 56);
 FIELD(gantry_controller, modify_volume, 64);
+FIELD(gantry_controller, recognize_volume, 72);
 
 SIZE(gantry_publish_volume, 112);
 FIELD(gantry_publish_volume, size, 0);

@@ -69,7 +69,7 @@ FIELD(gantry_source, parameters, 104);
 
 SIZE(gantry_task, 64);
 FIELD(gantry_task, size, 0);
-FIELD(gantry_task, reserved, 4);
+FIELD(gantry_task, run_s_max, 4);
 FIELD(gantry_task, kind, 8);
 FIELD(gantry_task, key, 24);
 FIELD(gantry_task, lock, 40);
@@ -157,6 +157,7 @@ VALUE(GANTRY_SNAPSHOT_READY, 1);
 VALUE(GANTRY_SOURCE_FILESYSTEM, 1);
 VALUE(GANTRY_SOURCE_BLOCK, 2);
 VALUE(GANTRY_SOURCE_USERSPACE, 3);
+VALUE(GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE, 4);
 VALUE(GANTRY_MULTIPATH_NONE, 0);
 VALUE(GANTRY_MULTIPATH_REQUIRED, 1);
 TEXT(GANTRY_EXT_CALL, "gantry.call/1");

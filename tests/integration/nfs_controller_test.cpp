@@ -74,12 +74,9 @@ class NfsController : public testing::Test {
 };
 lab::Ganesha* NfsController::server_ = nullptr;
 
-// What a sidecar takes for an answer or asks again for: Ganesha may leave a RENAME unanswered when
-// directories move beside it.
 template <class Call>
 bool IsAnswer(const Call& call) {
-  return call.ok() || call.code() == grpc::StatusCode::ABORTED ||
-         call.code() == grpc::StatusCode::UNAVAILABLE;
+  return call.ok() || call.code() == grpc::StatusCode::ABORTED;
 }
 
 TEST_F(NfsController, TwoGantrydCreatingOneNameMakeOneVolume) {

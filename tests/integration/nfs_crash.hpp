@@ -18,8 +18,10 @@ inline constexpr uint64_t kStepsMax = 100;  // Of an operation; more would be a 
 
 class NfsCrash : public testing::Test {
  protected:
-  void Begin(const std::vector<std::string>& exports = {"vol"}) {
+  void Begin(const std::vector<std::string>& exports = {"vol"},
+             const std::filesystem::path& directory = {}) {
     lab::GaneshaOptions options;
+    options.directory = directory;
     options.exports = exports;
     auto server = lab::Ganesha::Start(options);
     ASSERT_TRUE(server) << server.error().message;

@@ -103,6 +103,17 @@ inline csi::v1::CreateVolumeRequest CreateRequest(const std::string& name,
   return request;
 }
 
+enum class From { kVolume, kSnapshot };
+inline csi::v1::CreateVolumeRequest CreateFromRequest(const std::string& name, From from,
+                                                      const std::string& id,
+                                                      const Parameters& parameters = {}) {
+  auto request = CreateRequest(name, parameters);
+  auto& source = *request.mutable_volume_content_source();
+  if (from == From::kVolume) source.mutable_volume()->set_volume_id(id);
+  if (from == From::kSnapshot) source.mutable_snapshot()->set_snapshot_id(id);
+  return request;
+}
+
 // A connection to a gantryd. Any thread.
 class Controller {
  public:
@@ -112,6 +123,10 @@ class Controller {
   using Created = Outcome<csi::v1::CreateVolumeResponse>;
   using Deleted = Outcome<csi::v1::DeleteVolumeResponse>;
   using Listed = Outcome<csi::v1::ListVolumesResponse>;
+  using Snapped = Outcome<csi::v1::CreateSnapshotResponse>;
+  using SnapshotsListed = Outcome<csi::v1::ListSnapshotsResponse>;
+  using SnapshotDeleted = Outcome<csi::v1::DeleteSnapshotResponse>;
+  using Modified = Outcome<csi::v1::ControllerModifyVolumeResponse>;
 
   Created Create(const csi::v1::CreateVolumeRequest& request,
                  std::chrono::milliseconds limit = kCallMsMax) {
@@ -128,6 +143,44 @@ class Controller {
     return Call<csi::v1::DeleteVolumeResponse>(limit, [&](auto* context, auto* reply) {
       return stub_->DeleteVolume(context, request, reply);
     });
+  }
+  Snapped Snapshot(const std::string& name, const std::string& volume_id,
+                   const Parameters& parameters = {}) {
+    csi::v1::CreateSnapshotRequest request;
+    request.set_name(name);
+    request.set_source_volume_id(volume_id);
+    for (const auto& [key, value] : parameters) (*request.mutable_parameters())[key] = value;
+    return Call<csi::v1::CreateSnapshotResponse>(kCallMsMax, [&](auto* context, auto* reply) {
+      return stub_->CreateSnapshot(context, request, reply);
+    });
+  }
+  SnapshotDeleted DeleteSnapshot(const std::string& id) {
+    csi::v1::DeleteSnapshotRequest request;
+    request.set_snapshot_id(id);
+    return Call<csi::v1::DeleteSnapshotResponse>(kCallMsMax, [&](auto* context, auto* reply) {
+      return stub_->DeleteSnapshot(context, request, reply);
+    });
+  }
+  SnapshotsListed ListSnapshots(const std::string& volume_id = {}, int32_t max_entries = 0,
+                                const std::string& token = {}) {
+    csi::v1::ListSnapshotsRequest request;
+    request.set_source_volume_id(volume_id);
+    request.set_max_entries(max_entries);
+    request.set_starting_token(token);
+    return Call<csi::v1::ListSnapshotsResponse>(kCallMsMax, [&](auto* context, auto* reply) {
+      return stub_->ListSnapshots(context, request, reply);
+    });
+  }
+  Modified Modify(const std::string& id, const Parameters& parameters) {
+    csi::v1::ControllerModifyVolumeRequest request;
+    request.set_volume_id(id);
+    for (const auto& [key, value] : parameters) {
+      (*request.mutable_mutable_parameters())[key] = value;
+    }
+    return Call<csi::v1::ControllerModifyVolumeResponse>(
+        kCallMsMax, [&](auto* context, auto* reply) {
+          return stub_->ControllerModifyVolume(context, request, reply);
+        });
   }
   Listed List(int32_t max_entries = 0, const std::string& token = {},
               std::chrono::milliseconds limit = kCallMsMax) {

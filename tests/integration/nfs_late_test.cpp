@@ -157,8 +157,11 @@ TEST_F(NfsCrash, ALateCallOfACreateMakesNoSecondVolumeAndHarmsNone) {
       ExpectExactly(server_->root(), {{name, HandleOf(id)}});
     } else {
       EXPECT_FALSE(std::filesystem::exists(data));
+      // A late MKDIR of the record's or of the claim's directory is an empty one, which means nothing
+      // and goes with the next volume of that name.
+      const auto next = controller_->Create(name);
+      EXPECT_TRUE(next.ok()) << next.message();
     }
-    // A late MKDIR of the record's directory is an empty one, which the next call removes.
     EXPECT_TRUE(controller_->Delete(id).ok());
     ExpectExactly(server_->root(), {});
     if (HasFailure()) return;
@@ -166,6 +169,78 @@ TEST_F(NfsCrash, ALateCallOfACreateMakesNoSecondVolumeAndHarmsNone) {
     RestartHost();
   }
   EXPECT_THAT(procedures, testing::Contains(lab::kNfsRename));
+  ExpectNothingLeft(*server_, *host_, {server_->root()});
+}
+
+// The renames of one operation, of which one may be held back.
+class Renames {
+ public:
+  explicit Renames(uint64_t held = 0) : held_(held) {}
+  Verdict See(const NfsCall& call, Stage at) {
+    if (call.procedure != lab::kNfsRename || at != Stage::kRequest) return Verdict::kPass;
+    return ++count_ == held_ ? Verdict::kHush : Verdict::kPass;
+  }
+  uint64_t count() const { return count_; }
+
+ private:
+  const uint64_t held_;
+  std::atomic<uint64_t> count_ = 0;
+};
+
+// A server may take seconds for a RENAME beside other calls. The call that needs it goes on without,
+// and the old one, when it happens after all, harms nothing.
+TEST_F(NfsCrash, ARenameThatIsLeftUnansweredIsMadeAnewWithinItsCall) {
+  constexpr std::chrono::milliseconds kAnsweredMsMax{5'000};  // The server's own limit is 20 s.
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  const auto watch = [this](const std::shared_ptr<Renames>& renames) {
+    proxy_->Arm([renames](const NfsCall& call, Stage at) { return renames->See(call, at); });
+  };
+  for (const char* on_delete : {"delete", "archive"}) {
+    const Parameters parameters = {{"onDelete", on_delete}};
+    // Those between two directories: the first of a creation, and the last ones of a deletion.
+    const auto creation = std::make_shared<Renames>();
+    watch(creation);
+    const auto first = controller_->Create("first", parameters);
+    ASSERT_TRUE(first.ok()) << first.message();
+    ASSERT_GE(creation->count(), 1U);
+    const auto deletion = std::make_shared<Renames>();
+    watch(deletion);
+    ASSERT_TRUE(controller_->Delete(first.reply.volume().volume_id()).ok());
+    proxy_->Disarm();
+    const uint64_t between = std::string(on_delete) == "delete" ? 2 : 3;
+    ASSERT_GE(deletion->count(), between);
+
+    for (uint64_t held = deletion->count() - between; held <= deletion->count(); ++held) {
+      const bool creating = held == deletion->count() - between;
+      SCOPED_TRACE(std::string(on_delete) + (creating ? ", creating" : ", deleting, rename ") +
+                   std::to_string(held));
+      const std::string name = std::string("pvc-") + on_delete + std::to_string(held);
+      const auto data = server_->root() / name;
+      if (creating) watch(std::make_shared<Renames>(1));
+      const auto created = controller_->Create(name, parameters);
+      ASSERT_TRUE(created.ok()) << created.message();
+      EXPECT_LT(created.took, kAnsweredMsMax);
+      const std::string id = created.reply.volume().volume_id();
+      std::ofstream(data / "old") << "old";
+      if (!creating) watch(std::make_shared<Renames>(held));
+      const auto deleted = controller_->Delete(id);
+      ASSERT_TRUE(deleted.ok()) << deleted.message();
+      EXPECT_LT(deleted.took, kAnsweredMsMax);
+      proxy_->Disarm();
+      EXPECT_FALSE(std::filesystem::exists(data));
+
+      const auto again = controller_->Create(name, parameters);
+      ASSERT_TRUE(again.ok()) << again.message();
+      std::ofstream(data / "new") << "new";
+      ASSERT_EQ(proxy_->held(), 1U);
+      ASSERT_TRUE(proxy_->Release());
+      EXPECT_EQ(TreeOf(data), (std::map<std::string, std::string>{{"new", "file new"}}));
+      EXPECT_TRUE(controller_->Delete(id).ok());
+      EXPECT_FALSE(std::filesystem::exists(data));
+      EXPECT_EQ(NamesIn(server_->root() / ".gantry/volumes"), Names{});
+      EXPECT_EQ(NamesIn(server_->root() / ".gantry/claims"), Names{});
+    }
+  }
   ExpectNothingLeft(*server_, *host_, {server_->root()});
 }
 

@@ -54,15 +54,26 @@ std::string Block(uint64_t number) { return Random(kBlockBytes, number + 1); }
 
 }  // namespace
 
+std::string ShareOf(const lab::Ganesha& server, const std::string& address,
+                    const std::string& more) {
+  return "{server: " + address + ", share: " + server.export_path() +
+         ", port: " + std::to_string(server.port()) +
+         ", mountPort: " + std::to_string(server.mount_port()) + more + "}";
+}
+
 NfsNode::NfsNode(const NfsNodeOptions& options) {
-  server_ = std::make_unique<lab::Ganesha>(Need(lab::Ganesha::Start(options.server), "Ganesha"));
+  std::vector<std::string> shares = options.shares;
+  if (options.own_server) {
+    server_ = std::make_unique<lab::Ganesha>(Need(lab::Ganesha::Start(options.server), "Ganesha"));
+    shares.push_back(ShareOf(*server_, options.server.address, options.share));
+  }
   std::ostringstream backend;
   backend << "  nfs:\n    plugin: nfs\n    owner: test\n    uid: " << kBackendUid
-          << "\n    config:\n      shares: [{server: 127.0.0.1, share: " << server_->export_path()
-          << ", port: " << server_->port() << ", mountPort: " << server_->mount_port() << "}]\n";
+          << "\n    config:\n      shares:\n";
+  for (const auto& share : shares) backend << "        - " << share << "\n";
   if (!options.config.empty()) backend << "      " << options.config << "\n";
-  backend << "    grants: {" << options.grants << "}\n";
-  lab::GantrydOptions host;
+  backend << "    grants: {" << options.grants << "}\n" << options.backend;
+  lab::GantrydOptions host = options.host;
   host.backends = backend.str();
   host.driver_backends = "[nfs]";
   host_ = Need(lab::Gantryd::Start(host), "gantryd");
@@ -77,7 +88,7 @@ NfsNode::~NfsNode() {
   const auto paths = DataPathPids();
   host_.reset();
   for (const pid_t pid : paths) kill(pid, SIGKILL);
-  if (keeper > 0) kill(keeper, SIGKILL);
+  if (keeper > 1) kill(keeper, SIGKILL);
 }
 
 std::filesystem::path NfsNode::PodTarget(const std::string& pod) const {
@@ -89,7 +100,7 @@ Volume NfsNode::Plan(const std::string& name, Mode::Mode mode) const {
   volume.id = name;  // Create replaces it
   volume.staging = host_->kubelet() / "plugins/kubernetes.io/csi" / name / "globalmount";
   volume.target = PodTarget(name);
-  volume.backing = server_->root() / name;
+  volume.backing = (server_ ? server_->root() : host_->directory()) / name;
   volume.mode = mode;
   return volume;
 }
@@ -108,6 +119,7 @@ grpc::Status NfsNode::Create(Volume& volume, std::chrono::milliseconds within) {
   request.set_name(volume.backing.filename());
   request.mutable_capacity_range()->set_required_bytes(1 << 30);
   *request.add_volume_capabilities() = Capability(volume);
+  request.mutable_parameters()->insert(volume.parameters.begin(), volume.parameters.end());
   AddSecrets(request);
   csi::v1::CreateVolumeResponse response;
   auto status = controller_->CreateVolume(Patient(within).get(), request, &response);
@@ -188,6 +200,35 @@ grpc::Status NfsNode::Delete(const Volume& volume, std::chrono::milliseconds wit
   AddSecrets(request);
   csi::v1::DeleteVolumeResponse response;
   return controller_->DeleteVolume(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Validate(const Volume& volume, std::chrono::milliseconds within) {
+  csi::v1::ValidateVolumeCapabilitiesRequest request;
+  request.set_volume_id(volume.id);
+  *request.add_volume_capabilities() = Capability(volume);
+  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
+  AddSecrets(request);
+  csi::v1::ValidateVolumeCapabilitiesResponse response;
+  return controller_->ValidateVolumeCapabilities(Patient(within).get(), request, &response);
+}
+
+grpc::Status NfsNode::Get(const Volume& volume, csi::v1::ControllerGetVolumeResponse* response,
+                          std::chrono::milliseconds within) {
+  csi::v1::ControllerGetVolumeRequest request;
+  request.set_volume_id(volume.id);
+  return controller_->ControllerGetVolume(Patient(within).get(), request, response);
+}
+
+grpc::Status NfsNode::List(int32_t entries, csi::v1::ListVolumesResponse* response,
+                           std::chrono::milliseconds within) {
+  csi::v1::ListVolumesRequest request;
+  request.set_max_entries(entries);
+  return controller_->ListVolumes(Patient(within).get(), request, response);
+}
+
+grpc::Status NfsNode::Capacity(std::chrono::milliseconds within) {
+  csi::v1::GetCapacityResponse response;
+  return controller_->GetCapacity(Patient(within).get(), {}, &response);
 }
 
 grpc::Status NfsNode::Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsResponse* response,

@@ -39,12 +39,18 @@ struct Volume {
   Mode::Mode mode = Mode::MULTI_NODE_MULTI_WRITER;
   std::vector<std::string> mount_flags;
   std::string mount_group;
+  std::map<std::string, std::string> parameters;  // of its StorageClass
 };
 
 struct NfsNodeOptions {
   lab::GaneshaOptions server;
+  std::string share;                       // more of the share's entry, ", adopt: true"
   std::string config;                      // lines of the backend's `config:`, "timeoutSeconds: 5"
   std::string grants = "userspace: true";  // comma separated
+  std::string backend;              // more lines of the backend, indented by four, each ended
+  lab::GantrydOptions host;         // its backends are filled in here
+  std::vector<std::string> shares;  // more of them, "{server: ..., share: ...}"
+  bool own_server = true;           // false: only those
 };
 
 // A call's status, shown when it is an error.
@@ -53,6 +59,10 @@ struct NfsNodeOptions {
     const grpc::Status status_ = (call);        \
     ASSERT_TRUE(status_.ok()) << Text(status_); \
   } while (false)
+
+// As an entry of NfsNodeOptions::shares.
+std::string ShareOf(const lab::Ganesha& server, const std::string& address = "127.0.0.1",
+                    const std::string& more = "");
 
 // Throws std::runtime_error when it can't be set up. A call waits for a gantryd that is being
 // restarted. Stubs are thread-safe, the rest is not.
@@ -78,6 +88,13 @@ class NfsNode {
   grpc::Status Expand(const Volume& volume, int64_t bytes,
                       std::chrono::milliseconds within = kCallMax);
   grpc::Status Delete(const Volume& volume, std::chrono::milliseconds within = kCallMax);
+  grpc::Status Validate(const Volume& volume, std::chrono::milliseconds within = kCallMax);
+  grpc::Status Get(const Volume& volume, csi::v1::ControllerGetVolumeResponse* response,
+                   std::chrono::milliseconds within = kCallMax);
+  // The first page of so many; 0: all, in one page.
+  grpc::Status List(int32_t entries, csi::v1::ListVolumesResponse* response,
+                    std::chrono::milliseconds within = kCallMax);
+  grpc::Status Capacity(std::chrono::milliseconds within = kCallMax);
   grpc::Status Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsResponse* response,
                      std::chrono::milliseconds within = kCallMax);
 

@@ -296,6 +296,31 @@ TEST_F(NfsNodeTest, MountsWithTheFlagsAskedForAndNeverWithDevicesOrSetuid) {
   ASSERT_GRPC_OK(node_->Delete(volume));
 }
 
+// Whatever this kernel has: another node's may not.
+TEST_F(NfsNodeTest, ServesInUserSpaceWhatSeveralNodesWriteAndTheClassLeavesOpen) {
+  Volume volume = node_->Plan("auto", Mode::MULTI_NODE_MULTI_WRITER);
+  volume.parameters["mounter"] = "auto";
+  ASSERT_GRPC_OK(node_->Create(volume));
+  EXPECT_EQ(volume.context.at("mounter"), "auto");
+  ASSERT_GRPC_OK(node_->Stage(volume));
+  ASSERT_GRPC_OK(node_->Publish(volume));
+  EXPECT_EQ(WriteWhole(volume.target / "file", "x"), 0);
+  EXPECT_EQ(ReadWhole(volume.backing / "file"), "x");
+  EXPECT_FALSE(node_->DataPathPids().empty());
+  ASSERT_GRPC_OK(node_->End(volume));
+}
+
+TEST_F(NfsNodeTest, SaysWhichGrantAKernelMountLacks) {
+  Volume volume = node_->Plan("kernel");
+  volume.parameters["mounter"] = "kernel";
+  ASSERT_GRPC_OK(node_->Create(volume));
+  const auto refused = node_->Stage(volume);
+  EXPECT_EQ(refused.error_code(), StatusCode::PERMISSION_DENIED) << Text(refused);
+  EXPECT_THAT(refused.error_message(), ::testing::HasSubstr("backends.nfs.grants.fs_types"));
+  ASSERT_GRPC_OK(node_->Unstage(volume));
+  ASSERT_GRPC_OK(node_->Delete(volume));
+}
+
 // --- isolation ------------------------------------------------------------------------------
 
 void ExpectUnprivileged(pid_t pid) {

@@ -331,6 +331,19 @@ TEST_F(Sandbox, ItsMemoryIsNobodysButRoots) {
   EXPECT_EQ(shown.st_uid, 0U);
 }
 
+TEST_F(Sandbox, WorkersEnterCopiesOfOnePreparedTree) {
+  const auto workers = host_->WorkerPids("hostile");
+  ASSERT_EQ(workers.size(), 1U);
+  const std::string one = "/proc/" + std::to_string(workers[0]);
+  const std::string other = "/proc/" + Neighbour();
+  struct stat ones {};
+  struct stat others {};
+  ASSERT_EQ(stat((one + "/root").c_str(), &ones), 0);
+  ASSERT_EQ(stat((other + "/root").c_str(), &others), 0);
+  EXPECT_EQ(ones.st_dev, others.st_dev) << host_->Log();
+  EXPECT_NE(fs::read_symlink(one + "/ns/mnt"), fs::read_symlink(other + "/ns/mnt"));
+}
+
 TEST_F(Sandbox, TheKernelKillsAWorkerBeforeItsHost) {
   const auto score = [](const std::string& pid) {
     return std::atoi(base::ReadFile("/proc/" + pid + "/oom_score_adj", 64).value_or("").c_str());

@@ -373,6 +373,22 @@ TEST_F(ZooTest, HostileSourcesAreRefusedAndNothingIsMounted) {
   });
 }
 
+// Two backends on one server, each granted its own export: neither may name the other's.
+TEST_F(ZooTest, AnotherBackendsExportOnTheSameServerIsRefused) {
+  Keep({"hostile_sources"},
+       {"grants: {exports: [\"10.0.0.1:/exports/mine\"], fs_types: [\"nfs*\"], "
+        "mount_options: [\"addr=*\"]}"});
+  for (const char* wish :
+       {"nfs4|10.0.0.1:/exports/theirs|", "nfs|10.0.0.1:/exports/mine/../theirs|",
+        "nfs4|10.0.0.1:/exports/mine-too|", "nfs4|10.0.0.1:/exports|", "nfs4|10.0.0.1:/|",
+        "nfs4|[::ffff:10.0.0.1]:/exports/theirs|", "nfs4|10.0.0.1:/exports/mine|addr=10.0.0.2"}) {
+    const auto answer = Stage("hostile-sources:v1", wish);
+    EXPECT_EQ(answer.code, StatusCode::PERMISSION_DENIED) << wish << ": " << answer.message;
+    EXPECT_THAT(answer.message, HasSubstr("backends.hostile-sources.grants.exports")) << wish;
+    EXPECT_THAT(MountsOfHost(), ::testing::IsEmpty()) << wish;
+  }
+}
+
 TEST_F(ZooTest, WhatAPluginMayMountHoldsNeitherSetuidProgramsNorDevices) {
   Keep({"hostile_sources"},
        {"grants: {servers: [x], fs_types: [tmpfs], mount_options: [\"size=*\"]}"});

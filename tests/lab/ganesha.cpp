@@ -108,6 +108,8 @@ Result<Ganesha> Ganesha::Start(GaneshaOptions options) {
   std::vector<std::string> arguments = {"start",
                                         "--dir",
                                         server.directory_.string(),
+                                        "--address",
+                                        options.address,
                                         "--exports",
                                         exports.str(),
                                         "--fsal",

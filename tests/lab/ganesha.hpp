@@ -19,7 +19,8 @@ namespace gantry::lab {
 
 struct GaneshaOptions {
   std::filesystem::path directory =
-      {};             // the server's own; empty: a temporary one, removed at the end
+      {};  // the server's own; empty: a temporary one, removed at the end
+  std::string address = "127.0.0.1";
   uint16_t port = 0;  // NFS; mountd gets the next one. 0: free ones are chosen
   std::vector<std::string> exports = {"vol"};  // "vol": exported as /vol, backed by root("vol")
   std::string fsal = "VFS";                    // or "MEM"

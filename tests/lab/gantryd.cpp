@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 
@@ -14,6 +15,8 @@
 
 namespace gantry::lab {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::chrono::milliseconds kStartMsMax{20'000};
 constexpr std::chrono::milliseconds kEndMsMax{45'000};
@@ -59,6 +62,7 @@ base::Result<std::unique_ptr<Gantryd>> Gantryd::Start(GantrydOptions options) {
   // server that ends wait for its farewell. Read when gRPC starts.
   setenv("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "50", 0);
   std::unique_ptr<Gantryd> self(new Gantryd(std::move(options)));
+  if (self->options_.directory.empty()) self->temporary_ = std::make_unique<base::TempDir>();
   // Workers of other uids reach their plugin through it.
   std::filesystem::permissions(self->directory(), std::filesystem::perms(0755));
   std::filesystem::create_directories(self->kubelet());
@@ -89,12 +93,14 @@ Gantryd::~Gantryd() {
         command.starts_with("gantry"))
       if (command.find(mark) != std::string::npos) kill(pid, SIGKILL);
   });
+  if (const auto report = SanitizerReport(Log(), options_.segfaults); !report.empty()) {
+    std::fprintf(stderr, "a sanitizer's report in gantryd's log:\n%s\n", report.c_str());
+    std::abort();
+  }
 }
 
 base::Status Gantryd::Launch() {
   const auto program = std::filesystem::absolute(BuildDirectory() / "bin/gantryd");
-  GANTRY_TRY_ASSIGN(const auto binary,
-                    base::PinnedBinary::Open(options_.is_pid_one ? "/usr/bin/unshare" : program));
   const base::UniqueFd log(
       open((directory() / "gantryd.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   base::SpawnOptions options;
@@ -102,11 +108,12 @@ base::Status Gantryd::Launch() {
       "gantryd",          "--config",    directory() / "gantry.yaml",
       "--role",           options_.role, "--log-level",
       options_.log_level, "--libexec",   std::filesystem::absolute(BuildDirectory() / "bin")};
-  if (options_.is_pid_one) {
+  auto launcher = options_.launcher;
+  if (options_.is_pid_one)
+    launcher = {"/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc"};
+  if (!launcher.empty()) {
     options.arguments[0] = program;
-    const std::vector<std::string> unshare{"unshare", "--pid", "--fork", "--kill-child",
-                                           "--mount-proc"};
-    options.arguments.insert(options.arguments.begin(), unshare.begin(), unshare.end());
+    options.arguments.insert(options.arguments.begin(), launcher.begin(), launcher.end());
   }
   options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
   for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"})
@@ -114,6 +121,8 @@ base::Status Gantryd::Launch() {
       options.environment.push_back(std::string(name) + "=" + value);
   options.stdout_fd = log.get();
   options.stderr_fd = log.get();
+  GANTRY_TRY_ASSIGN(const auto binary,
+                    base::PinnedBinary::Open(launcher.empty() ? program : fs::path(launcher[0])));
   GANTRY_TRY_ASSIGN(child_, base::Spawn(binary, options));
   const auto channel = Connect();
   const auto end = std::chrono::system_clock::now() + kStartMsMax;
@@ -130,8 +139,26 @@ base::Status Gantryd::Launch() {
   return base::Fail(base::Code::kDeadlineExceeded, "gantryd does not serve:\n" + Log());
 }
 
+pid_t Gantryd::pid() const {
+  if (options_.pid_file.empty()) return child_.pid();
+  pid_t pid = 0;
+  std::ifstream(options_.pid_file) >> pid;
+  return pid;
+}
+
+// A launcher ends after gantryd: the pid that it wrote is good as long as it has not ended.
+base::Status Gantryd::Signal(int signal_number) const {
+  if (options_.pid_file.empty()) return child_.Kill(signal_number);
+  pollfd gone{child_.pidfd(), POLLIN, 0};
+  if (poll(&gone, 1, 0) > 0) return {};
+  const pid_t target = pid();
+  if (target <= 1 || kill(target, signal_number) != 0)
+    return base::FailErrno(errno, "signal gantryd, pid " + std::to_string(target));
+  return {};
+}
+
 base::Status Gantryd::Kill(int signal_number) {
-  GANTRY_TRY(child_.Kill(signal_number));
+  GANTRY_TRY(Signal(signal_number));
   GANTRY_TRY_ASSIGN(const auto status, child_.Wait(kEndMsMax));
   if (!status) return base::Fail(base::Code::kDeadlineExceeded, "gantryd did not end");
   return {};
@@ -143,7 +170,7 @@ base::Status Gantryd::Restart() {
 }
 
 base::Result<base::ExitStatus> Gantryd::Terminate() {
-  GANTRY_TRY(child_.Kill(SIGTERM));
+  GANTRY_TRY(Signal(SIGTERM));
   GANTRY_TRY_ASSIGN(const auto status, child_.Wait(kEndMsMax));
   if (!status) return base::Fail(base::Code::kDeadlineExceeded, "gantryd ignored SIGTERM");
   return *status;

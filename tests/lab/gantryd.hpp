@@ -10,9 +10,11 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "host/base/process.hpp"
 #include "host/base/temp_dir.hpp"
+#include "tests/lab/sanitizer_report.hpp"
 
 namespace gantry::lab {
 
@@ -23,9 +25,16 @@ struct GantrydOptions {
   std::string node_id = "node-1";
   std::filesystem::path plugin_directory;  // default: the build's
   std::string log_level = "debug";
-  bool is_pid_one = false;    // in a pid namespace of its own, below unshare(1), which pid() names
-  std::string trust = "any";  // YAML after `trust:`
-  std::string top;            // more YAML of the top level, each line ended
+  bool is_pid_one = false;  // in a pid namespace of its own, below unshare(1), which pid() names
+  std::filesystem::path directory;  // its own, there already; empty: a temporary one
+  std::filesystem::path kubelet;    // default: one in directory()
+  // Words before gantryd's command line, the first a program's path: it runs gantryd, writes its pid
+  // to `pid_file`, which pid() then reads, and ends after it. Empty: gantryd is started itself.
+  std::vector<std::string> launcher;
+  std::filesystem::path pid_file;
+  std::string trust = "any";                // YAML after `trust:`
+  std::string top;                          // more YAML of the top level, each line ended
+  Segfaults segfaults = Segfaults::kCount;  // of its plugins, under a sanitizer
 };
 
 // Not thread-safe, but for the stubs' channels.
@@ -33,6 +42,7 @@ class Gantryd {
  public:
   // Starts it and waits until it serves.
   static base::Result<std::unique_ptr<Gantryd>> Start(GantrydOptions options);
+  // Ends the test program when a sanitizer has spoken in gantryd or in what it started.
   ~Gantryd();
 
   base::Status Kill(int signal_number);  // and waits until it is gone
@@ -40,11 +50,15 @@ class Gantryd {
   // Sends SIGTERM and waits; how it ended.
   base::Result<base::ExitStatus> Terminate();
 
-  pid_t pid() const { return child_.pid(); }
+  pid_t pid() const;
   // Pids of its gantry-worker processes, by their command line's backend.
   std::vector<pid_t> WorkerPids(const std::string& backend) const;
-  const std::filesystem::path& directory() const { return directory_.path(); }
-  std::filesystem::path kubelet() const { return directory() / "kubelet"; }
+  const std::filesystem::path& directory() const {
+    return temporary_ ? temporary_->path() : options_.directory;
+  }
+  std::filesystem::path kubelet() const {
+    return options_.kubelet.empty() ? directory() / "kubelet" : options_.kubelet;
+  }
   std::string endpoint() const { return "unix:" + (directory() / "csi.sock").string(); }
   std::string Log() const;
 
@@ -54,9 +68,10 @@ class Gantryd {
  private:
   explicit Gantryd(GantrydOptions options) : options_(std::move(options)) {}
   base::Status Launch();
+  base::Status Signal(int signal_number) const;
 
   const GantrydOptions options_;
-  base::TempDir directory_;
+  std::unique_ptr<base::TempDir> temporary_;
   base::Child child_;
 };
 

@@ -169,6 +169,15 @@ void NfsProxy::Accept() {
   }
 }
 
+// Until the client gives up.
+void NfsProxy::Hush(int client) {
+  std::array<pollfd, 2> waits{{{client, POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
+  std::string unheard;
+  while (poll(waits.data(), waits.size(), -1) >= 0 || errno == EINTR) {
+    if (waits[1].revents != 0 || (waits[0].revents != 0 && !ReadSome(client, &unheard))) return;
+  }
+}
+
 void NfsProxy::Relay(base::UniqueFd client) {
   base::UniqueFd server = Dial(server_port_);
   if (!server) return;
@@ -191,9 +200,12 @@ void NfsProxy::Relay(base::UniqueFd client) {
         pending[WordAt(*record, kMarkBytes)] = call;
         const Verdict verdict = Ask(call, Stage::kRequest);
         if (verdict == Verdict::kDrop) return;
-        if (verdict == Verdict::kHold) {
-          const std::lock_guard lock(mutex_);
-          held_.push_back({std::move(server), std::move(*record)});
+        if (verdict == Verdict::kHold || verdict == Verdict::kHush) {
+          {
+            const std::lock_guard lock(mutex_);
+            held_.push_back({std::move(server), std::move(*record)});
+          }
+          if (verdict == Verdict::kHush) Hush(client.get());
           return;
         }
       }

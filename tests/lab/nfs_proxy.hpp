@@ -34,7 +34,9 @@ class NfsProxy {
   enum class Verdict : uint8_t {
     kPass,
     kDrop,  // The record is lost, and the connection with it.
-    kHold,  // Requests only: lies here until Release, on a connection that stays open for it.
+    kHold,  // Requests only: lies here until Release, on a connection that stays open for it; the
+            // client's is closed.
+    kHush,  // The same, but the client's stays open too, and it hears nothing.
   };
   // Called on a connection's thread, by several at once.
   using Hook = std::function<Verdict(const NfsCall&, Stage)>;
@@ -61,6 +63,7 @@ class NfsProxy {
   NfsProxy() = default;
   void Accept();
   void Relay(base::UniqueFd client);
+  void Hush(int client);
   Verdict Ask(const NfsCall& call, Stage stage);
 
   base::UniqueFd listener_;

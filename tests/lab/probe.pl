@@ -3,9 +3,10 @@
 # What bash cannot do for the lab: bind ports and speak ONC RPC. Perl, because perl-base is part of
 # every Debian; nothing else here is.
 #
-#   probe.pl ports N          N TCP ports of 127.0.0.1 that are free now, one a line
-#   probe.pl null PORT V      an NFS version V NULL call; exit 0 when it is answered
-#   probe.pl exports PORT     the exports of a mountd (MOUNT v3 EXPORT, RFC 1813), one path a line
+#   probe.pl ADDRESS ports N        N TCP ports of that IPv4 address that are free now, one a line
+#   probe.pl ADDRESS null PORT V    an NFS version V NULL call; exit 0 when it is answered
+#   probe.pl ADDRESS exports PORT   the exports of a mountd (MOUNT v3 EXPORT, RFC 1813), one path a
+#                                   line
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -21,6 +22,8 @@ use constant {
     MOUNT_EXPORT  => 5,
 };
 
+my $address = shift // '';
+
 # Below the ephemeral range: a client that reconnects while its server is down could otherwise be
 # given the server's port as its own, and connect to itself.
 sub free_ports {
@@ -33,7 +36,7 @@ sub free_ports {
         last if @sockets == $count;
         my $port = PORT_MIN + int rand($ephemeral - PORT_MIN);
         my $socket = IO::Socket::INET->new(
-            LocalAddr => '127.0.0.1', LocalPort => $port, Proto => 'tcp', Listen => 1);
+            LocalAddr => $address, LocalPort => $port, Proto => 'tcp', Listen => 1);
         push @sockets, $socket if $socket;
     }
     die "found no $count free ports\n" if @sockets < $count;
@@ -55,7 +58,7 @@ sub read_bytes {
 sub call {
     my ($port, $program, $version, $procedure) = @_;
     my $socket = IO::Socket::INET->new(
-        PeerAddr => '127.0.0.1', PeerPort => $port, Proto => 'tcp', Timeout => ANSWER_S_MAX)
+        PeerAddr => $address, PeerPort => $port, Proto => 'tcp', Timeout => ANSWER_S_MAX)
         or die "connect to port $port: $@\n";
     setsockopt $socket, SOL_SOCKET, SO_RCVTIMEO, pack 'l!l!', ANSWER_S_MAX, 0;
     my $xid = 1;
@@ -104,5 +107,5 @@ if ($verb eq 'ports') {
     my ($port) = @ARGV;
     print "$_\n" for exports(call($port, PROGRAM_MOUNT, 3, MOUNT_EXPORT));
 } else {
-    die "usage: probe.pl ports N | null PORT VERSION | exports PORT\n";
+    die "usage: probe.pl ADDRESS ports N | null PORT VERSION | exports PORT\n";
 }

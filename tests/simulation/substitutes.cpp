@@ -95,12 +95,12 @@ base::Result<bool> LogPipeReader::ReadAvailable() { return true; }
 
 std::string LogPipeReader::Tail() const { return tail_; }
 
-Channel::Channel(base::UniqueFd socket, base::UniqueFd wake, ChannelOptions options)
-    : socket_(std::move(socket)), wake_(std::move(wake)), options_(options) {}
+Channel::Channel(base::UniqueFd socket, ChannelOptions options)
+    : socket_(std::move(socket)), options_(options) {}
 
 base::Result<std::unique_ptr<Channel>> Channel::Create(base::UniqueFd socket,
                                                        ChannelOptions options) {
-  return std::unique_ptr<Channel>(new Channel(std::move(socket), base::UniqueFd(), options));
+  return std::unique_ptr<Channel>(new Channel(std::move(socket), options));
 }
 
 Channel::~Channel() { Close(); }

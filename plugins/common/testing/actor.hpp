@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "plugins/common/testing/async_over.hpp"
 #include "plugins/common/testing/fake_storage.hpp"
 #include "plugins/common/trash.hpp"
 #include "plugins/common/volumes.hpp"
@@ -60,6 +61,15 @@ class Actor {
     GANTRY_PLUGIN_TRY_ASSIGN(const Layout layout, OpenLayout(storage_, root_));
     return Volumes(storage_, layout, "cluster", nonces_).Create(spec);
   }
+  // Adopts the directory, and deletes it then.
+  Result<std::optional<DeletedVolume>> DeleteForeign(const VolumeSpec& spec) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const Layout layout, OpenLayout(storage_, root_));
+    Volumes volumes(storage_, layout, "cluster", nonces_);
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto record, volumes.Adopt(spec));
+    if (!record) return std::nullopt;
+    GANTRY_PLUGIN_TRY_ASSIGN(DeletedVolume deleted, volumes.Delete(spec.handle));
+    return deleted;
+  }
   Result<DeletedVolume> Delete(const std::string& handle) {
     GANTRY_PLUGIN_TRY_ASSIGN(const Layout layout, OpenLayout(storage_, root_));
     return Volumes(storage_, layout, "cluster", nonces_).Delete(handle);
@@ -89,7 +99,7 @@ class Actor {
   Result<TrashRun> EmptyTrash(uint64_t removals_max = kRemovalsPerRunMax) {
     GANTRY_PLUGIN_TRY_ASSIGN(const Layout layout, OpenLayout(storage_, root_));
     return Trash(
-               storage_, layout, nonces_, [] { return false; }, removals_max)
+               storage_, tree_, layout, nonces_, [] { return false; }, removals_max)
         .Run();
   }
   bool dead() const { return storage_.dead(); }
@@ -97,6 +107,7 @@ class Actor {
 
  private:
   FakeStorage storage_;
+  AsyncOver tree_{storage_};
   MakeNonce nonces_;
   NodeId root_;
 };

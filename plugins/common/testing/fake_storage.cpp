@@ -16,7 +16,9 @@ tl::unexpected<StoreError> Failed(StoreFault fault) {
       {"wrong type", code::kFailedPrecondition},
       {"refused", code::kPermissionDenied},
       {"no space", code::kResourceExhausted},
-      {"no answer", code::kUnavailable}};
+      {"bad position", code::kAborted},
+      {"no answer", code::kUnavailable},
+      {"no answer yet", code::kUnavailable}};
   const auto& [word, error_code] = kWords[static_cast<size_t>(fault)];
   return FailStore(fault, error_code, word);
 }
@@ -132,6 +134,9 @@ StoreResult<T> FakeStorage::Do(std::function<StoreResult<T>()> operation) {
       dead_ = true;
       world_.delayed_.push_back([operation = std::move(operation)] { (void)operation(); });
       break;
+    case Fault::kAnswerLate:
+      world_.delayed_.push_back([operation = std::move(operation)] { (void)operation(); });
+      return Failed(StoreFault::kUnanswered);
     case Fault::kLoseReply:
       (void)operation();
       break;
@@ -284,6 +289,17 @@ StoreResult<int64_t> FakeStorage::Touch(const NodeId& file) {
     if (w.Get(file) == nullptr) return Failed(StoreFault::kStale);
     w.Get(file)->mtime_ns = w.now_ns_;
     return w.now_ns_;
+  });
+}
+
+StoreStatus FakeStorage::Change(const NodeId& node, const OwnershipChange& change) {
+  return Do<void>([&w = world_, node, change]() -> StoreStatus {
+    if (w.Get(node) == nullptr) return Failed(StoreFault::kStale);
+    Ownership& ownership = w.Get(node)->ownership;
+    if (change.mode) ownership.mode = *change.mode;
+    if (change.uid) ownership.uid = change.uid;
+    if (change.gid) ownership.gid = change.gid;
+    return {};
   });
 }
 

@@ -23,6 +23,7 @@ enum class Fault : uint8_t {
   kDieAfter,    // It happens, and nobody hears of it.
   kDieDelayed,  // It happens when the test says so.
   kLoseReply,   // It happens, the actor gets an error and lives on.
+  kAnswerLate,  // It happens when the test says so; the actor does not wait for it and lives on.
   kRefuse,      // It does not happen, the actor gets an error and lives on.
 };
 
@@ -101,6 +102,7 @@ class FakeStorage final : public Storage {
   StoreStatus Remove(const NodeId& directory, std::string_view name) override;
   StoreStatus RemoveDirectory(const NodeId& directory, std::string_view name) override;
   StoreResult<int64_t> Touch(const NodeId& file) override;
+  StoreStatus Change(const NodeId& node, const OwnershipChange& change) override;
   void GiveWay(int) override {}  // Who goes on is the schedule's to say.
 
  private:

@@ -136,7 +136,31 @@ NfsError MountRefused(const Server& server, uint32_t status) {
   return error;
 }
 
-NfsResult<FileHandle> DecodeMount(const Server& server, std::vector<std::byte>& body) {
+// A failure to reach MOUNT has a better explanation where NFS itself answers "not version 3".
+NfsError ExplainNoMount(const Server& server, NfsError error, TimePoint deadline) {
+  const auto head = AskNfs(server, server.nfs_port != 0 ? server.nfs_port : kNfsPort, deadline);
+  if (head && SaysNoNfs3(*head)) return NoNfs3(server.host, *head);
+  return error;
+}
+
+NfsResult<uint16_t> FindMountPort(const Server& server, TimePoint deadline) {
+  if (server.mount_port != 0) return server.mount_port;
+  auto port = AskPortmapper(server, kMountProgram, kMountVersion, deadline);
+  if (!port) {
+    return tl::make_unexpected(ExplainNoMount(
+        server, Wrap(std::move(port).error(), "the MOUNT service's port is not configured"),
+        deadline));
+  }
+  if (!*port) {
+    return tl::make_unexpected(
+        NoNfs3(server.host, "its portmapper lists no MOUNT version 3 over TCP"));
+  }
+  return **port;
+}
+
+}  // namespace
+
+NfsResult<FileHandle> DecodeMount(const Server& server, std::span<std::byte> body) {
   ShapeWalk walk(body);
   const uint32_t status = walk.Take();
   if (walk.ok() && status != MNT3_OK) return tl::make_unexpected(MountRefused(server, status));
@@ -173,30 +197,6 @@ NfsResult<FileHandle> DecodeMount(const Server& server, std::vector<std::byte>& 
   }
   return root;
 }
-
-// A failure to reach MOUNT has a better explanation where NFS itself answers "not version 3".
-NfsError ExplainNoMount(const Server& server, NfsError error, TimePoint deadline) {
-  const auto head = AskNfs(server, server.nfs_port != 0 ? server.nfs_port : kNfsPort, deadline);
-  if (head && SaysNoNfs3(*head)) return NoNfs3(server.host, *head);
-  return error;
-}
-
-NfsResult<uint16_t> FindMountPort(const Server& server, TimePoint deadline) {
-  if (server.mount_port != 0) return server.mount_port;
-  auto port = AskPortmapper(server, kMountProgram, kMountVersion, deadline);
-  if (!port) {
-    return tl::make_unexpected(ExplainNoMount(
-        server, Wrap(std::move(port).error(), "the MOUNT service's port is not configured"),
-        deadline));
-  }
-  if (!*port) {
-    return tl::make_unexpected(
-        NoNfs3(server.host, "its portmapper lists no MOUNT version 3 over TCP"));
-  }
-  return **port;
-}
-
-}  // namespace
 
 bool SaysNoNfs3(const ReplyHead& head) {
   return head.status == ReplyStatus::kProgramUnavailable ||

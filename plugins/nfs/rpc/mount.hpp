@@ -32,6 +32,9 @@ NfsResult<uint16_t> FindNfsPort(const Server& server, TimePoint deadline);
 NfsResult<FileHandle> MountRoot(const Server& server, const Credentials& credentials,
                                 TimePoint deadline);
 
+// The root from the body of an answer to MNT (RFC 1813 appendix I.5.2); errors as MountRoot has them.
+NfsResult<FileHandle> DecodeMount(const Server& server, std::span<std::byte> body);
+
 // "server X speaks no NFSv3 ...", for a reply that says the program or version is not there.
 bool SaysNoNfs3(const ReplyHead& head);
 NfsError NoNfs3(const std::string& host, const std::string& why);

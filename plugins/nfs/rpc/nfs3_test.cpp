@@ -347,6 +347,15 @@ TEST(Nfs3Decode, RefusesNamesThatPointElsewhere) {
   }
 }
 
+TEST(Nfs3Decode, RefusesAHandleOfNoBytes) {
+  const auto found = Decode<Lookup>(Xdr().U32(0).Opaque("").U32(0).U32(0).bytes);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().failure, Failure::kMalformed);
+  const auto made = Decode<MakeDir>(Xdr().U32(0).U32(1).Opaque("").U32(0).U32(0).U32(0).bytes);
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().failure, Failure::kMalformed);
+}
+
 // libnfs alone reads out of bounds here: the sum of position and length becomes negative.
 TEST(Nfs3Decode, RefusesALengthThatOverflows) {
   for (const uint32_t length : {0x80000000u, 0xffffffffu, 0xffffffe0u, 0x7fffffffu}) {

@@ -89,8 +89,10 @@ bool ShapeWalk::One(char letter) {
       return Bool(&follows) && (!follows || One('f'));
     case 'w':
       return Bool(&follows) && (!follows || Skip(kWccBytes)) && One('a');
-    case 'h':
-      return Opaque(kHandleBytesMax);
+    case 'h': {
+      // An empty one names nothing; the next call with it could not be made.
+      return ok_ = ShapeWalk(rest_).Take() > 0 && Opaque(kHandleBytesMax);
+    }
     case 'H':
       return Bool(&follows) && (!follows || One('h'));
     case 'p':

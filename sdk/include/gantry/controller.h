@@ -115,6 +115,12 @@ typedef struct gantry_controller {
   /* Emits the volume with the capacity that it now has; already as large: OK. */
   void (*expand_volume)(gantry_instance*, gantry_call, const gantry_expand_volume*);
   void (*modify_volume)(gantry_instance*, gantry_call, const gantry_modify_volume*);
+  /* Is a volume that was made elsewhere, and whose id no backend's name begins, on storage that this
+   * backend serves? Asked before the first of its operations, with its id as handle and with the
+   * context where the call carries one; all its operations then get the id as handle and emit any.
+   * OK: yes. NOT_FOUND: no, and nothing more. Without I/O. NULL: the backend knows of no such
+   * volumes but those that a context sends to it by name. */
+  void (*recognize_volume)(gantry_instance*, gantry_call, const gantry_volume_ref*);
 } gantry_controller;
 
 typedef struct gantry_publish_volume {

@@ -287,6 +287,7 @@ const gantry_controller* ControllerTable() {
     GANTRY_DETAIL_SLOT(t, get_capacity, GetCapacity, gantry_get_capacity)
     GANTRY_DETAIL_SLOT(t, expand_volume, ExpandVolume, gantry_expand_volume)
     GANTRY_DETAIL_SLOT(t, modify_volume, ModifyVolume, gantry_modify_volume)
+    GANTRY_DETAIL_SLOT(t, recognize_volume, RecognizeVolume, gantry_volume_ref)
     return t;
   }();
   return any ? &kTable : nullptr;

@@ -80,7 +80,14 @@ typedef struct gantry_block_range {
 } gantry_block_range;
 
 typedef int32_t gantry_source_kind;
-enum { GANTRY_SOURCE_FILESYSTEM = 1, GANTRY_SOURCE_BLOCK = 2, GANTRY_SOURCE_USERSPACE = 3 };
+enum {
+  GANTRY_SOURCE_FILESYSTEM = 1,
+  GANTRY_SOURCE_BLOCK = 2,
+  GANTRY_SOURCE_USERSPACE = 3,
+  /* FILESYSTEM where the node's kernel has that type, else USERSPACE. Nodes may choose differently:
+   * not for a volume that several nodes write through clients with locks of their own. */
+  GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE = 4
+};
 enum { GANTRY_MULTIPATH_NONE = 0, GANTRY_MULTIPATH_REQUIRED = 1 };
 
 /* What the host shall make reachable at the staging path. The host checks it against the backend's
@@ -104,11 +111,12 @@ typedef struct gantry_source {
 
 typedef struct gantry_task {
   uint32_t size;
-  uint32_t reserved;
-  gantry_str kind;   /* the plugin's word, e.g. "trash"; [a-z0-9-], at most 32 bytes */
-  gantry_str key;    /* which one of that kind; at most 128 bytes */
-  gantry_str lock;   /* a volume handle whose lock the host holds while it runs, or empty */
-  uint64_t after_ms; /* not before so long from now */
+  uint32_t run_s_max; /* how long one run may take, at most a day; 0: a minute. Few of those that
+                         take longer run at once. */
+  gantry_str kind;    /* the plugin's word, e.g. "trash"; [a-z0-9-], at most 32 bytes */
+  gantry_str key;     /* which one of that kind; at most 128 bytes */
+  gantry_str lock;    /* a volume handle whose lock the host holds while it runs, or empty */
+  uint64_t after_ms;  /* not before so long from now */
 } gantry_task;
 
 typedef struct gantry_task_progress {

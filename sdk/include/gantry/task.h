@@ -27,8 +27,8 @@ typedef struct gantry_task_ops {
   uint32_t size;
   uint32_t reserved;
   /* Emits every task that the storage says is to be done: asked for after activate and then
-   * periodically, so that work survives every crash. A call may emit a task as well (emit_task): it
-   * is then run soon. */
+   * periodically, so that work survives every crash; what is emitted before an error counts. A call
+   * may emit a task as well (emit_task): it is then run soon, whatever the call finishes with. */
   void (*list_tasks)(gantry_instance*, gantry_call, const gantry_task_run* unused);
   /* OK: done. ABORTED: not finished, go on later from the cursor. NOT_FOUND: nothing to do. Others:
    * tried again with backoff. Poll cancelled: a cancelled task stops within a second. */
