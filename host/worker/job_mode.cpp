@@ -87,7 +87,7 @@ void RunJobMode(const Options& options, base::UniqueFd socket, wire::LogPipe log
   // It must not outlive a host that is killed: nobody else would end it.
   (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   pollfd gone{socket.get(), 0, 0};
-  if (poll(&gone, 1, 0) > 0 && (gone.revents & POLLERR) != 0) _exit(kExitHostGone);
+  if (poll(&gone, 1, 0) > 0 && (gone.revents & (POLLHUP | POLLERR)) != 0) _exit(kExitHostGone);
   const int flags = fcntl(socket.get(), F_GETFL);
   (void)fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK);
   const auto input = ReadInput(socket.get());
