@@ -62,11 +62,17 @@ TEST_F(Copies, AreSnapshotsThatOutliveTheirVolumeAndBecomeVolumes) {
   world.MakePath("s/later", NodeType::kFile);
   ASSERT_TRUE(a.Delete(Of::kVolumes, "s"));
   EmptyTrash(world);
+  const auto same = a.Create(Of::kSnapshots, "n", VolumeSource("s"));
+  ASSERT_TRUE(same) << same.error().message;
+  EXPECT_EQ(same->state, RecordState::kReady);
   const auto restored = a.Create(Of::kVolumes, "r", SnapshotSource("n"));
   ASSERT_TRUE(restored) << restored.error().message;
   ASSERT_EQ(a.Copy(Of::kVolumes, "r")->state, CopyState::kReady);
   EXPECT_EQ(ContentOf(world, "r"), whole);
   ASSERT_TRUE(a.Delete(Of::kSnapshots, "n"));
+  const auto again = a.Create(Of::kVolumes, "r", SnapshotSource("n"));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->state, RecordState::kReady);
   ASSERT_TRUE(a.Delete(Of::kVolumes, "r"));
   EXPECT_FALSE(world.Has("r"));
   EmptyTrash(world);

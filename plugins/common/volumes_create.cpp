@@ -68,7 +68,9 @@ const Attempt* InPlace(const Record& record, const Node& leaf) {
 
 Result<Record> Volumes::Create(const VolumeSpec& spec) {
   NodeId empty_seen;
-  bool look_first = !spec.path;  // Else most likely it is a new name: begin at once.
+  bool look_first =
+      !spec.path || spec.source ||
+      !spec.mutable_parameters.empty();  // Else most likely it is a new name: begin at once.
   for (int round = 0; round < kRoundsMax; ++round) {
     if (round > 0) storage_.GiveWay(round);
     std::optional<Working> work;
