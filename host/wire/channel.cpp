@@ -192,6 +192,7 @@ Channel::Pumped Channel::Pump(Lock& lock, size_t frames_max) {
     if (n >= 0) {
       if (AccountSent(lock, *queue, static_cast<size_t>(n))) ++frames;
     } else if (send_errno == EAGAIN) {
+      if (error_) continue;  // Close waits for whoever writes
       return Pumped::kBlocked;
     } else if (send_errno != EINTR) {
       // A peer that is gone has perhaps left messages, and the reader tells how it went.
