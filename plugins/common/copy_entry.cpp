@@ -53,7 +53,8 @@ void EntryCopy::Judge(const Entry& found) {
 // Complete, or marked as complete up to somewhere; false: it is neither.
 bool EntryCopy::JudgeFile() {
   const EntryAttributes& source = source_.attributes;
-  if (IsComplete(made_, source)) {
+  // By the storage's own clock: what was written since under an mtime that was put back is not it.
+  if (IsComplete(made_, source) && source.ctime_ns < made_.ctime_ns) {
     run_.CountBytes(static_cast<int64_t>(source.size));
     Finish();
     return true;

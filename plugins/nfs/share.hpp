@@ -36,38 +36,30 @@ class Share {
   // .gantry; with kOnlyIfThere and no records yet, the result is `none`.
   template <class T, class Work>
   plugin::Result<T> Run(const Limits& limits, Records records, T none, Work work) {
-    // The directories are known from before, unless something went wrong: then they are asked for.
     plugin::Result<T> result = std::move(none);
-    const auto ran = pool_.Run(
-        Deadline(limits), [&](SyncClient& client, const FileHandle& root) -> NfsResult<bool> {
-          NfsStorage storage(client, limits.deadline, timeout_, limits.cancelled);
-          const auto layout = LayoutOf(storage, root, records);
-          if (plugin::FailedWith(layout, plugin::StoreFault::kStale)) {
-            result = tl::make_unexpected(plugin::Error(layout.error()));
-            return tl::make_unexpected(FromStatus(NfsStatus3::kStale, "the share's root"));
-          }
-          if (!layout) {
-            result = tl::make_unexpected(plugin::Error(layout.error()));
-            return false;
-          }
-          if (!*layout) return true;
-          result = work(storage, **layout);
-          if (!result) Forget();
-          return true;
-        });
+    const auto ran = pool_.Run(Deadline(limits), [&](SyncClient& client, const FileHandle& root) {
+      return RunBy(client, root, limits, records, &result, work);
+    });
     if (!ran && result) return tl::make_unexpected(ToStoreError(ran.error()).error);
     return result;
   }
 
-  // As Run, for work on whole trees: `work(Storage&, AsyncStorage&, const Layout&)`.
+  // As Run, for work on whole trees: `work(Storage&, AsyncStorage&, const Layout&)`. Over connections
+  // of its own, because it may take hours, and the pool's are for calls.
   template <class T, class Work>
   plugin::Result<T> RunTree(const Limits& limits, Records records, T none, Work work) {
     GANTRY_PLUGIN_TRY_ASSIGN(const TreeOptions options, TreeOptionsFor(limits));
+    const auto root = pool_.Root(Deadline(limits));
+    if (!root) return tl::make_unexpected(ToStoreError(root.error()).error);
     NfsTree tree(server_, credentials_, options);
-    return Run<T>(limits, records, std::move(none),
-                  [&](plugin::Storage& storage, const plugin::Layout& layout) {
-                    return work(storage, tree, layout);
-                  });
+    SyncClient client(server_, credentials_);
+    plugin::Result<T> result = std::move(none);
+    const auto ran = RunBy(client, *root, limits, records, &result,
+                           [&](plugin::Storage& storage, const plugin::Layout& layout) {
+                             return work(storage, tree, layout);
+                           });
+    if (!ran && result) return tl::make_unexpected(ToStoreError(ran.error()).error);
+    return result;
   }
 
   // Runs `work(Storage&, const NodeId& root)`, which returns a plugin::Status, without .gantry.
@@ -88,6 +80,26 @@ class Share {
   plugin::Result<uint64_t> AvailableBytes(const Limits& limits);
 
  private:
+  // The directories are known from before, unless something went wrong: then they are asked for.
+  template <class T, class Work>
+  NfsResult<bool> RunBy(SyncClient& client, const FileHandle& root, const Limits& limits,
+                        Records records, plugin::Result<T>* result, Work work) {
+    NfsStorage storage(client, limits.deadline, timeout_, limits.cancelled);
+    const auto layout = LayoutOf(storage, root, records);
+    if (plugin::FailedWith(layout, plugin::StoreFault::kStale)) {
+      *result = tl::make_unexpected(plugin::Error(layout.error()));
+      return tl::make_unexpected(FromStatus(NfsStatus3::kStale, "the share's root"));
+    }
+    if (!layout) {
+      *result = tl::make_unexpected(plugin::Error(layout.error()));
+      return false;
+    }
+    if (!*layout) return true;
+    *result = work(storage, **layout);
+    if (!*result) Forget();
+    return true;
+  }
+
   plugin::StoreResult<std::optional<plugin::Layout>> LayoutOf(NfsStorage& storage,
                                                               const FileHandle& root,
                                                               Records records);

@@ -86,6 +86,10 @@ NfsResult<UniqueFd> NewSocket(const addrinfo& address) {
   if (!fd) return FailNfs(Failure::kUnreachable, "socket: " + ErrnoText(errno));
   const int on = 1;
   const int user_timeout_ms = kTcpUserTimeoutMs;
+  // What is queued goes with the connection, also of a process that was killed: a call that is made
+  // again on another one must not arrive a second time later.
+  const linger at_once{1, 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   setsockopt(fd.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof user_timeout_ms);
