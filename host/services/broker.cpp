@@ -274,7 +274,11 @@ base::Status MountBroker::StageEither(const core::StageMount& mount,
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
   const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(relative));
   bool kernel = !at.empty() && !at.back().IsFuse();
-  if (at.empty()) {
+  // A pod may still use it in user space although the staging mount is gone.
+  const bool is_served = std::any_of(mounts.begin(), mounts.end(), [&](const MountEntry& entry) {
+    return entry.IsFuse() && entry.source == mount.volume_id;
+  });
+  if (at.empty() && !is_served) {
     GANTRY_TRY_ASSIGN(kernel, KernelHas(mount.source.fs_type(), deadline));
   }
   return kernel ? StageFilesystem(mount, backend, relative, deadline)

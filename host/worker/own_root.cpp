@@ -195,6 +195,8 @@ base::Status EnterOwnRoot(const OwnRoot& root, const fs::path& plugin, int prepa
   if (prepared < 0 || setns(prepared, CLONE_NEWNS) != 0)
     return MakeRoot(root, plugin.parent_path(), place);
   if (unshare(CLONE_NEWNS) != 0) return base::FailErrno(errno, "unshare the prepared root");
+  // One that was not there yet when the root was made shows through it.
+  for (const char* hidden : kHidden) GANTRY_TRY(Hide(hidden));
   return place();
 }
 

@@ -45,8 +45,9 @@ KernelMount MakeKernelMount(const ShareConfig& share, const plugin::Path& path,
   mount.fs_type = is_v3 ? "nfs" : "nfs4";
   const bool is_ipv6 = share.server.find(':') != std::string::npos && share.server.front() != '[';
   mount.source = is_ipv6 ? "[" + share.server + "]:" : share.server + ":";
-  mount.source +=
-      share.share == "/" ? "/" + plugin::Join(path) : share.share + "/" + plugin::Join(path);
+  // No slash at its end: the mount table would not show it.
+  mount.source += share.share;
+  if (!path.empty()) mount.source += (share.share == "/" ? "" : "/") + plugin::Join(path);
   mount.options = {"vers=" + wishes.version, "nosharecache"};
   if (share.port != 0 && !wishes.port)
     mount.options.push_back("port=" + std::to_string(share.port));
