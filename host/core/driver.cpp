@@ -130,10 +130,8 @@ base::Result<Driver::Located> Driver::LocateVolume(
     base::CallScope::NoteBackend((*recognizing)->name());
     return Located{*recognizing, id};
   }
-  const bool is_final =
-      !recognizing &&
-      (volume_context == nullptr || recognizing.error().code == base::Code::kFailedPrecondition);
-  if (is_final) return tl::unexpected(recognizing.error());
+  // Also where the context would lead to the default backend: a node would remember that.
+  if (!recognizing) return tl::unexpected(recognizing.error());
   return Locate(IdKind::kVolume, id, volume_context);
 }
 

@@ -151,7 +151,7 @@ TEST_F(Foreign, ThatTwoBackendsRecognizeIsLeftAlone) {
 TEST_F(Foreign, IsNotCalledUnknownWhileSomebodyCouldNotBeAsked) {
   fake_.backend("slow").BeUnknown();
   EXPECT_EQ(Where("x"), "UNAVAILABLE");
-  EXPECT_EQ(Where("x", &context_), "fast x");
+  EXPECT_EQ(Where("x", &context_), "UNAVAILABLE");
   Knows("fast", {"x"});
   EXPECT_EQ(Where("x"), "fast x");
   csi::v1::DeleteVolumeRequest request;

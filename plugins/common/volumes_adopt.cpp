@@ -59,6 +59,13 @@ Result<std::optional<Record>> Volumes::Adopt(const VolumeSpec& spec) {
       return Fail(code::kFailedPrecondition,
                   "the volume " + spec.handle + " belongs to " + chain->current->record.owner);
     }
+    // An adoption that was refused, and broken off before its record was gone: judged anew.
+    if (chain && chain->current->record.state == RecordState::kDeleting &&
+        !chain->current->record.created) {
+      DeletedVolume ignored;
+      GANTRY_PLUGIN_TRY(DeleteLoaded(*chain, &ignored));
+      continue;
+    }
     if (chain && chain->current->record.state != RecordState::kCreating) {
       return std::move(chain->current->record);
     }
@@ -90,6 +97,16 @@ Result<Volumes::Next> Volumes::DriveAdopt(Working* work) {
   if (claimed == Claimed::kAgain) return Next::kAgain;
   // Gone meanwhile: the record is of nothing, and Delete then removes nothing but the record.
   GANTRY_PLUGIN_TRY_ASSIGN(const auto directory, DirectoryAt(work->record().path));
+  // Another share's root: its volumes have claims that are not looked at here.
+  if (directory) {
+    const auto records = storage_.Lookup(directory->id, kReservedPrefix);
+    if (records) {
+      return Fail(code::kFailedPrecondition, "the directory \"" + Join(work->record().path) +
+                                                 "\" has volumes of its own in " +
+                                                 std::string(kReservedPrefix));
+    }
+    if (!IsGone(records)) return tl::make_unexpected(records.error());
+  }
   return Settle(work, directory.has_value(), directory ? directory->fileid : 0);
 }
 

@@ -77,6 +77,15 @@ TEST_F(Adopt, ADirectoryOfAVolumeOrAboveOrBeneathOneIsRefusedAndStays) {
   ASSERT_EQ(Failure(Actor(world_, "D").Delete("v")), "");
 }
 
+TEST_F(Adopt, ADirectoryThatHoldsRecordsOfItsOwnIsRefusedAndStays) {
+  world_.MakePath("a/p/.gantry/volumes/x", NodeType::kFile, "another share's");
+  const auto deleted = Actor(world_, "A").DeleteForeign(Spec("f", "a/p"));
+  ASSERT_FALSE(deleted);
+  EXPECT_EQ(deleted.error().code, code::kFailedPrecondition);
+  EXPECT_EQ(world_.Content("a/p/.gantry/volumes/x"), "another share's");
+  EXPECT_EQ(world_.Content("a/p/file"), "theirs");
+}
+
 // Whoever ends where: the next one finishes, and what arrives late harms nothing made in its place.
 TEST_F(Adopt, IsFinishedWhereverAnActorEnds) {
   for (const Disposal disposal : {Disposal::kDelete, Disposal::kArchive}) {

@@ -326,6 +326,11 @@ Status NfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
   if (const auto foreign = ForeignOf(handle, {})) {
     Share& share = ShareOf(*foreign->share);
+    if (const ShareConfig* other = OverlappingShare(config_, *foreign)) {
+      return Refuse(code::kFailedPrecondition, "volume " + handle + " and the configured share " +
+                                                   other->server + ":" + other->share +
+                                                   " overlap; it is not deleted");
+    }
     const auto deleted = DeleteForeign(share, LimitsOf(call), *foreign, handle, owner_, Nonce);
     if (!deleted) return ToStatus(deleted.error());
     return AfterDelete(call, share, *deleted);
@@ -358,6 +363,12 @@ Status NfsBackend::AfterDelete(Call& call, const Share& share,
 Status NfsBackend::RecognizeVolume(Call&, const gantry_volume_ref& request) {
   const std::string id = ToString(request.handle);
   if (ForeignOf(id, ToMap(request.context))) return Ok();
+  // Else its deletion would go well, and its directory stay for ever.
+  if (const auto foreign = ParseForeignId(id); foreign && id.find('#') != std::string::npos) {
+    return Refuse(code::kFailedPrecondition, id + " looks like a volume of csi-driver-nfs on " +
+                                                 foreign->server + ":/" + foreign->share +
+                                                 ", which is no configured share");
+  }
   return Refuse(code::kNotFound, id + " is on no configured share");
 }
 

@@ -19,6 +19,12 @@ std::string_view WithoutSlashes(std::string_view text) {
   return text;
 }
 
+// Of paths without slashes at their ends.
+bool IsAtOrBelow(std::string_view path, std::string_view top) {
+  return top.empty() || path == top ||
+         (path.size() > top.size() && path.starts_with(top) && path[top.size()] == '/');
+}
+
 std::string Lower(std::string_view text) {
   std::string lower(text);
   std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) {
@@ -90,6 +96,19 @@ std::optional<ForeignVolume> FindForeign(const Config& config, std::string_view 
     }
   }
   return std::nullopt;
+}
+
+const ShareConfig* OverlappingShare(const Config& config, const ForeignVolume& volume) {
+  const std::string top = std::string(WithoutSlashes(volume.share->share));
+  const std::string full =
+      std::string(WithoutSlashes(top + "/" + std::string(WithoutSlashes(volume.sub_dir))));
+  for (const auto& share : config.shares) {
+    if (&share == volume.share || share.server != volume.share->server) continue;
+    const std::string other(WithoutSlashes(share.share));
+    const bool is_within_ours = IsAtOrBelow(other, top);
+    if (IsAtOrBelow(other, full) || (is_within_ours && IsAtOrBelow(full, other))) return &share;
+  }
+  return nullptr;
 }
 
 std::string ForeignHandle(const ForeignVolume& volume, std::string_view id) {

@@ -37,6 +37,10 @@ struct ForeignVolume {
 std::optional<ForeignVolume> FindForeign(const Config& config, std::string_view id,
                                          const std::map<std::string, std::string>& attributes);
 
+// A configured share of the same server that the directory of the volume has in it, or lies in. Its
+// records are not those of the volume's share, so neither knows the other's volumes. nullptr: none.
+const ShareConfig* OverlappingShare(const Config& config, const ForeignVolume& volume);
+
 // The handle of its record once it is adopted.
 std::string ForeignHandle(const ForeignVolume& volume, std::string_view id);
 

@@ -77,6 +77,20 @@ TEST_F(FindForeignTest, ByAttributesWhateverTheIdIs) {
   EXPECT_EQ(At("by-hand", {{"share", "/vol/a"}}), "nowhere");
 }
 
+TEST_F(FindForeignTest, OverlapsASharesOwnRootAndWhatLiesInIt) {
+  const auto overlaps = [&](const char* id) {
+    const auto volume = FindForeign(config_, id, {});
+    return OverlappingShare(config_, *volume) != nullptr;
+  };
+  EXPECT_TRUE(overlaps("nas##vol##"));
+  EXPECT_TRUE(overlaps("nas##vol/a##"));
+  EXPECT_TRUE(overlaps("nas##vol/a/pvc-1##"));
+  EXPECT_FALSE(overlaps("nas##vol/ab##"));
+  EXPECT_FALSE(overlaps("nas##pvc-1##"));
+  EXPECT_FALSE(overlaps("nas#vol/a#pvc-1##"));
+  EXPECT_FALSE(overlaps("other#vol/a#pvc-1##"));
+}
+
 TEST_F(FindForeignTest, ItsRecordsHandleIsOneOfTheShare) {
   const auto volume = FindForeign(config_, "nas#vol/a#pvc-1##", {});
   ASSERT_TRUE(volume);
