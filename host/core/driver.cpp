@@ -106,9 +106,13 @@ base::Result<Backend*> Driver::Recognizing(
     if (answer) {
       if (found != nullptr)
         return base::Fail(base::Code::kFailedPrecondition,
-                          id + ": both backend " + found->name() + " and backend " + name +
-                              " serve the storage that it is on; \"backend\" in its context would "
-                              "say which is meant");
+                          std::string(id)
+                              .append(": both backend ")
+                              .append(found->name())
+                              .append(" and backend ")
+                              .append(name)
+                              .append(" serve the storage that it is on; \"backend\" in its "
+                                      "context would say which is meant"));
       found = backend;
     } else if (answer.error().code != base::Code::kNotFound) {
       unasked = answer.error();

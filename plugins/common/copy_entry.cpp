@@ -82,7 +82,7 @@ void EntryCopy::JudgeSymlink() {
 }
 
 // Of any kind; `then` runs when nothing is there.
-void EntryCopy::RemoveExisting(std::function<void()> then) {
+void EntryCopy::RemoveExisting(const std::function<void()>& then) {
   run_.storage().Remove(in_->to(), name_,
                         run_.On<void>(shared_from_this(), [this, then](StoreResult<void> removed) {
                           if (FailedWith(removed, StoreFault::kWrongType)) {
@@ -131,9 +131,8 @@ void EntryCopy::MakeSymlink() {
 }
 
 void EntryCopy::MakeSpecial() {
-  EntryAttributes like = source_.attributes;
-  like.mode = WritingMode(source_.attributes);
-  run_.storage().MakeSpecial(in_->to(), name_, like,
+  // With its mode at once: some servers change none of these later (OnSettled).
+  run_.storage().MakeSpecial(in_->to(), name_, source_.attributes,
                              run_.On<Entry>(shared_from_this(), [this](StoreResult<Entry> made) {
                                OnMade(std::move(made));
                              }));

@@ -27,7 +27,7 @@ class EntryCopy : public std::enable_shared_from_this<EntryCopy> {
   void Judge(const Entry& found);
   bool JudgeFile();
   void JudgeSymlink();
-  void RemoveExisting(std::function<void()> then);
+  void RemoveExisting(const std::function<void()>& then);
   void Make();
   void MakeFile();
   void MakeSymlink();

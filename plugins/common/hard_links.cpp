@@ -43,7 +43,7 @@ void HardLinks::GiveUp(const EntryAttributes& source) {
   if (found == files_.end()) return;
   auto waiting = std::move(found->second.waiting);
   files_.erase(found);
-  Wake(std::move(waiting));
+  Wake(waiting);
 }
 
 void HardLinks::Linked(const EntryAttributes& source) {

@@ -42,7 +42,7 @@ class HardLinks {
     Made made;
     std::vector<std::function<void()>> waiting;
   };
-  static void Wake(std::vector<std::function<void()>> waiting) {
+  static void Wake(const std::vector<std::function<void()>>& waiting) {
     for (const auto& again : waiting) again();
   }
 

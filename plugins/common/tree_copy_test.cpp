@@ -423,6 +423,7 @@ TEST(TreeCopy, LeavesSocketsAndDevicesThatTheServerDoesNotChange) {
     const auto outcome = Copy(tree);
     ASSERT_TRUE(outcome) << outcome.error().message;
   }
+  EXPECT_EQ(tree.At("dst/a/disk").attributes.mode, tree.At("src/a/disk").attributes.mode);
   EXPECT_EQ(tree.At("dst/a/disk").attributes.device_minor, 17U);
   EXPECT_EQ(tree.At("dst/a/socket").attributes.kind, EntryKind::kSocket);
 }

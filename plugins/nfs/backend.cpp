@@ -518,7 +518,7 @@ Status NfsBackend::RunTask(Call& call, const gantry_task_run& request) {
   if (View(request.kind) == kCopyTask && key.size() > kMarkBytes) {
     const auto share = NeedShareOf(key.substr(kMarkBytes));
     if (!share) return ToStatus(share.error());
-    const Status status = copies_.RunTask(call, **share, request);
+    Status status = copies_.RunTask(call, **share, request);
     if (status.ok()) AskForTrash(call, **share);
     return status;
   }

@@ -225,7 +225,9 @@ TEST(NfsTreeCopy, IsNeverTornByWhoWritesMeanwhile) {
 }
 
 TEST(NfsTreeCopy, SaysWhichFileKeepsChanging) {
-  constexpr size_t kBytes = 2 << 20;
+  // So large, and changed by so little at a time, that every reading of it meets a change.
+  constexpr size_t kBytes = 32 << 20;
+  constexpr size_t kChangedBytes = 512;
   const auto server = Started();
   Export share(server);
   testing::WriteFile(share.source() / "calm", "calm");
@@ -238,7 +240,7 @@ TEST(NfsTreeCopy, SaysWhichFileKeepsChanging) {
     const auto source = client.Do(Lookup{root, "src"}, deadline)->handle;
     const auto file = client.Do(Lookup{source, "busy"}, deadline)->handle;
     for (int version = 0; !stop; ++version) {
-      WriteVersion(client, file, static_cast<char>('a' + version % 26), kBytes);
+      WriteVersion(client, file, static_cast<char>('a' + version % 26), kChangedBytes);
     }
   });
   const auto outcome = share.Copy();
