@@ -87,6 +87,11 @@ base::Status Hide(const fs::path& path) {
   return {};
 }
 
+base::Status HideFolders() {
+  for (const char* hidden : kHidden) GANTRY_TRY(Hide(hidden));
+  return {};
+}
+
 // Everything that is there so far, in one step (mount_setattr(2), Linux 5.12).
 base::Status MakeReadOnly(const std::string& path, uint64_t propagation) {
   mount_attr attributes{};
@@ -101,7 +106,7 @@ base::Status MakeReadOnly(const std::string& path, uint64_t propagation) {
 // `plugin_folder` is an empty folder in it, unless it is there as a part of what is readable.
 base::Status Fill(const OwnRoot& root, const fs::path& plugin_folder) {
   for (const auto& folder : root.readable) GANTRY_TRY(Copy(folder));
-  for (const char* hidden : kHidden) GANTRY_TRY(Hide(hidden));
+  GANTRY_TRY(HideFolders());
   if (!IsBelowAny(plugin_folder, root.readable)) GANTRY_TRY(MakeFolders(plugin_folder));
   for (const char* device : kDevices) GANTRY_TRY(MakeFile(device));
   GANTRY_TRY(MakeReadOnly(".", 0));
@@ -196,7 +201,7 @@ base::Status EnterOwnRoot(const OwnRoot& root, const fs::path& plugin, int prepa
     return MakeRoot(root, plugin.parent_path(), place);
   if (unshare(CLONE_NEWNS) != 0) return base::FailErrno(errno, "unshare the prepared root");
   // One that was not there yet when the root was made shows through it.
-  for (const char* hidden : kHidden) GANTRY_TRY(Hide(hidden));
+  GANTRY_TRY(HideFolders());
   return place();
 }
 
