@@ -3,7 +3,6 @@
 // that latency does, without narrowing how much is under way.
 #pragma once
 
-#include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -19,6 +18,7 @@
 #include <thread>
 
 #include "host/base/fd.hpp"
+#include "tests/bench/loopback.hpp"
 
 namespace gantry::bench {
 
@@ -27,21 +27,12 @@ class DelayRelay {
  public:
   DelayRelay(uint16_t server_port, std::chrono::microseconds delay)
       : server_port_(server_port), delay_(delay) {
-    listener_ = base::UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address = Loopback(0);
-    socklen_t length = sizeof address;
-    if (bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 ||
-        listen(listener_.get(), kBacklog) != 0 ||
-        getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) {
-      std::abort();
-    }
-    port_ = ntohs(address.sin_port);
     acceptor_ = std::thread([this] { Accept(); });
   }
   DelayRelay(const DelayRelay&) = delete;
   DelayRelay& operator=(const DelayRelay&) = delete;
   ~DelayRelay() {
-    shutdown(listener_.get(), SHUT_RDWR);
+    shutdown(listener_.fd.get(), SHUT_RDWR);
     acceptor_.join();
     for (auto& relay : relays_) {
       shutdown(relay.client.get(), SHUT_RDWR);
@@ -49,7 +40,7 @@ class DelayRelay {
     }
   }
 
-  uint16_t port() const { return port_; }
+  uint16_t port() const { return listener_.port; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -72,17 +63,9 @@ class DelayRelay {
     std::deque<Piece> pieces;
   };
 
-  static sockaddr_in Loopback(uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-  }
-
   void Accept() {
     while (true) {
-      base::UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      base::UniqueFd client(accept4(listener_.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!client) return;
       base::UniqueFd server(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
       const sockaddr_in address = Loopback(server_port_);
@@ -143,8 +126,7 @@ class DelayRelay {
 
   const uint16_t server_port_;
   const std::chrono::microseconds delay_;
-  base::UniqueFd listener_;
-  uint16_t port_ = 0;
+  const Listener listener_ = ListenOnLoopback(kBacklog);
   std::list<Relay> relays_;  // the acceptor's, until it is joined
   std::thread acceptor_;
 };

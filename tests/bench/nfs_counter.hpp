@@ -4,7 +4,6 @@
 // because what a library sends for one of its functions is not what its manual says.
 #pragma once
 
-#include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 #include <vector>
 
 #include "host/base/fd.hpp"
+#include "tests/bench/loopback.hpp"
 
 namespace gantry::bench {
 
@@ -49,21 +49,12 @@ inline bool Modifies(size_t procedure) {
 class NfsCounter {
  public:
   explicit NfsCounter(uint16_t server_port) : server_port_(server_port) {
-    listener_ = base::UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address = Loopback(0);
-    socklen_t length = sizeof address;
-    if (bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 ||
-        listen(listener_.get(), kBacklog) != 0 ||
-        getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) {
-      std::abort();
-    }
-    port_ = ntohs(address.sin_port);
     acceptor_ = std::thread([this] { Accept(); });
   }
   NfsCounter(const NfsCounter&) = delete;
   NfsCounter& operator=(const NfsCounter&) = delete;
   ~NfsCounter() {
-    shutdown(listener_.get(), SHUT_RDWR);
+    shutdown(listener_.fd.get(), SHUT_RDWR);
     acceptor_.join();
     for (auto& relay : relays_) {
       shutdown(relay->client.get(), SHUT_RDWR);
@@ -73,7 +64,7 @@ class NfsCounter {
     }
   }
 
-  uint16_t port() const { return port_; }
+  uint16_t port() const { return listener_.port; }
   NfsCalls calls() const {
     NfsCalls all;
     for (size_t i = 0; i < kProcedures; ++i) all[i] = calls_[i];
@@ -94,18 +85,10 @@ class NfsCounter {
     std::thread down;
   };
 
-  static sockaddr_in Loopback(uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-  }
-
   void Accept() {
     while (true) {
       auto relay = std::make_unique<Relay>();
-      relay->client = base::UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      relay->client = base::UniqueFd(accept4(listener_.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!relay->client) return;
       relay->server = base::UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
       const sockaddr_in address = Loopback(server_port_);
@@ -158,8 +141,7 @@ class NfsCounter {
   }
 
   const uint16_t server_port_;
-  base::UniqueFd listener_;
-  uint16_t port_ = 0;
+  const Listener listener_ = ListenOnLoopback(kBacklog);
   std::array<std::atomic<int64_t>, kProcedures> calls_{};
   std::vector<std::unique_ptr<Relay>> relays_;  // the acceptor's, until it is joined
   std::thread acceptor_;
