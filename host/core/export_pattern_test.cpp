@@ -42,8 +42,8 @@ TEST(ExportPattern, SaysWhatOneLooksLike) {
     const auto checked = CheckExportPattern(bad);
     ASSERT_FALSE(checked) << bad;
     EXPECT_THAT(checked.error().message,
-                testing::AllOf(testing::HasSubstr("export pattern \"" + std::string(bad) + "\""),
-                               testing::HasSubstr("nas.example.com:/vol/fast")));
+                ::testing::AllOf(::testing::HasSubstr("export pattern \"" + std::string(bad) + "\""),
+                               ::testing::HasSubstr("nas.example.com:/vol/fast")));
     EXPECT_FALSE(MatchesExport(bad, *ParseServer("nas"), "/vol")) << bad;
   }
 }

@@ -2,18 +2,22 @@
 #include "tests/lab/ganesha.hpp"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <sstream>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "host/base/fd.hpp"
+#include "host/base/file.hpp"
 #include "host/base/process.hpp"
 
 namespace gantry::lab {
@@ -26,6 +30,9 @@ using base::Status;
 
 // Above the sum of the tool's own deadlines, so that its message arrives instead of ours.
 constexpr std::chrono::milliseconds kToolMsMax{90000};
+
+constexpr std::chrono::milliseconds kSignalMsMax{3000};
+constexpr size_t kStatBytesMax = 4096;
 
 std::string Environment(const char* name, const char* otherwise) {
   const char* value = std::getenv(name);
@@ -161,6 +168,24 @@ Status Ganesha::Run(const std::string& verb) {
   return TakeFacts(facts);
 }
 
+// No tool is spawned: a child that closes a file of this server's frozen mount would wait for it.
+Status Ganesha::SignalUntil(int signal, bool stopped) {
+  const base::UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
+  if (!process) return base::FailErrno(errno, "pidfd_open " + std::to_string(pid_));
+  if (syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0) != 0)
+    return base::FailErrno(errno, "pidfd_send_signal " + std::to_string(pid_));
+  const std::filesystem::path stat = "/proc/" + std::to_string(pid_) + "/stat";
+  const auto deadline = std::chrono::steady_clock::now() + kSignalMsMax;
+  do {
+    GANTRY_TRY_ASSIGN(const std::string line, base::ReadFile(stat, kStatBytesMax));
+    const size_t name_end = line.rfind(") ");
+    if (name_end != std::string::npos && (line[name_end + 2] == 'T') == stopped) return {};
+    std::this_thread::yield();
+  } while (std::chrono::steady_clock::now() < deadline);
+  return Fail(Code::kDeadlineExceeded,
+              stat.string() + ": the server did not " + (stopped ? "stop" : "go on"));
+}
+
 Status Ganesha::TakeFacts(const std::string& facts) {
   const std::string lines = "\n" + facts;
   GANTRY_TRY(TakeNumber(lines, "GANESHA_PID", &pid_));
@@ -168,8 +193,8 @@ Status Ganesha::TakeFacts(const std::string& facts) {
   return TakeNumber(lines, "GANESHA_MOUNT_PORT", &mount_port_);
 }
 
-Status Ganesha::Freeze() { return Run("freeze"); }
-Status Ganesha::Thaw() { return Run("thaw"); }
+Status Ganesha::Freeze() { return SignalUntil(SIGSTOP, true); }
+Status Ganesha::Thaw() { return SignalUntil(SIGCONT, false); }
 Status Ganesha::Kill() { return Run("kill"); }
 Status Ganesha::Restart() { return Run("restart"); }
 Status Ganesha::Stop() { return Run("stop"); }
