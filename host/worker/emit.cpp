@@ -183,8 +183,7 @@ base::Result<channel::Emit> ToEmit(const gantry_block_range& from) {
 base::Result<channel::Emit> ToEmit(const gantry_source& from) {
   channel::Emit emit;
   channel::Source& to = *emit.mutable_source();
-  GANTRY_TRY(CheckEnum(from.kind, GANTRY_SOURCE_FILESYSTEM, GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE,
-                       "source.kind"));
+  GANTRY_TRY(CheckEnum(from.kind, GANTRY_SOURCE_FILESYSTEM, GANTRY_SOURCE_DISK, "source.kind"));
   to.set_kind(from.kind);
   GANTRY_TRY(CopyText(from.fs_type, "source.fs_type", to.mutable_fs_type()));
   GANTRY_TRY(CopyText(from.source, "source.source", to.mutable_source()));
@@ -196,6 +195,7 @@ base::Result<channel::Emit> ToEmit(const gantry_source& from) {
   GANTRY_TRY(CheckEnum(from.multipath, GANTRY_MULTIPATH_NONE, GANTRY_MULTIPATH_REQUIRED,
                        "source.multipath"));
   to.set_multipath(from.multipath);
+  to.set_flags(from.flags);
   GANTRY_TRY(CopyMap(from.parameters, "source.parameters", to.mutable_parameters()));
   return emit;
 }

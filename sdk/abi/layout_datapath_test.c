@@ -99,6 +99,14 @@ FIELD(gantry_fs_commit, node, 32);
 FIELD(gantry_fs_commit, offset, 48);
 FIELD(gantry_fs_commit, length, 56);
 
+SIZE(gantry_fs_allocate, 64);
+FIELD(gantry_fs_allocate, size, 0);
+FIELD(gantry_fs_allocate, mode, 4);
+FIELD(gantry_fs_allocate, context, 8);
+FIELD(gantry_fs_allocate, node, 32);
+FIELD(gantry_fs_allocate, offset, 48);
+FIELD(gantry_fs_allocate, length, 56);
+
 SIZE(gantry_fs_readdir, 56);
 FIELD(gantry_fs_readdir, size, 0);
 FIELD(gantry_fs_readdir, reserved, 4);
@@ -122,7 +130,7 @@ FIELD(gantry_fs_statfs, free_files, 32);
 FIELD(gantry_fs_statfs, name_bytes_max, 40);
 FIELD(gantry_fs_statfs, block_bytes, 44);
 
-SIZE(gantry_datapath_host, 144);
+SIZE(gantry_datapath_host, 152);
 FIELD(gantry_datapath_host, size, 0);
 FIELD(gantry_datapath_host, reserved, 4);
 FIELD(gantry_datapath_host, ctx, 8);
@@ -142,6 +150,7 @@ FIELD(gantry_datapath_host, drop_fd, 112);
 FIELD(gantry_datapath_host, watch, 120);
 FIELD(gantry_datapath_host, timer, 128);
 FIELD(gantry_datapath_host, secret, 136);
+FIELD(gantry_datapath_host, done_disk, 144);
 
 SIZE(gantry_datapath_open, 40);
 FIELD(gantry_datapath_open, size, 0);
@@ -149,7 +158,7 @@ FIELD(gantry_datapath_open, readonly, 4);
 FIELD(gantry_datapath_open, parameters, 8);
 FIELD(gantry_datapath_open, volume_key, 24);
 
-SIZE(gantry_datapath, 168);
+SIZE(gantry_datapath, 176);
 FIELD(gantry_datapath, size, 0);
 FIELD(gantry_datapath, reserved, 4);
 FIELD(gantry_datapath, open, 8);
@@ -172,6 +181,7 @@ FIELD(gantry_datapath, write, 136);
 FIELD(gantry_datapath, commit, 144);
 FIELD(gantry_datapath, readdir, 152);
 FIELD(gantry_datapath, statfs, 160);
+FIELD(gantry_datapath, allocate, 168);
 
 VALUE(GANTRY_FS_REPLAYED, 1);
 VALUE(GANTRY_FS_SET_MODE, 1);

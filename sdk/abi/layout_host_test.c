@@ -64,7 +64,7 @@ FIELD(gantry_source, identity, 56);
 FIELD(gantry_source, size_bytes, 72);
 FIELD(gantry_source, paths, 80);
 FIELD(gantry_source, multipath, 96);
-FIELD(gantry_source, reserved, 100);
+FIELD(gantry_source, flags, 100);
 FIELD(gantry_source, parameters, 104);
 
 SIZE(gantry_task, 64);

@@ -155,6 +155,20 @@ typedef struct gantry_fs_commit {
   uint64_t length; /* 0: to the end */
 } gantry_fs_commit;
 
+enum {
+  GANTRY_FS_ALLOCATE_PUNCH = 1, /* the range reads as zeroes and gives its space back */
+  GANTRY_FS_ALLOCATE_ZERO = 2   /* the range reads as zeroes and stays allocated */
+};
+
+typedef struct gantry_fs_allocate { /* fallocate(2) that keeps the size */
+  uint32_t size;
+  int32_t mode; /* GANTRY_FS_ALLOCATE_* */
+  gantry_fs_context context;
+  gantry_bytes node;
+  uint64_t offset;
+  uint64_t length;
+} gantry_fs_allocate;
+
 typedef struct gantry_fs_readdir {
   uint32_t size;
   uint32_t reserved;
@@ -180,6 +194,13 @@ typedef struct gantry_fs_statfs { /* frozen within ABI 0 */
   uint32_t name_bytes_max;
   uint32_t block_bytes;
 } gantry_fs_statfs;
+
+/* A disk that is open (disk.h). */
+typedef struct gantry_disk_facts { /* frozen within ABI 0 */
+  uint64_t size_bytes;
+  uint32_t block_bytes;               /* logical: 512 to 4096 */
+  uint32_t discard_granularity_bytes; /* 0: not known */
+} gantry_disk_facts;
 
 enum { GANTRY_FS_READABLE = 1u << 0, GANTRY_FS_WRITABLE = 1u << 1 };
 
@@ -216,6 +237,7 @@ typedef struct gantry_datapath_host {
   void (*timer)(void* ctx, int64_t at_ns, void (*fn)(void* arg), void* arg);
   /* A secret kept from stage to unstage; 1 and *value, valid until the next call of this function. */
   int32_t (*secret)(void* ctx, gantry_str key, gantry_str* value);
+  void (*done_disk)(void* ctx, gantry_op op, const gantry_disk_facts* facts);
 } gantry_datapath_host;
 
 typedef struct gantry_datapath_open {
@@ -252,6 +274,8 @@ typedef struct gantry_datapath {
   void (*commit)(gantry_instance*, gantry_op, const gantry_fs_commit*);   /* done */
   void (*readdir)(gantry_instance*, gantry_op, const gantry_fs_readdir*); /* entries, done */
   void (*statfs)(gantry_instance*, gantry_op, const gantry_fs_node*);     /* done_statfs */
+  /* done. NULL: EOPNOTSUPP. */
+  void (*allocate)(gantry_instance*, gantry_op, const gantry_fs_allocate*);
 } gantry_datapath;
 
 #ifdef __cplusplus

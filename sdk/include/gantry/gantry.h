@@ -5,6 +5,7 @@
 #include <gantry/abi.h>
 #include <gantry/controller.h>
 #include <gantry/datapath.h>
+#include <gantry/disk.h>
 #include <gantry/host.h>
 #include <gantry/job.h>
 #include <gantry/node.h>

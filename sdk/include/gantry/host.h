@@ -86,7 +86,13 @@ enum {
   GANTRY_SOURCE_USERSPACE = 3,
   /* FILESYSTEM where the node's kernel has that type, else USERSPACE. Nodes may choose differently:
    * not for a volume that several nodes write through clients with locks of their own. */
-  GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE = 4
+  GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE = 4,
+  GANTRY_SOURCE_DISK = 5 /* a userspace disk (disk.h) under a loop device of the host's */
+};
+enum {
+  /* BLOCK, DISK: the backend knows that nobody has ever written to it, so that a device that also
+   * looks blank may be formatted. Without it only a filesystem that is there is mounted. */
+  GANTRY_SOURCE_MAY_FORMAT = 1u << 0
 };
 enum { GANTRY_MULTIPATH_NONE = 0, GANTRY_MULTIPATH_REQUIRED = 1 };
 
@@ -100,12 +106,13 @@ typedef struct gantry_source {
   gantry_str source;
   gantry_list options;
   /* BLOCK: which device it must prove to be; device names are resolved by the host at every use. */
-  gantry_str identity; /* as in VPD page 0x83 */
-  uint64_t size_bytes;
+  gantry_str identity; /* BLOCK, DISK: as in VPD page 0x83 */
+  uint64_t size_bytes; /* likewise */
   gantry_list paths;
   int32_t multipath; /* GANTRY_MULTIPATH_* */
-  uint32_t reserved;
-  /* USERSPACE: what gantry.datapath/1 is opened with, in a process of the volume's own. */
+  uint32_t flags;    /* GANTRY_SOURCE_MAY_* */
+  /* USERSPACE, DISK: what gantry.datapath/1 or gantry.disk/1 is opened with, in a process of the
+   * volume's own. */
   gantry_map parameters;
 } gantry_source;
 

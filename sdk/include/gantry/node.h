@@ -31,7 +31,8 @@ typedef struct gantry_node_ops {
   /* Undoes attach after the host has unmounted; nothing there to undo: OK. `context` and
    * `publish_context` are those of the attach. NULL: nothing to undo. */
   void (*detach)(gantry_instance*, gantry_call, const gantry_attach*);
-  /* BLOCK: makes the node see the device's new size. NULL for all others. */
+  /* BLOCK: makes the node see the device's new size, by all its paths; DISK: nothing to be done, the
+   * host asks the data path. Emits the source with the size that it has now. NULL for all others. */
   void (*rescan)(gantry_instance*, gantry_call, const gantry_attach*);
 } gantry_node_ops;
 
