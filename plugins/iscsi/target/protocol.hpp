@@ -60,7 +60,7 @@ inline constexpr std::chrono::milliseconds kDeadlineMsMax{3'600'000};
 using Parameters = std::map<std::string, std::string>;
 
 struct Portal {
-  std::string address;  // IPv4, IPv6 without brackets, or a host name
+  std::string address = {};  // IPv4, IPv6 without brackets, or a host name
   uint16_t port = 0;
   bool operator==(const Portal&) const = default;
 };
@@ -68,15 +68,15 @@ struct Portal {
 // What the LUN says of itself, made from handle and incarnation: a volume made again under the same
 // handle has another one. To be checked by whoever is about to use a device.
 struct Identity {
-  std::string naa;     // VPD page 0x83, NAA 6: "naa." and 32 lower-case hex digits
-  std::string serial;  // VPD page 0x80: 32 lower-case hex digits (tgt pads it on the left)
+  std::string naa = {};     // VPD page 0x83, NAA 6: "naa." and 32 lower-case hex digits
+  std::string serial = {};  // VPD page 0x80: 32 lower-case hex digits (tgt pads it on the left)
   bool operator==(const Identity&) const = default;
 };
 
 enum class ContentKind : uint8_t { kNone, kVolume, kSnapshot };  // "none", "volume", "snapshot"
 struct Content {
   ContentKind kind = ContentKind::kNone;
-  std::string handle;  // of the volume or snapshot that is copied
+  std::string handle = {};  // of the volume or snapshot that is copied
   bool operator==(const Content&) const = default;
 };
 
@@ -85,16 +85,16 @@ struct Content {
 // "<handle>." (tgt knows users by name only, for all targets alike). Stored sealed, under a key on
 // the target's machine, because the target's daemon forgets it.
 struct Chap {
-  std::string user;
-  std::string password;
-  std::string user_in;  // empty: not mutual
-  std::string password_in;
+  std::string user = {};
+  std::string password = {};
+  std::string user_in = {};  // empty: not mutual
+  std::string password_in = {};
   bool operator==(const Chap&) const = default;
 };
 
 struct Publication {
-  std::string node_id;
-  std::string initiator;  // IQN
+  std::string node_id = {};
+  std::string initiator = {};  // IQN
   bool readonly = false;
   bool single_node = false;  // no other node may have the volume meanwhile
   bool chap = false;
@@ -102,34 +102,35 @@ struct Publication {
 };
 
 struct Volume {
-  std::string handle;
-  std::string incarnation;  // 32 hex digits
-  std::string name;
-  std::string owner;
+  std::string handle = {};
+  std::string incarnation = {};  // 32 hex digits
+  std::string name = {};
+  std::string owner = {};
   uint64_t size_bytes = 0;
-  std::string iqn;
+  std::string iqn = {};
   uint32_t lun = 0;
-  std::vector<Portal> portals;
-  Identity identity;
-  Parameters parameters;
-  Parameters mutable_parameters;
-  Content content;
-  std::vector<Publication> nodes;  // ordered by node_id
+  std::vector<Portal> portals = {};
+  Identity identity = {};
+  Parameters parameters = {};
+  Parameters mutable_parameters = {};
+  Content content = {};
+  std::vector<Publication> nodes = {};  // ordered by node_id
   // The backing file has no data: nobody ever wrote, and it is a copy of nothing.
   bool never_written = false;
   int64_t created_ns = 0;  // since the epoch, by the target's clock
-  std::string problem;  // what is wrong with it (backing file missing, too small); empty: nothing
+  std::string problem =
+      {};  // what is wrong with it (backing file missing, too small); empty: nothing
   bool operator==(const Volume&) const = default;
 };
 
 struct Snapshot {
-  std::string handle;
-  std::string incarnation;
-  std::string name;
-  std::string owner;
-  std::string source;  // handle of the volume
+  std::string handle = {};
+  std::string incarnation = {};
+  std::string name = {};
+  std::string owner = {};
+  std::string source = {};  // handle of the volume
   uint64_t size_bytes = 0;
-  Parameters parameters;
+  Parameters parameters = {};
   int64_t created_ns = 0;  // of its content: when the reflink was made or the copy began
   bool operator==(const Snapshot&) const = default;
 };
@@ -139,7 +140,7 @@ struct Snapshot {
 enum class TaskKind : uint8_t { kCopy, kRestoreTargets, kTrash };
 struct Task {
   TaskKind kind = TaskKind::kCopy;
-  std::string key;  // copy: "volume/<handle>" or "snapshot/<handle>"; else empty
+  std::string key = {};  // copy: "volume/<handle>" or "snapshot/<handle>"; else empty
   bool operator==(const Task&) const = default;
 };
 
@@ -152,14 +153,14 @@ struct Empty {
 struct Description {
   uint32_t version_min = 0;  // of the protocol
   uint32_t version_max = 0;
-  std::string program;  // version of gantry-target
-  std::string kind;     // "tgt", "lio"
-  std::string filesystem;
+  std::string program = {};  // version of gantry-target
+  std::string kind = {};     // "tgt", "lio"
+  std::string filesystem = {};
   bool reflink = false;  // copies are made at once
   bool chap = false;     // a key to seal secrets with is there
   bool expand_interrupts =
       false;  // ExpandVolume of a published volume takes its LUN away for a moment
-  std::vector<Portal> portals;
+  std::vector<Portal> portals = {};
   uint64_t total_bytes = 0;
   uint64_t available_bytes = 0;
   bool operator==(const Description&) const = default;
@@ -185,8 +186,8 @@ struct GetCapacity {
 // --- volumes ------------------------------------------------------------------------------------
 
 struct CreatedVolume {
-  std::optional<Volume> volume;  // nothing: still being copied; answer ABORTED
-  std::optional<Task> task;      // then: the copy, to be scheduled
+  std::optional<Volume> volume = {};  // nothing: still being copied; answer ABORTED
+  std::optional<Task> task = {};      // then: the copy, to be scheduled
   bool operator==(const CreatedVolume&) const = default;
 };
 // Same handle again: the same volume where size fits the range, and content, name and parameters are
@@ -195,38 +196,38 @@ struct CreatedVolume {
 struct CreateVolume {
   static constexpr std::string_view kOperation = "create_volume";
   using Reply = CreatedVolume;
-  std::string handle;  // the caller's, made of nothing that changes
-  std::string name;
+  std::string handle = {};  // the caller's, made of nothing that changes
+  std::string name = {};
   uint64_t required_bytes = 0;  // 0: no wish
   uint64_t limit_bytes = 0;     // 0: no limit
-  Parameters parameters;        // durable: compared when asked again
-  Parameters mutable_parameters;
-  Content content;
+  Parameters parameters = {};   // durable: compared when asked again
+  Parameters mutable_parameters = {};
+  Content content = {};
 };
 
 // NOT_FOUND too when the volume is still being copied.
 struct GetVolume {
   static constexpr std::string_view kOperation = "get_volume";
   using Reply = Volume;
-  std::string handle;
+  std::string handle = {};
 };
 
 struct VolumePage {
-  std::vector<Volume> volumes;  // ordered by the bytes of their handles
-  bool more = false;            // go on after the last one's handle
+  std::vector<Volume> volumes = {};  // ordered by the bytes of their handles
+  bool more = false;                 // go on after the last one's handle
   bool operator==(const VolumePage&) const = default;
 };
 // All that are whole, also published ones; of this owner.
 struct ListVolumes {
   static constexpr std::string_view kOperation = "list_volumes";
   using Reply = VolumePage;
-  std::string after;         // empty: from the beginning
+  std::string after = {};    // empty: from the beginning
   uint32_t max_entries = 0;  // 0: kPageEntriesMax
   bool operator==(const ListVolumes&) const = default;
 };
 
 struct Deleted {
-  std::optional<Task> task;  // emptying the trash, to be scheduled
+  std::optional<Task> task = {};  // emptying the trash, to be scheduled
   bool operator==(const Deleted&) const = default;
 };
 // What is not there, or has another incarnation, is deleted. FAILED_PRECONDITION names a node that
@@ -234,8 +235,8 @@ struct Deleted {
 struct DeleteVolume {
   static constexpr std::string_view kOperation = "delete_volume";
   using Reply = Deleted;
-  std::string handle;
-  std::string incarnation;  // empty: any
+  std::string handle = {};
+  std::string incarnation = {};  // empty: any
 };
 
 // Already as large: OK. OUT_OF_RANGE: larger than the limit. FAILED_PRECONDITION: it is published and
@@ -243,7 +244,7 @@ struct DeleteVolume {
 struct ExpandVolume {
   static constexpr std::string_view kOperation = "expand_volume";
   using Reply = Volume;
-  std::string handle;
+  std::string handle = {};
   uint64_t required_bytes = 0;
   uint64_t limit_bytes = 0;
   // The nodes that have it wait when the LUN is not there (5/0x2500) instead of failing I/O. Where
@@ -255,8 +256,8 @@ struct ExpandVolume {
 struct ModifyVolume {
   static constexpr std::string_view kOperation = "modify_volume";
   using Reply = Volume;
-  std::string handle;
-  Parameters mutable_parameters;
+  std::string handle = {};
+  Parameters mutable_parameters = {};
 };
 
 // --- access -------------------------------------------------------------------------------------
@@ -269,13 +270,13 @@ struct ModifyVolume {
 struct PublishVolume {
   static constexpr std::string_view kOperation = "publish_volume";
   using Reply = Volume;
-  std::string handle;
-  std::string incarnation;  // empty: any; else NOT_FOUND when it is another one
-  std::string node_id;
-  std::string initiator;
+  std::string handle = {};
+  std::string incarnation = {};  // empty: any; else NOT_FOUND when it is another one
+  std::string node_id = {};
+  std::string initiator = {};
   bool readonly = false;
   bool single_node = false;
-  std::optional<Chap> chap;
+  std::optional<Chap> chap = {};
 };
 
 // The fence: the initiator's way in is closed, its connections are dropped, and the target has
@@ -285,16 +286,16 @@ struct PublishVolume {
 struct UnpublishVolume {
   static constexpr std::string_view kOperation = "unpublish_volume";
   using Reply = Empty;
-  std::string handle;
-  std::string incarnation;
-  std::string node_id;  // empty: all nodes
+  std::string handle = {};
+  std::string incarnation = {};
+  std::string node_id = {};  // empty: all nodes
 };
 
 // --- snapshots ----------------------------------------------------------------------------------
 
 struct CreatedSnapshot {
-  std::optional<Snapshot> snapshot;  // nothing: still being copied; answer ABORTED
-  std::optional<Task> task;
+  std::optional<Snapshot> snapshot = {};  // nothing: still being copied; answer ABORTED
+  std::optional<Task> task = {};
   bool operator==(const CreatedSnapshot&) const = default;
 };
 // Crash-consistent where the store can reflink: what the target had acknowledged before the call is
@@ -303,35 +304,35 @@ struct CreatedSnapshot {
 struct CreateSnapshot {
   static constexpr std::string_view kOperation = "create_snapshot";
   using Reply = CreatedSnapshot;
-  std::string handle;
-  std::string name;
-  std::string source;
-  Parameters parameters;
+  std::string handle = {};
+  std::string name = {};
+  std::string source = {};
+  Parameters parameters = {};
 };
 
 struct GetSnapshot {
   static constexpr std::string_view kOperation = "get_snapshot";
   using Reply = Snapshot;
-  std::string handle;
+  std::string handle = {};
 };
 
 struct SnapshotPage {
-  std::vector<Snapshot> snapshots;
+  std::vector<Snapshot> snapshots = {};
   bool more = false;
   bool operator==(const SnapshotPage&) const = default;
 };
 struct ListSnapshots {
   static constexpr std::string_view kOperation = "list_snapshots";
   using Reply = SnapshotPage;
-  std::string after;
+  std::string after = {};
   uint32_t max_entries = 0;
-  std::string source;  // empty: of all volumes
+  std::string source = {};  // empty: of all volumes
 };
 
 struct DeleteSnapshot {
   static constexpr std::string_view kOperation = "delete_snapshot";
   using Reply = Deleted;
-  std::string handle;
+  std::string handle = {};
 };
 
 // --- tasks --------------------------------------------------------------------------------------
@@ -349,7 +350,7 @@ struct Progress {
 struct RunTask {
   static constexpr std::string_view kOperation = "run_task";
   using Reply = Progress;
-  Task task;
+  Task task = {};
 };
 
 // One look of restore_targets: targets, LUNs, parameters, accounts, access last, and the removal of
