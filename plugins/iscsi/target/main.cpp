@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// gantry-target CONFIG: the program on the target's machine. Requests on stdin, replies on stdout
+// (protocol.hpp), until the end of stdin. It is run as root by gantryd's exec grant, or by sshd as
+// the forced command of a key that can do nothing else; it keeps no process and no port.
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <string>
+#include <string_view>
+
+#include "plugins/iscsi/target/service.hpp"
+
+namespace {
+
+namespace target = gantry::iscsi::target;
+
+constexpr int kUsage = 2;
+
+bool WriteLine(std::string text) {
+  text += '\n';
+  for (std::string_view left = text; !left.empty();) {
+    const ssize_t n = write(STDOUT_FILENO, left.data(), left.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    left.remove_prefix(static_cast<size_t>(n));
+  }
+  return true;
+}
+
+// Answers each line as it comes; false when the peer is gone or says too much.
+bool Serve(target::Service& service) {
+  std::string text;
+  std::array<char, 65536> buffer;
+  for (;;) {
+    const ssize_t n = read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    text.append(buffer.data(), static_cast<size_t>(n));
+    explicit_bzero(buffer.data(), static_cast<size_t>(n));
+    size_t begin = 0;
+    for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1)
+      if (!WriteLine(service.Answer(std::string_view(text).substr(begin, end - begin))))
+        return false;
+    // The last line may end with the input.
+    if (n == 0) return begin == text.size() || WriteLine(service.Answer(text.substr(begin)));
+    explicit_bzero(text.data(), begin);
+    text.erase(0, begin);
+    if (text.size() > target::kLineBytesMax) return WriteLine(service.Answer(text)) && false;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2 || std::string_view(argv[1]) == "--help") {
+    std::cerr
+        << "usage: gantry-target CONFIG\n"
+           "Answers requests on stdin, one JSON object a line, for the iSCSI target that\n"
+           "CONFIG (JSON) describes. Run by gantryd or as the forced command of an SSH key.\n";
+    return argc == 2 ? 0 : kUsage;
+  }
+  if (std::string_view(argv[1]) == "--version") {
+    std::cout << "gantry-target " GANTRY_VERSION "\n";
+    return 0;
+  }
+  const rlimit none{0, 0};
+  (void)setrlimit(RLIMIT_CORE, &none);
+  (void)prctl(PR_SET_DUMPABLE, 0);
+  (void)signal(SIGPIPE, SIG_IGN);
+  umask(S_IRWXG | S_IRWXO);
+  auto config = target::ReadConfig(argv[1]);
+  if (!config) {
+    std::cerr << "gantry-target: " << config.error().message << "\n";
+    return kUsage;
+  }
+  auto service = target::Service::Open(std::move(*config), GANTRY_VERSION);
+  if (!service) {
+    std::cerr << "gantry-target: " << service.error().message << "\n";
+    return kUsage;
+  }
+  return Serve(**service) ? 0 : 1;
+}
