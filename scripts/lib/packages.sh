@@ -3,7 +3,7 @@
 # Debian 12 packages that building and testing need; what is missing is installed, as root. To be
 # sourced, after say.sh. Nothing beyond a base system (bash, apt, dpkg, util-linux) is assumed.
 #
-# Packaged services (nfs-ganesha's and others) must not start: the tests run servers of their own,
+# Packaged services (those of nfs-ganesha, tgt and others) must not start: the tests run servers of their own,
 # on private ports. So a policy-rc.d that refuses every start stands for the time of the
 # installation, where the machine has none (invoke-rc.d(8)).
 
@@ -16,12 +16,15 @@ packages_build() {
   packages_install build \
     git cmake ninja-build g++ ccache mold pkg-config \
     libgrpc++-dev libabsl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
-    libboost-dev libboost-context-dev libnfs-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
+    libboost-dev libboost-context-dev libnfs-dev libiscsi-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
     libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
     libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
 }
 
 packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2; }
+
+# tgt's installation itself fails where its service may start and cannot.
+packages_iscsi_lab() { packages_install 'iSCSI lab' tgt; }
 
 # Compilers for the zoo's plugins that have another language's runtime inside: 740 MB, so only where
 # the machine has none of its own.
