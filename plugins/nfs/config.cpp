@@ -8,14 +8,20 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "plugins/common/json_config.hpp"
 #include "plugins/common/sha256.hpp"
 
 namespace gantry::nfs {
 
 using nlohmann::json;
+using plugin::BadValue;
+using plugin::CheckObject;
 using plugin::Fail;
+using plugin::JoinNames;
+using plugin::NeedText;
 using plugin::Result;
 using plugin::Status;
+using plugin::TakeNumber;
 namespace code = plugin::code;
 
 const std::string_view kConfigSchema = R"({
@@ -62,62 +68,9 @@ constexpr std::array<std::pair<std::string_view, Mounter>, 3> kMounters = {
     std::pair{"auto", Mounter::kAuto}};
 constexpr const char* kMountersExpected = "userspace, kernel or auto";
 
+constexpr std::string_view kNotInIds = "#";  // it separates the parts of csi-driver-nfs' ids
 constexpr uint64_t kIdMax = UINT32_MAX - 1;  // All ones mean "unchanged" to chown(2).
 constexpr uint32_t kModeMax = 07777;
-
-tl::unexpected<plugin::Error> Bad(const std::string& key, const std::string& value,
-                                  const std::string& expected) {
-  return Fail(code::kInvalidArgument, key + " is " + value + "; expected " + expected);
-}
-
-std::string Names(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
-}
-
-// An object with no other keys than these.
-Status CheckObject(const json& object, const std::string& where,
-                   const std::vector<std::string>& keys) {
-  if (!object.is_object()) return Bad(where, object.dump(), "an object");
-  for (const auto& [key, value] : object.items()) {
-    if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
-      return Fail(code::kInvalidArgument,
-                  where + " has the unknown key \"" + key + "\"; known are: " + Names(keys));
-    }
-  }
-  return {};
-}
-
-template <class T>
-Status TakeNumber(const json& object, const std::string& where, const char* key, uint64_t min,
-                  uint64_t max, T* out) {
-  const auto found = object.find(key);
-  if (found == object.end()) return {};
-  if (!found->is_number_unsigned() || found->get<uint64_t>() < min ||
-      found->get<uint64_t>() > max) {
-    return Bad(where + key, found->dump(),
-               "a whole number from " + std::to_string(min) + " to " + std::to_string(max));
-  }
-  *out = static_cast<T>(found->get<uint64_t>());
-  return {};
-}
-
-Result<std::string> TakeString(const json& object, const std::string& where, const char* key,
-                               size_t bytes_max) {
-  const auto found = object.find(key);
-  if (found == object.end()) return Fail(code::kInvalidArgument, where + key + " is missing");
-  const std::string expected =
-      "a string of 1 to " + std::to_string(bytes_max) + " bytes without control characters or '#'";
-  if (!found->is_string()) return Bad(where + key, found->dump(), expected);
-  std::string value = found->get<std::string>();
-  const bool odd = std::any_of(value.begin(), value.end(),
-                               [](unsigned char c) { return c < 0x20 || c == 0x7f || c == '#'; });
-  if (value.empty() || value.size() > bytes_max || odd) {
-    return Bad(where + key, found->dump(), expected);
-  }
-  return value;
-}
 
 std::optional<uint32_t> ParseMode(std::string_view text) {
   if (text.size() < 3 || text.size() > 5) return std::nullopt;
@@ -150,54 +103,46 @@ std::optional<uint32_t> ParseId(std::string_view text) {
   return id;
 }
 
-tl::unexpected<plugin::Error> BadValue(const std::string& where, const char* key,
+tl::unexpected<plugin::Error> BadEntry(const std::string& where, const char* key,
                                        const std::string& value, const char* expected) {
-  return Bad(where + "[\"" + key + "\"]", "\"" + value + "\"", expected);
+  return BadValue(where + "[\"" + key + "\"]", "\"" + value + "\"", expected);
 }
 
 Result<plugin::Disposal> TakeDisposal(const std::string& where, const std::string& value) {
   if (const auto disposal = ParseDisposal(value)) return *disposal;
-  return BadValue(where, "onDelete", value, "delete, retain or archive");
+  return BadEntry(where, "onDelete", value, "delete, retain or archive");
 }
 
 Result<uint32_t> TakeMode(const std::string& where, const std::string& value) {
   const auto mode = ParseMode(value);
-  if (!mode) return BadValue(where, "mountPermissions", value, "octal digits like \"0777\"");
+  if (!mode) return BadEntry(where, "mountPermissions", value, "octal digits like \"0777\"");
   return *mode;
 }
 
 Result<std::string> TakeMountOptions(const std::string& where, const std::string& value) {
   if (value.size() <= kMountOptionsBytesMax) return value;
-  return BadValue(where, "mountOptions", value.substr(0, 64) + "...", "at most 1024 bytes");
+  return BadEntry(where, "mountOptions", value.substr(0, 64) + "...", "at most 1024 bytes");
 }
 
 Result<ShareConfig> ParseShare(const json& object, const std::string& where) {
   GANTRY_PLUGIN_TRY(CheckObject(
       object, where, {"server", "share", "port", "mountPort", "adopt", "adoptOnDelete"}));
   ShareConfig share;
-  GANTRY_PLUGIN_TRY_ASSIGN(share.server, TakeString(object, where + ".", "server", 255));
-  GANTRY_PLUGIN_TRY_ASSIGN(share.share, TakeString(object, where + ".", "share", 1024));
+  GANTRY_PLUGIN_TRY_ASSIGN(share.server, NeedText(object, where + ".", "server", 255, kNotInIds));
+  GANTRY_PLUGIN_TRY_ASSIGN(share.share, NeedText(object, where + ".", "share", 1024, kNotInIds));
   if (share.share.front() != '/' || (share.share.size() > 1 && share.share.back() == '/') ||
       share.share.find("//") != std::string::npos ||
       (share.share + "/").find("/../") != std::string::npos ||
       (share.share + "/").find("/./") != std::string::npos) {
-    return Bad(where + ".share", "\"" + share.share + "\"",
-               "an absolute path without '.', '..', empty names or a '/' at its end");
+    return BadValue(where + ".share", "\"" + share.share + "\"",
+                    "an absolute path without '.', '..', empty names or a '/' at its end");
   }
   GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "port", 1, 65535, &share.port));
   GANTRY_PLUGIN_TRY(TakeNumber(object, where + ".", "mountPort", 1, 65535, &share.mount_port));
-  if (const auto adopt = object.find("adopt"); adopt != object.end()) {
-    if (!adopt->is_boolean()) return Bad(where + ".adopt", adopt->dump(), "true or false");
-    share.adopt = adopt->get<bool>();
-  }
-  if (const auto word = object.find("adoptOnDelete"); word != object.end()) {
-    const auto disposal =
-        word->is_string() ? ParseDisposal(word->get<std::string>()) : std::nullopt;
-    if (!disposal) {
-      return Bad(where + ".adoptOnDelete", word->dump(), "delete, retain or archive");
-    }
-    share.adopt_on_delete = *disposal;
-  }
+  GANTRY_PLUGIN_TRY(plugin::TakeFlag(object, where + ".", "adopt", &share.adopt));
+  GANTRY_PLUGIN_TRY(plugin::TakeWord(object, where + ".", "adoptOnDelete",
+                                     "delete, retain or archive", ParseDisposal,
+                                     &share.adopt_on_delete));
   share.domain = share.server;
   if (share.port != 0) share.domain += ":" + std::to_string(share.port);
   share.id = plugin::Sha256Hex(share.server + "#" + share.share).substr(0, 8);
@@ -207,7 +152,7 @@ Result<ShareConfig> ParseShare(const json& object, const std::string& where) {
 std::string ShareNames(const Config& config) {
   std::vector<std::string> names;
   for (const auto& share : config.shares) names.push_back(share.server + ":" + share.share);
-  return Names(names);
+  return JoinNames(names);
 }
 
 }  // namespace
@@ -226,10 +171,8 @@ std::optional<Mounter> ParseMounter(std::string_view name) {
 }
 
 Result<Config> ParseConfig(std::string_view text) {
-  const json object = json::parse(text, nullptr, false);
-  if (object.is_discarded()) {
-    return Fail(code::kInvalidArgument, "the backend's configuration is no JSON");
-  }
+  GANTRY_PLUGIN_TRY_ASSIGN(const json object,
+                           plugin::ParseJson(text, "the backend's configuration"));
   GANTRY_PLUGIN_TRY(CheckObject(object, "the backend's configuration",
                                 {"shares", "identity", "reservedPorts", "timeoutSeconds",
                                  "connectionsMax", "defaultMode", "mounter"}));
@@ -237,16 +180,16 @@ Result<Config> ParseConfig(std::string_view text) {
   const auto shares = object.find("shares");
   if (shares == object.end()) return Fail(code::kInvalidArgument, "shares is missing");
   if (!shares->is_array() || shares->empty() || shares->size() > kSharesMax) {
-    return Bad("shares", shares->dump().substr(0, 100),
-               "a list of 1 to " + std::to_string(kSharesMax) + " shares");
+    return BadValue("shares", shares->dump().substr(0, 100),
+                    "a list of 1 to " + std::to_string(kSharesMax) + " shares");
   }
   for (size_t i = 0; i < shares->size(); ++i) {
     const std::string where = "shares[" + std::to_string(i) + "]";
     GANTRY_PLUGIN_TRY_ASSIGN(ShareConfig share, ParseShare((*shares)[i], where));
     for (const auto& other : config.shares) {
       if (other.id == share.id) {
-        return Bad(where, share.server + ":" + share.share,
-                   "another share than " + other.server + ":" + other.share);
+        return BadValue(where, share.server + ":" + share.share,
+                        "another share than " + other.server + ":" + other.share);
       }
     }
     config.shares.push_back(std::move(share));
@@ -260,26 +203,16 @@ Result<Config> ParseConfig(std::string_view text) {
     GANTRY_PLUGIN_TRY(TakeNumber(*identity, "identity.", "uid", 0, kIdMax, &config.uid));
     GANTRY_PLUGIN_TRY(TakeNumber(*identity, "identity.", "gid", 0, kIdMax, &config.gid));
   }
-  if (const auto reserved = object.find("reservedPorts"); reserved != object.end()) {
-    if (!reserved->is_boolean()) return Bad("reservedPorts", reserved->dump(), "true or false");
-    config.reserved_ports = reserved->get<bool>();
-  }
+  GANTRY_PLUGIN_TRY(plugin::TakeFlag(object, "", "reservedPorts", &config.reserved_ports));
   uint32_t timeout_s = kDefaultTimeoutSeconds;
   GANTRY_PLUGIN_TRY(TakeNumber(object, "", "timeoutSeconds", 1, kTimeoutSecondsMax, &timeout_s));
   config.timeout = std::chrono::seconds(timeout_s);
   GANTRY_PLUGIN_TRY(
       TakeNumber(object, "", "connectionsMax", 1, kConnectionsOfShareMax, &config.connections_max));
-  if (const auto mode = object.find("defaultMode"); mode != object.end()) {
-    const auto parsed = mode->is_string() ? ParseMode(mode->get<std::string>()) : std::nullopt;
-    if (!parsed) return Bad("defaultMode", mode->dump(), "octal digits like \"0777\"");
-    config.default_mode = *parsed;
-  }
-  if (const auto mounter = object.find("mounter"); mounter != object.end()) {
-    const auto parsed =
-        mounter->is_string() ? ParseMounter(mounter->get<std::string>()) : std::nullopt;
-    if (!parsed) return Bad("mounter", mounter->dump(), kMountersExpected);
-    config.mounter = *parsed;
-  }
+  GANTRY_PLUGIN_TRY(plugin::TakeWord(object, "", "defaultMode", "octal digits like \"0777\"",
+                                     ParseMode, &config.default_mode));
+  GANTRY_PLUGIN_TRY(
+      plugin::TakeWord(object, "", "mounter", kMountersExpected, ParseMounter, &config.mounter));
   return config;
 }
 
@@ -337,7 +270,7 @@ Result<ClassParameters> ParseParameters(const Config& config,
   for (const auto& [key, value] : given) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
       return Fail(code::kInvalidArgument,
-                  "parameters has the unknown key \"" + key + "\"; known are: " + Names(kKeys));
+                  "parameters has the unknown key \"" + key + "\"; known are: " + JoinNames(kKeys));
     }
   }
   const auto find = [&](const char* key) -> const std::string* {
@@ -367,7 +300,7 @@ Result<ClassParameters> ParseParameters(const Config& config,
     if (text == nullptr) continue;
     parameters.*member = ParseId(*text);
     if (!(parameters.*member)) {
-      return BadValue("parameters", key, *text, "a whole number from 0 to 4294967294");
+      return BadEntry("parameters", key, *text, "a whole number from 0 to 4294967294");
     }
     parameters.durable[key] = std::to_string(*(parameters.*member));
   }
@@ -382,7 +315,7 @@ Result<ClassParameters> ParseParameters(const Config& config,
   Mounter mounter = config.mounter;
   if (const auto* name = find("mounter")) {
     const auto parsed = ParseMounter(*name);
-    if (!parsed) return BadValue("parameters", "mounter", *name, kMountersExpected);
+    if (!parsed) return BadEntry("parameters", "mounter", *name, kMountersExpected);
     mounter = *parsed;
   }
   // Volumes that are older than the parameter have none and are served in user space.

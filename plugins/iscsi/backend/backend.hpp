@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// The iSCSI backend: volumes are LUNs of a target that gantry-target looks after, on this machine or
+// another. This class turns calls of the ABI into requests to that program, and keeps nothing itself:
+// what there is to know lies beside the backing files. On a node it says how the LUN is reached.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <gantry/gantry.hpp>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "plugins/iscsi/backend/config.hpp"
+#include "plugins/iscsi/datapath/data_path.hpp"
+#include "plugins/iscsi/target/protocol.hpp"
+#include "plugins/iscsi/target_client/transport.hpp"
+
+namespace gantry::iscsi {
+
+inline constexpr uint32_t kContextFormat = 1;
+inline constexpr uint32_t kRecordFormat = 1;  // gantry-target's, which it checks itself
+
+Status ToStatus(const plugin::Error& error);
+Status Refuse(gantry_code code, std::string message);
+// Could a handle like this be of ours? 32 hex digits.
+bool IsHandle(std::string_view handle);
+
+class IscsiBackend {
+ public:
+  static constexpr uint32_t kControllerFlags =
+      GANTRY_CONTROLLER_CONDITIONS | GANTRY_CONTROLLER_CLONES | GANTRY_CONTROLLER_RESTORES;
+  static constexpr uint32_t kPublishFlags = GANTRY_PUBLISH_READONLY | GANTRY_PUBLISH_LISTS_NODES;
+
+  static gantry::Made<IscsiBackend> Create(const gantry::Host& host, const gantry_create& request);
+
+  // gantry.disk/1, in a process of one volume's own.
+  static const gantry_disk* Disk();
+  bool Offers(std::string_view extension) const;
+
+  Status Probe(Call& call);
+
+  gantry_str Domain(const gantry_domain_query& query) const;
+  Status CreateVolume(Call& call, const gantry_create_volume& request);
+  Status DeleteVolume(Call& call, const gantry_volume_ref& request);
+  Status GetVolume(Call& call, const gantry_volume_ref& request);
+  Status ListVolumes(Call& call, const gantry_list_volumes& request);
+  Status GetCapacity(Call& call, const gantry_get_capacity& request);
+  Status ExpandVolume(Call& call, const gantry_expand_volume& request);
+
+  // backend_snapshots.cpp
+  Status CreateSnapshot(Call& call, const gantry_create_snapshot& request);
+  Status DeleteSnapshot(Call& call, const gantry_snapshot_ref& request);
+  Status GetSnapshot(Call& call, const gantry_snapshot_ref& request);
+  Status ListSnapshots(Call& call, const gantry_list_snapshots& request);
+
+  // backend_publish.cpp
+  Status PublishVolume(Call& call, const gantry_publish_volume& request);
+  Status UnpublishVolume(Call& call, const gantry_publish_volume& request);
+
+  // backend_node.cpp
+  Status Attach(Call& call, const gantry_attach& request);
+  Status Rescan(Call& call, const gantry_attach& request);
+
+  // backend_tasks.cpp
+  Status ListTasks(Call& call, const gantry_task_run& unused);
+  Status RunTask(Call& call, const gantry_task_run& request);
+
+ private:
+  IscsiBackend(Config config, std::string owner,
+               std::unique_ptr<target_client::Transport> transport);
+
+  template <class Operation>
+  plugin::Result<typename Operation::Reply> Ask(Call& call, const Operation& operation) const;
+  template <class Operation>
+  plugin::Result<typename Operation::Reply> AskUntil(
+      Call& call, const Operation& operation, std::chrono::steady_clock::time_point deadline) const;
+  static void Schedule(Call& call, const target::Task& task);
+  std::map<std::string, std::string> ContextOf(const target::Volume& volume) const;
+  bool EmitVolume(Call& call, const target::Volume& volume, uint32_t flags = 0) const;
+  Status EmitSource(Call& call, const gantry_attach& request) const;
+  plugin::Result<std::optional<target::Chap>> ChapFor(Call& call, const std::string& handle,
+                                                      const std::string& incarnation,
+                                                      const std::string& node_id) const;
+
+  static IscsiDataPath& DataPathOf(gantry_instance* instance);
+
+  std::unique_ptr<IscsiDataPath> data_path_;  // Only where the role asks for it.
+  const Config config_;
+  const std::string owner_;
+  const std::unique_ptr<target_client::Transport> transport_;
+};
+
+template <class Operation>
+plugin::Result<typename Operation::Reply> IscsiBackend::AskUntil(
+    Call& call, const Operation& operation, std::chrono::steady_clock::time_point deadline) const {
+  return target_client::Call(*transport_, owner_, operation,
+                             {call.id(), deadline, [&call] { return call.Cancelled(); }});
+}
+
+template <class Operation>
+plugin::Result<typename Operation::Reply> IscsiBackend::Ask(Call& call,
+                                                            const Operation& operation) const {
+  return AskUntil(call, operation,
+                  std::min(call.deadline(), std::chrono::steady_clock::now() + config_.timeout));
+}
+
+}  // namespace gantry::iscsi
