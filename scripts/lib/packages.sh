@@ -17,14 +17,16 @@ packages_build() {
     git cmake ninja-build g++ ccache mold pkg-config \
     libgrpc++-dev libabsl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
     libboost-dev libboost-context-dev libnfs-dev libiscsi-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
-    libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
+    libssh-dev libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
     libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
 }
 
 packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2; }
 
 # tgt's installation itself fails where its service may start and cannot.
-packages_iscsi_lab() { packages_install 'iSCSI lab' tgt; }
+packages_iscsi_lab() {
+  packages_install 'iSCSI lab' tgt openssh-server openssh-client xfsprogs e2fsprogs
+}
 
 # Compilers for the zoo's plugins that have another language's runtime inside: 740 MB, so only where
 # the machine has none of its own.

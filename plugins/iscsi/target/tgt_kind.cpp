@@ -121,7 +121,7 @@ Result<TgtTarget> TgtKind::FindOrMake(const std::string& iqn, Deadline deadline)
     GANTRY_PLUGIN_TRY_ASSIGN(
         const auto made,
         Ask({.operation = TgtOperation::kNew, .tid = tid, .words = "targetname=" + iqn}, deadline));
-    if (made.error == TgtError::kNone) return TgtTarget{tid, iqn, {}, {}, {}};
+    if (made.error == TgtError::kNone) return TgtTarget{tid, iqn, {}, {}, {}, {}};
     if (made.error != TgtError::kTargetExists)
       return Fail(code::kInternal, "tgtd: make target " + iqn + ": " + TextOf(made.error));
     // The name or the number.
@@ -170,6 +170,23 @@ plugin::Status TgtKind::DeleteAccount(const std::string& user, Deadline deadline
       "delete account " + user, deadline, {TgtError::kNoUser});
 }
 
+plugin::Status TgtKind::RemoveAccount(const TgtTarget& target, const std::string& user,
+                                      Deadline deadline) const {
+  GANTRY_PLUGIN_TRY(DeleteAccount(user, deadline));
+  // tgtd leaves a gap in the target's list and looks at one entry less from now on: the last account
+  // would not be let in any more (measured). Bound again, it fills the gap.
+  // Also where the account is gone already: whoever deleted it may have died here.
+  if (target.accounts.empty() || target.accounts.back() == user) return {};
+  const std::string& last = target.accounts.back();
+  for (const TgtOperation operation : {TgtOperation::kUnbind, TgtOperation::kBind})
+    GANTRY_PLUGIN_TRY(Do({.operation = operation,
+                          .mode = TgtMode::kAccount,
+                          .tid = target.tid,
+                          .words = "user=" + last},
+                         "bind account " + last + " again", deadline));
+  return {};
+}
+
 plugin::Status TgtKind::EnsureAccount(int32_t tid, const std::string& user,
                                       const std::string& password, bool outgoing,
                                       Deadline deadline) const {
@@ -207,7 +224,7 @@ plugin::Status TgtKind::Ensure(const Export& wanted, Deadline deadline) {
           EnsureAccount(target.tid, access.chap->user, access.chap->password, false, deadline));
       const std::string& outgoing = access.chap->user_in;
       // One for all nodes of the volume; those that have access already have it too.
-      if (!outgoing.empty() && !has_outgoing && !Has(target.accounts, outgoing))
+      if (!outgoing.empty() && !has_outgoing && !Has(target.outgoing, outgoing))
         GANTRY_PLUGIN_TRY(
             EnsureAccount(target.tid, outgoing, access.chap->password_in, true, deadline));
       has_outgoing = true;
@@ -263,7 +280,7 @@ plugin::Status TgtKind::Close(const std::string& iqn, const Access& access, Dead
   GANTRY_PLUGIN_TRY_ASSIGN(const auto target, Find(iqn, deadline));
   if (!target) return {};
   GANTRY_PLUGIN_TRY(CloseInitiator(target->tid, access.initiator, deadline));
-  if (access.chap) GANTRY_PLUGIN_TRY(DeleteAccount(access.chap->user, deadline));
+  if (access.chap) return RemoveAccount(*target, access.chap->user, deadline);
   return {};
 }
 
@@ -290,7 +307,8 @@ plugin::Status TgtKind::Remove(const std::string& iqn, Deadline deadline) {
     if (!patience.Wait())
       return Fail(code::kDeadlineExceeded, "tgtd: " + iqn + " still has commands running");
   }
-  for (const auto& user : target->accounts) GANTRY_PLUGIN_TRY(DeleteAccount(user, deadline));
+  for (const auto* users : {&target->accounts, &target->outgoing})
+    for (const auto& user : *users) GANTRY_PLUGIN_TRY(DeleteAccount(user, deadline));
   return Do({.operation = TgtOperation::kDelete, .tid = target->tid}, "delete target " + iqn,
             deadline, {TgtError::kNoTarget});
 }

@@ -59,6 +59,8 @@ class TgtKind final : public TargetKind {
   plugin::Status EnsureAccount(int32_t tid, const std::string& user, const std::string& password,
                                bool outgoing, Deadline deadline) const;
   plugin::Status DeleteAccount(const std::string& user, Deadline deadline) const;
+  plugin::Status RemoveAccount(const TgtTarget& target, const std::string& user,
+                               Deadline deadline) const;
   plugin::Status CloseInitiator(int32_t tid, const std::string& initiator, Deadline deadline) const;
   // Of one initiator, or of all when empty; until none is left.
   plugin::Status DropConnections(int32_t tid, const std::string& initiator,

@@ -47,7 +47,7 @@ std::vector<TgtTarget> ParseTargets(std::string_view text) {
       const size_t colon = rest ? rest->find(": ") : std::string_view::npos;
       if (colon == std::string_view::npos) continue;
       targets.push_back(
-          {ToNumber<int32_t>(*rest), std::string(rest->substr(colon + 2)), {}, {}, {}});
+          {ToNumber<int32_t>(*rest), std::string(rest->substr(colon + 2)), {}, {}, {}, {}});
       part = Part::kOther;
     } else if (targets.empty()) {
       continue;
@@ -57,7 +57,9 @@ std::vector<TgtTarget> ParseTargets(std::string_view text) {
              : *line == "ACL information:"     ? Part::kAcl
                                                : Part::kOther;
     } else if (part == Part::kAccounts) {
-      targets.back().accounts.emplace_back(line->substr(0, line->find(' ')));
+      auto& list =
+          line->ends_with(" (outgoing)") ? targets.back().outgoing : targets.back().accounts;
+      list.emplace_back(line->substr(0, line->find(' ')));
     } else if (part == Part::kAcl) {
       targets.back().acl.emplace_back(*line);
     } else if (part == Part::kUnits) {

@@ -19,7 +19,8 @@ struct TgtTarget {
   int32_t tid = 0;
   std::string iqn;
   std::vector<TgtUnit> units;
-  std::vector<std::string> accounts;  // also outgoing ones
+  std::vector<std::string> accounts;  // incoming, in tgtd's order
+  std::vector<std::string> outgoing;
   std::vector<std::string> acl;
 };
 
