@@ -39,6 +39,7 @@ struct Link::Callbacks {
 
   static void Connected(iscsi_context* context, int status, void*, void* link) {
     if (status == SCSI_STATUS_GOOD) {
+      Of(link).connected_ = true;
       if (iscsi_login_async(context, LoggedIn, link) == 0) return;
     }
     // A second call, after the first success, says that the connection is lost.

@@ -52,6 +52,8 @@ class Link {
   // Is up, and every command submitted is ended once by its callback, from within Service or Drop.
   // The buffers of a command are free when it has ended, not before.
   bool up() const { return up_; }
+  // The TCP connection is made; the login may still be under way.
+  bool connected() const { return connected_; }
   void Submit(uint32_t lun, Command command, Done done);
   // A LUN RESET; commands under way on this link end with kLost.
   void ResetLun(uint32_t lun, Done done);
@@ -92,6 +94,7 @@ class Link {
   std::function<void(ScsiOutcome)> login_done_;
   PendingList pending_;
   Discovered discovered_;
+  bool connected_ = false;
   bool up_ = false;
   bool lost_ = false;
   bool inside_ = false;    // libiscsi is on the stack.

@@ -65,9 +65,15 @@ ScsiResult<std::unique_ptr<Link>> LoginAt(const LoginOptions& options, const Por
   GANTRY_PLUGIN_TRY_ASSIGN(auto link, Link::Begin(options, portal, [&outcome](ScsiOutcome ended) {
                              outcome = std::move(ended);
                            }));
-  const auto served = Serve(*link, wait, [&] { return outcome.has_value(); });
+  const auto done = [&] { return outcome.has_value(); };
+  const Wait connect{std::min(wait.deadline, steady_clock::now() + milliseconds(kConnectMsMax)),
+                     wait.cancel_fd};
+  auto served = Serve(*link, connect, [&] { return done() || link->connected(); });
+  const bool silent = !served && served.error().failure == Failure::kDeadline;
+  if (served) served = Serve(*link, wait, done);
   if (!served) {
     link->Drop(served.error().message);
+    if (silent) return FailScsi(Failure::kUnreachable, "can't connect: no answer");
     return tl::make_unexpected(Wrap(served.error(), "login"));
   }
   if (!*outcome) return tl::make_unexpected(std::move(outcome)->error());

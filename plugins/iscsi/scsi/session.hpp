@@ -14,6 +14,9 @@ namespace gantry::iscsi::scsi {
 
 inline constexpr int kUnitAttentionsMax = 16;  // One after the other, of one command.
 inline constexpr int kRedirectsMax = 3;
+// For the TCP connection. Short, because the kernel asks a host that is away less and less often:
+// one that is back should be noticed by the next attempt, not by the last one's next repetition.
+inline constexpr int kConnectMsMax = 1'500;
 inline constexpr int kBusyPauseMs = 50;  // Before a command is asked again.
 
 // Until when a thread waits, and an fd that ends the wait earlier by being readable (-1: none).
