@@ -73,6 +73,28 @@ plugin::Result<scsi::Chap> SecretPair(const gantry_datapath_host& host, std::str
   return scsi::Chap(std::move(user), std::move(password));
 }
 
+plugin::Status AddDerivedSecrets(const gantry_datapath_host& host, DiskOptions* options) {
+  const bool mutual = options->chap == ChapMode::kMutual;
+  gantry_str key{};
+  const std::string name(kChapKeySecret);
+  if (host.secret(host.ctx, gantry::ToStr(name), &key) != 1)
+    return plugin::Fail(code::kUnauthenticated,
+                        "secret " + name + " is missing, which parameter chap asks for");
+  GANTRY_PLUGIN_TRY_ASSIGN(const ChapSecrets secrets,
+                           DeriveChap(gantry::View(key), *options->chap_owner, mutual));
+  options->login.chap = scsi::Chap(secrets.user, secrets.password);
+  if (mutual) options->login.mutual = scsi::Chap(secrets.user_in, secrets.password_in);
+  return {};
+}
+
+plugin::Status AddGivenSecrets(const gantry_datapath_host& host, DiskOptions* options) {
+  GANTRY_PLUGIN_TRY_ASSIGN(options->login.chap, SecretPair(host, kSecretUser, kSecretPassword));
+  if (options->chap == ChapMode::kMutual)
+    GANTRY_PLUGIN_TRY_ASSIGN(options->login.mutual,
+                             SecretPair(host, kSecretUserIn, kSecretPasswordIn));
+  return {};
+}
+
 }  // namespace
 
 plugin::Result<DiskOptions> ParseOptions(const gantry_map& parameters,
@@ -90,6 +112,11 @@ plugin::Result<DiskOptions> ParseOptions(const gantry_map& parameters,
   GANTRY_PLUGIN_TRY_ASSIGN(const size_t chap,
                            Choice(parameters, "chap", {"none", "oneWay", "mutual"}));
   options.chap = static_cast<ChapMode>(chap);
+  if (const auto handle = gantry::Find(parameters, "chapHandle"); !handle.empty()) {
+    options.chap_owner =
+        ChapOwner{std::string(handle), std::string(gantry::Find(parameters, "chapIncarnation")),
+                  std::string(gantry::Find(parameters, "chapNode"))};
+  }
   GANTRY_PLUGIN_TRY_ASSIGN(const size_t header,
                            Choice(parameters, "headerDigest", {"None", "CRC32C"}));
   options.login.header_digest = header == 1;
@@ -117,11 +144,8 @@ plugin::Result<DiskOptions> ParseOptions(const gantry_map& parameters,
 
 plugin::Status AddSecrets(const gantry_datapath_host& host, DiskOptions* options) {
   if (options->chap == ChapMode::kNone) return {};
-  GANTRY_PLUGIN_TRY_ASSIGN(options->login.chap, SecretPair(host, kSecretUser, kSecretPassword));
-  if (options->chap == ChapMode::kMutual) {
-    GANTRY_PLUGIN_TRY_ASSIGN(options->login.mutual,
-                             SecretPair(host, kSecretUserIn, kSecretPasswordIn));
-  }
+  GANTRY_PLUGIN_TRY(options->chap_owner ? AddDerivedSecrets(host, options)
+                                        : AddGivenSecrets(host, options));
   if (const auto checked = scsi::Check(options->login); !checked) {
     return tl::make_unexpected(scsi::ToError(checked.error()));
   }

@@ -11,6 +11,8 @@
 //                     node.session.auth.username and node.session.auth.password; "mutual": the
 //                     target has to prove itself with node.session.auth.username_in and
 //                     node.session.auth.password_in, too
+//   chapHandle, chapIncarnation, chapNode
+//                     the secrets are not given but derived for these (chap.hpp), from chapKey
 //   headerDigest      "None" (default) or "CRC32C", used where the target has it
 //   dataDigest        "None" (default); the initiator has no other
 //   ioTimeoutSeconds  "wait" (default): I/O waits for its target for ever; a number from 1 on: it
@@ -32,6 +34,7 @@
 #include <string_view>
 #include <vector>
 
+#include "plugins/iscsi/chap/chap.hpp"
 #include "plugins/iscsi/scsi/login.hpp"
 #include "plugins/iscsi/scsi/portal.hpp"
 
@@ -50,6 +53,7 @@ struct DiskOptions {
   scsi::LoginOptions login;  // Without secrets; they come by AddSecrets.
   uint32_t lun = 0;
   ChapMode chap = ChapMode::kNone;
+  std::optional<ChapOwner> chap_owner;             // Whose secrets are derived.
   std::optional<std::chrono::seconds> io_timeout;  // Nothing: wait.
   bool reserve = true;
   // Names the disk these options lead to, for memory that outlives the process.
