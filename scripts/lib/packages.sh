@@ -23,15 +23,13 @@ packages_build() {
 
 packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2; }
 
-<<<<<<< HEAD
 # tgt's installation itself fails where its service may start and cannot.
 packages_iscsi_lab() {
   packages_install 'iSCSI lab' tgt openssh-server openssh-client xfsprogs e2fsprogs
 }
-=======
+
 # Filesystems and load on userspace disks.
 packages_disk_lab() { packages_install 'disk lab' e2fsprogs fio fuse3 util-linux; }
->>>>>>> disk
 
 # Compilers for the zoo's plugins that have another language's runtime inside: 740 MB, so only where
 # the machine has none of its own.

@@ -89,9 +89,10 @@ plugin::Status AddDerivedSecrets(const gantry_datapath_host& host, DiskOptions* 
 
 plugin::Status AddGivenSecrets(const gantry_datapath_host& host, DiskOptions* options) {
   GANTRY_PLUGIN_TRY_ASSIGN(options->login.chap, SecretPair(host, kSecretUser, kSecretPassword));
-  if (options->chap == ChapMode::kMutual)
+  if (options->chap == ChapMode::kMutual) {
     GANTRY_PLUGIN_TRY_ASSIGN(options->login.mutual,
                              SecretPair(host, kSecretUserIn, kSecretPasswordIn));
+  }
   return {};
 }
 
