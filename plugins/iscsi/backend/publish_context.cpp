@@ -13,7 +13,7 @@ namespace {
 using plugin::Result;
 namespace code = plugin::code;
 
-constexpr const char* kFormat = "1";
+constexpr std::string_view kFormat = "1";
 
 // The entries of one context, each taken with a message that names it.
 class Reader {
@@ -67,7 +67,7 @@ const char* Word(bool value) { return value ? "true" : "false"; }
 }  // namespace
 
 std::map<std::string, std::string> Encode(const PublishContext& context) {
-  return {{"format", kFormat},
+  return {{"format", std::string(kFormat)},
           {"portals", plugin::JoinNames(context.portals, ",")},
           {"iqn", context.iqn},
           {"lun", std::to_string(context.lun)},
@@ -83,7 +83,7 @@ std::map<std::string, std::string> Encode(const PublishContext& context) {
 Result<PublishContext> DecodePublishContext(const std::map<std::string, std::string>& given) {
   const Reader reader(given);
   GANTRY_PLUGIN_TRY_ASSIGN(const std::string format, reader.Text("format"));
-  if (format != kFormat) return Reader::Bad("format", format, kFormat);
+  if (format != kFormat) return Reader::Bad("format", format, std::string(kFormat));
   PublishContext context;
   GANTRY_PLUGIN_TRY_ASSIGN(const std::string portals, reader.Text("portals"));
   context.portals = Split(portals);
