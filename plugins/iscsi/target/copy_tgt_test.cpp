@@ -4,9 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <stdexcept>
-
+#include "plugins/iscsi/target/testing/own_filesystem.hpp"
 #include "plugins/iscsi/target/testing/target_fixture.hpp"
 
 namespace gantry::iscsi::target {
@@ -18,29 +16,6 @@ namespace code = plugin::code;
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-// A store on a file system of its own, made for the test.
-class OwnFilesystem {
- public:
-  OwnFilesystem(const std::filesystem::path& directory, const std::string& mkfs)
-      : image_(directory / "filesystem.img"), mount_(directory / "filesystem") {
-    std::filesystem::create_directory(mount_);
-    Run("truncate -s 400M " + image_.string());
-    Run(mkfs + " " + image_.string() + " >/dev/null");
-    Run("mount -o loop " + image_.string() + " " + mount_.string());
-  }
-  OwnFilesystem(const OwnFilesystem&) = delete;
-  OwnFilesystem& operator=(const OwnFilesystem&) = delete;
-  ~OwnFilesystem() { (void)std::system(("umount -l " + mount_.string()).c_str()); }
-  const std::filesystem::path& path() const { return mount_; }
-
- private:
-  static void Run(const std::string& command) {
-    if (std::system(command.c_str()) != 0) throw std::runtime_error(command + " failed");
-  }
-  std::filesystem::path image_;
-  std::filesystem::path mount_;
-};
 
 class CopyTest : public testing::TargetFixture {
  protected:
@@ -55,7 +30,7 @@ class CopyTest : public testing::TargetFixture {
     service_.reset();
     tgt_.reset();
   }
-  std::optional<OwnFilesystem> filesystem_;
+  std::optional<testing::OwnFilesystem> filesystem_;
 };
 
 TEST_F(CopyTest, OnXfsASnapshotOfAVolumeInUseIsThereAtOnce) {
