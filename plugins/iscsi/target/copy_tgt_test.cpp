@@ -87,17 +87,20 @@ TEST_F(CopyTest, ACopyOutlivesItsSourceAndMayBeLarger) {
 
 TEST_F(CopyTest, HolesAreNotFilled) {
   UseExt4();
-  Must(Make("t0-1", uint64_t{1} << 38));
+  constexpr uint64_t kFarLba = 200 * kMiB / kBlockBytes;
+  Must(Make("t0-1", 300 * kMiB));
   const auto volume = Must(Publish("t0-1"));
   {
     auto session = Login(volume);
-    WriteText(session, "far", (uint64_t{1} << 37) / kBlockBytes);
+    WriteText(session, "far", kFarLba);
   }
   Must(Unpublish("t0-1"));
+  const auto before = Must(GetCapacity{}).available_bytes;
   EXPECT_TRUE(Must(MakeFrom("t0-2", ContentKind::kVolume, "t0-1")).volume);
+  EXPECT_LT(before - Must(GetCapacity{}).available_bytes, kMiB);
   const auto copy = Must(Publish("t0-2"));
   auto session = Login(copy);
-  EXPECT_EQ(ReadText(session, (uint64_t{1} << 37) / kBlockBytes), "far");
+  EXPECT_EQ(ReadText(session, kFarLba), "far");
 }
 
 TEST_F(CopyTest, ABlankVolumesCopyIsBlank) {
