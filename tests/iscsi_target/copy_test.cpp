@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "plugins/iscsi/target/testing/own_filesystem.hpp"
-#include "plugins/iscsi/target/testing/target_fixture.hpp"
+#include "tests/iscsi_target/own_filesystem.hpp"
+#include "tests/iscsi_target/target_fixture.hpp"
 
 namespace gantry::iscsi::target {
 namespace {

@@ -8,7 +8,7 @@
 
 #include <functional>
 
-#include "plugins/iscsi/target/testing/target_fixture.hpp"
+#include "tests/iscsi_target/target_fixture.hpp"
 
 namespace gantry::iscsi::target {
 namespace {

@@ -6,8 +6,8 @@
 #include <cstdlib>
 
 #include "plugins/iscsi/target/lio_kind.hpp"
-#include "plugins/iscsi/target/testing/own_filesystem.hpp"
-#include "plugins/iscsi/target/testing/target_fixture.hpp"
+#include "tests/iscsi_target/own_filesystem.hpp"
+#include "tests/iscsi_target/target_fixture.hpp"
 
 namespace gantry::iscsi::target {
 namespace {
