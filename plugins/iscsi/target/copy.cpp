@@ -89,12 +89,24 @@ Result<uint64_t> CopyFrom(const Slice& slice, uint64_t offset, uint64_t end, Dea
   return slice.from ? offset : end;
 }
 
+// Begins anew. The file is empty until the record says so: one that is not as large as the record
+// says is never gone on with, or a death in between would take holes for copied data.
 plugin::Status Reset(const Context& context, Slice* slice) {
   slice->record.copied_bytes = 0;
   slice->record.copied_writers = slice->source.writers;
   slice->record.created_ns = context.now_ns();
-  if (ftruncate(slice->to.get(), 0) != 0 ||
-      ftruncate(slice->to.get(), static_cast<off_t>(slice->record.size_bytes)) != 0)
+  if (ftruncate(slice->to.get(), 0) != 0) return tl::unexpected(FromErrno(errno, "empty the copy"));
+  return {};
+}
+
+Result<bool> IsResumable(const Slice& slice) {
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto status, Status(slice.to.get(), "the copy"));
+  return slice.record.copied_bytes > 0 && slice.record.copied_writers == slice.source.writers &&
+         static_cast<uint64_t>(status.st_size) == slice.record.size_bytes;
+}
+
+plugin::Status SetSize(const Slice& slice) {
+  if (ftruncate(slice.to.get(), static_cast<off_t>(slice.record.size_bytes)) != 0)
     return tl::unexpected(FromErrno(errno, "size the copy"));
   return {};
 }
@@ -133,8 +145,7 @@ Result<std::optional<Slice>> Look(const Context& context, RecordKind kind,
 }
 
 plugin::Status Finish(const Context& context, Slice* slice) {
-  if (ftruncate(slice->to.get(), static_cast<off_t>(slice->record.size_bytes)) != 0)
-    return tl::unexpected(FromErrno(errno, "size the copy"));
+  GANTRY_PLUGIN_TRY(SetSize(*slice));
   GANTRY_PLUGIN_TRY(Sync(slice->to.get(), "the copy"));
   context.store.Did("copy synced");
   slice->record.state = RecordState::kReady;
@@ -192,18 +203,23 @@ Result<Progress> RunCopy(const Context& context, RecordKind kind, const std::str
       }
       GANTRY_PLUGIN_TRY(CheckSource(context, now->source));
       if (!is_first) now->record.copied_bytes = reached;
-      const bool changed = now->record.copied_writers != now->source.writers;
-      if (changed || now->record.copied_bytes == 0) GANTRY_PLUGIN_TRY(Reset(context, &*now));
+      GANTRY_PLUGIN_TRY_ASSIGN(const bool resumable, IsResumable(*now));
+      if (!resumable) GANTRY_PLUGIN_TRY(Reset(context, &*now));
       slice = std::move(now);
-      if (!changed && slice->record.copied_bytes >= EndOf(*slice)) {
+      if (resumable && slice->record.copied_bytes >= EndOf(*slice)) {
         GANTRY_PLUGIN_TRY(Finish(context, &*slice));
         return At(slice->record, true);
       }
       GANTRY_PLUGIN_TRY(context.store.Write(slice->record));
+      GANTRY_PLUGIN_TRY(SetSize(*slice));
     }
     if (steady_clock::now() >= deadline) return At(slice->record, false);
-    GANTRY_PLUGIN_TRY_ASSIGN(reached,
-                             CopyFrom(*slice, slice->record.copied_bytes, EndOf(*slice), deadline));
+    auto copied = CopyFrom(*slice, slice->record.copied_bytes, EndOf(*slice), deadline);
+    // A piece that cannot be completed would only take the room from volumes in use.
+    if (!copied && copied.error().code == code::kResourceExhausted)
+      GANTRY_PLUGIN_TRY(Reset(context, &*slice));
+    if (!copied) return tl::unexpected(std::move(copied.error()));
+    reached = *copied;
     GANTRY_PLUGIN_TRY(Sync(slice->to.get(), "the copy"));
     context.store.Did("slice synced");
   }

@@ -13,8 +13,7 @@
 
 namespace gantry::iscsi::target {
 
-std::string Sha256Hex(std::string_view data);
-// `bytes` random bytes as hex.
+// `bytes` random bytes as hex; at most 256.
 std::string RandomHex(size_t bytes);
 
 // <prefix>:<handle>.<the incarnation's first 12 digits>, in lower case: a target that is made again

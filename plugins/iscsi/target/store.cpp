@@ -14,6 +14,7 @@
 #include <set>
 #include <utility>
 
+#include "plugins/common/sha256.hpp"
 #include "plugins/iscsi/target/crypto.hpp"
 #include "plugins/iscsi/target/files.hpp"
 
@@ -27,7 +28,10 @@ namespace code = plugin::code;
 
 constexpr std::string_view kRecordSuffix = ".json";
 constexpr std::string_view kImageSuffix = ".img";
+constexpr std::string_view kNewSuffix = ".new";
 constexpr size_t kNonceBytes = 8;
+constexpr const char* kReserveName = "reserve";
+constexpr off_t kReserveBytes = off_t{1} << 20;
 constexpr int kLockPollMs = 2;
 
 const char* NameOf(RecordKind kind) { return kind == RecordKind::kVolume ? "volume" : "snapshot"; }
@@ -56,6 +60,7 @@ Result<Store> Store::Open(const std::string& path, Step step) {
   GANTRY_PLUGIN_TRY_ASSIGN(store.snapshots_, OpenDirectory(store.top_.get(), "snapshots"));
   GANTRY_PLUGIN_TRY_ASSIGN(store.trash_, OpenDirectory(store.top_.get(), "trash"));
   GANTRY_PLUGIN_TRY_ASSIGN(store.locks_, OpenDirectory(store.top_.get(), "locks"));
+  store.MakeReserve();
   return store;
 }
 
@@ -68,7 +73,7 @@ Result<std::vector<Lock>> Store::LockAll(
   std::map<std::string, std::string> wanted;  // lock file -> for whom
   for (const auto& [kind, handle] : records) {
     const std::string what = std::string(NameOf(kind)) + " " + handle;
-    wanted.emplace(Sha256Hex(what).substr(0, 2), what);
+    wanted.emplace(plugin::Sha256Hex(what).substr(0, 2), what);
   }
   std::vector<Lock> locks;
   for (const auto& [name, what] : wanted) {
@@ -89,10 +94,22 @@ Result<std::optional<Record>> Store::Find(RecordKind kind, const std::string& ha
   return std::optional<Record>(std::move(record));
 }
 
+void Store::MakeReserve() const {
+  const auto fd = OpenFile(top_.get(), kReserveName, O_WRONLY | O_CREAT | O_EXCL);
+  if (fd && fallocate(fd->get(), 0, 0, kReserveBytes) != 0) (void)Unlink(top_.get(), kReserveName);
+}
+
 plugin::Status Store::Write(const Record& record) const {
+  auto status = WriteOnce(record);
+  if (status || status.error().code != code::kResourceExhausted) return status;
+  GANTRY_PLUGIN_TRY(Unlink(top_.get(), kReserveName));
+  return WriteOnce(record);
+}
+
+plugin::Status Store::WriteOnce(const Record& record) const {
   const int directory = Directory(record.kind);
   // Under the lock nobody else writes to it, and what a dead one left there is cut.
-  const std::string temporary = "." + record.handle + ".new";
+  const std::string temporary = record.handle + std::string(kNewSuffix);
   GANTRY_PLUGIN_TRY_ASSIGN(const auto fd,
                            OpenFile(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC));
   GANTRY_PLUGIN_TRY(WriteAll(fd.get(), Encode(record), temporary));
@@ -177,6 +194,11 @@ Result<bool> Store::IsNeverWritten(const Record& record) const {
 plugin::Status Store::TrashOrphans(RecordKind kind, Deadline deadline) const {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto names, ListNames(Directory(kind)));
   for (const auto& name : names) {
+    if (name.ends_with(kNewSuffix)) {
+      const std::string handle = name.substr(0, name.size() - kNewSuffix.size());
+      GANTRY_PLUGIN_TRY_ASSIGN(const auto locks, LockAll({{kind, handle}}, deadline));
+      GANTRY_PLUGIN_TRY(Unlink(Directory(kind), name));
+    }
     if (!name.ends_with(kImageSuffix)) continue;
     const std::string stem = name.substr(0, name.size() - kImageSuffix.size());
     if (stem.size() <= kIncarnationBytes + 1) continue;

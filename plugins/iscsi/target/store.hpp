@@ -6,6 +6,7 @@
 //   snapshots/...                         likewise
 //   trash/<handle>.<incarnation>.<nonce>  files of what was deleted, until the trash task is through
 //   locks/<two hex digits>                never removed; a handle's is chosen by its hash
+//   reserve                               some room for records on a disk that is full
 //
 // Several gantry-targets may run at once, for several controllers. Whoever changes a record holds
 // its lock (flock, released by the kernel when the process dies), so a record has one writer and
@@ -54,7 +55,8 @@ class Store {
       const std::vector<std::pair<RecordKind, std::string>>& records, Deadline deadline) const;
 
   plugin::Result<std::optional<Record>> Find(RecordKind kind, const std::string& handle) const;
-  // Lasts when it returns, with everything that happened in the directory before.
+  // Lasts when it returns, with everything that happened in the directory before. On a full disk it
+  // takes the reserve, or nothing could ever be deleted there.
   plugin::Status Write(const Record& record) const;
   // The backing file goes to the trash and the record away. It was written as deleting before.
   plugin::Status Remove(const Record& record) const;
@@ -70,7 +72,7 @@ class Store {
   std::string ImageProblem(const Record& record) const;
   // Nobody ever wrote to it: there is no file or it has no data (SEEK_DATA).
   plugin::Result<bool> IsNeverWritten(const Record& record) const;
-  // Backing files that no record names, as a death between two steps of Remove may leave them.
+  // Files that no record names, and unfinished records, as a death between two steps leaves them.
   plugin::Status TrashOrphans(RecordKind kind, Deadline deadline) const;
 
   // Names of files in the trash, and their end.
@@ -87,6 +89,9 @@ class Store {
  private:
   Store(std::string path, Step step) : path_(std::move(path)), step_(std::move(step)) {}
   int Directory(RecordKind kind) const;
+  plugin::Status WriteOnce(const Record& record) const;
+  // As far as there is room.
+  void MakeReserve() const;
 
   std::string path_;
   Step step_;

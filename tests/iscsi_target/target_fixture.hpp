@@ -29,6 +29,7 @@ namespace gantry::iscsi::target::testing {
 inline constexpr const char* kNodeA = "iqn.2026-01.test.gantry:node-a";
 inline constexpr const char* kNodeB = "iqn.2026-01.test.gantry:node-b";
 inline constexpr const char* kPrefix = "iqn.2026-01.test.gantry.store";
+inline constexpr uint16_t kLioPort = 13260;
 inline constexpr uint64_t kMiB = uint64_t{1} << 20;
 inline constexpr std::chrono::milliseconds kSoonMs{10'000};
 
@@ -36,14 +37,16 @@ inline scsi::Wait Soon() { return {std::chrono::steady_clock::now() + kSoonMs}; 
 
 class TargetFixture : public ::testing::Test {
  protected:
-  TargetFixture() {
+  explicit TargetFixture(Kind kind = Kind::kTgt) : kind_(kind) {
     std::signal(SIGPIPE, SIG_IGN);
     std::filesystem::create_directory(store_path());
     std::filesystem::permissions(store_path(), std::filesystem::perms::owner_all);
     std::ofstream(key_path()) << std::string(64, 'a') << "\n";
     chmod(key_path().c_str(), 0600);
-    StartTgt();
-    Open();
+    if (kind_ == Kind::kTgt) {
+      StartTgt();
+      Open();
+    }
   }
 
   const std::filesystem::path& store_path() const { return store_path_; }
@@ -72,7 +75,8 @@ class TargetFixture : public ::testing::Test {
     Config config;
     config.store = store_path();
     config.iqn_prefix = kPrefix;
-    config.portals = {{"127.0.0.1", tgt_->port()}};
+    config.kind = kind_;
+    config.portals = {Portal{"127.0.0.1", tgt_ ? tgt_->port() : kLioPort}};
     config.chap_key_file = key_path();
     config.tgt.socket = temp_.path() / "tgt/socket.1";
     return config;
@@ -150,7 +154,7 @@ class TargetFixture : public ::testing::Test {
     options.target = volume.iqn;
     if (chap) options.chap.emplace(chap->user, chap->password);
     if (chap && !chap->user_in.empty()) options.mutual.emplace(chap->user_in, chap->password_in);
-    return scsi::Session::Login(options, {*scsi::ParsePortal(tgt_->portal())}, Soon());
+    return scsi::Session::Login(options, {{"127.0.0.1", MakeConfig().portals[0].port}}, Soon());
   }
   scsi::Session Login(const Volume& volume, const std::string& initiator = kNodeA) {
     auto session = TryLogin(volume, initiator);
@@ -203,6 +207,7 @@ class TargetFixture : public ::testing::Test {
     return names;
   }
 
+  const Kind kind_;
   base::TempDir temp_;
   std::filesystem::path store_path_ = temp_.path() / "store";
   std::optional<lab::Tgt> tgt_;

@@ -4,10 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <stdexcept>
-
-#include "plugins/iscsi/target/testing/target_fixture.hpp"
+#include "tests/iscsi_target/own_filesystem.hpp"
+#include "tests/iscsi_target/target_fixture.hpp"
 
 namespace gantry::iscsi::target {
 namespace {
@@ -18,29 +16,6 @@ namespace code = plugin::code;
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-// A store on a file system of its own, made for the test.
-class OwnFilesystem {
- public:
-  OwnFilesystem(const std::filesystem::path& directory, const std::string& mkfs)
-      : image_(directory / "filesystem.img"), mount_(directory / "filesystem") {
-    std::filesystem::create_directory(mount_);
-    Run("truncate -s 400M " + image_.string());
-    Run(mkfs + " " + image_.string() + " >/dev/null");
-    Run("mount -o loop " + image_.string() + " " + mount_.string());
-  }
-  OwnFilesystem(const OwnFilesystem&) = delete;
-  OwnFilesystem& operator=(const OwnFilesystem&) = delete;
-  ~OwnFilesystem() { (void)std::system(("umount -l " + mount_.string()).c_str()); }
-  const std::filesystem::path& path() const { return mount_; }
-
- private:
-  static void Run(const std::string& command) {
-    if (std::system(command.c_str()) != 0) throw std::runtime_error(command + " failed");
-  }
-  std::filesystem::path image_;
-  std::filesystem::path mount_;
-};
 
 class CopyTest : public testing::TargetFixture {
  protected:
@@ -55,7 +30,7 @@ class CopyTest : public testing::TargetFixture {
     service_.reset();
     tgt_.reset();
   }
-  std::optional<OwnFilesystem> filesystem_;
+  std::optional<testing::OwnFilesystem> filesystem_;
 };
 
 TEST_F(CopyTest, OnXfsASnapshotOfAVolumeInUseIsThereAtOnce) {
@@ -112,17 +87,20 @@ TEST_F(CopyTest, ACopyOutlivesItsSourceAndMayBeLarger) {
 
 TEST_F(CopyTest, HolesAreNotFilled) {
   UseExt4();
-  Must(Make("t0-1", uint64_t{1} << 38));
+  constexpr uint64_t kFarLba = 200 * kMiB / kBlockBytes;
+  Must(Make("t0-1", 300 * kMiB));
   const auto volume = Must(Publish("t0-1"));
   {
     auto session = Login(volume);
-    WriteText(session, "far", (uint64_t{1} << 37) / kBlockBytes);
+    WriteText(session, "far", kFarLba);
   }
   Must(Unpublish("t0-1"));
+  const auto before = Must(GetCapacity{}).available_bytes;
   EXPECT_TRUE(Must(MakeFrom("t0-2", ContentKind::kVolume, "t0-1")).volume);
+  EXPECT_LT(before - Must(GetCapacity{}).available_bytes, kMiB);
   const auto copy = Must(Publish("t0-2"));
   auto session = Login(copy);
-  EXPECT_EQ(ReadText(session, (uint64_t{1} << 37) / kBlockBytes), "far");
+  EXPECT_EQ(ReadText(session, kFarLba), "far");
 }
 
 TEST_F(CopyTest, ABlankVolumesCopyIsBlank) {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "plugins/iscsi/target/testing/target_fixture.hpp"
+#include "tests/iscsi_target/target_fixture.hpp"
 
 namespace gantry::iscsi::target {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <thread>
 
-#include "plugins/iscsi/target/testing/target_fixture.hpp"
+#include "tests/iscsi_target/target_fixture.hpp"
 
 namespace gantry::iscsi::target {
 namespace {
@@ -165,7 +165,7 @@ TEST_F(AccessTest, TwoNodesHaveSecretsOfTheirOwn) {
 TEST_F(AccessTest, UnpublishComesBackOnlyWhenNothingOfTheNodeIsRunning) {
   const char* build = std::getenv("GANTRY_BUILD_DIR");
   const std::string shim =
-      std::string(build != nullptr ? build : ".") + "/plugins/iscsi/target/slow_write.so";
+      std::string(build != nullptr ? build : ".") + "/tests/iscsi_target/slow_write.so";
   ASSERT_TRUE(std::filesystem::exists(shim));
   const std::string mark = temp_.path() / "slow-write-runs";
   StartTgt(shim, mark);
