@@ -64,6 +64,11 @@ class DataPath {
 
  private:
   base::Status Prepare(base::TimePoint deadline) {
+    if (description_.disk) {
+      // Before the slots are mapped, most of which are never used.
+      if (const auto locked = LockProcess(kDiskLockedBytesMax); !locked)
+        log_.Write(wire::LogLevel::kWarning, "not locked in memory: " + locked.error().message);
+    }
     GANTRY_TRY_ASSIGN(const Identity identity, Identity::Parse(Parameter(description_, "identity"),
                                                                description_.mount_group));
     GANTRY_TRY_ASSIGN(SlotTable slots, SlotTable::Attach(kMemoryFd));

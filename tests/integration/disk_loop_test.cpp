@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kBytes = 512 * kMib;
 constexpr std::chrono::seconds kToolTime{60};
+constexpr int kMadvCollapse = 25;  // MADV_COLLAPSE, Linux 6.1
 
 class DiskLoopTest : public DiskFixture {
  protected:
@@ -64,7 +65,7 @@ TEST_F(DiskLoopTest, LargeTransfersReachThePluginWhole) {
   constexpr size_t kHugePage = 2 * kMib;
   const Buffer data(static_cast<char*>(aligned_alloc(kHugePage, kHugePage)));
   std::memset(data.get(), 'm', kHugePage);
-  const bool contiguous = madvise(data.get(), kHugePage, MADV_COLLAPSE) == 0;
+  const bool contiguous = madvise(data.get(), kHugePage, kMadvCollapse) == 0;
   const uint64_t whole = contiguous ? kMib : kMib / 2;
   ASSERT_EQ(pwrite(fd.get(), data.get(), kMib, kMib), ssize_t{kMib});
   ASSERT_EQ(pread(fd.get(), data.get() + kMib, kMib, kMib), ssize_t{kMib});
