@@ -46,6 +46,12 @@ class Held {
 
 class DiskFixture : public VolumeFixture {
  protected:
+  // What a failed test has left waiting for its disk gets an error.
+  ~DiskFixture() override {
+    if (!HasFailure()) return;
+    if (const pid_t path = State("disk").pid; path > 0) kill(path, SIGKILL);
+  }
+
   std::filesystem::path file() const { return directory_.path() / "file"; }
   zoo::FileDiskControl& control() {
     if (control_ == nullptr) control_ = zoo::MapControl(file().string());

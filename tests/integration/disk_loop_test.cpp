@@ -17,6 +17,31 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kBytes = 512 * kMib;
 constexpr std::chrono::seconds kToolTime{60};
+constexpr int kMadvCollapse = 25;  // MADV_COLLAPSE, Linux 6.1
+
+// A control group with little memory, removed by its destructor. cgroup v1 where the machine has it,
+// since there reclaim waits for writeback, which is where a disk's process could wait for itself.
+class SmallMemory {
+ public:
+  explicit SmallMemory(uint64_t bytes) {
+    const fs::path v1 = "/sys/fs/cgroup/memory";
+    const fs::path v2 = "/sys/fs/cgroup";
+    const bool old = fs::exists(v1 / "memory.limit_in_bytes");
+    if (!old) std::ofstream(v2 / "cgroup.subtree_control") << "+memory";
+    path_ = (old ? v1 : v2) / ("gantry-disk-test-" + std::to_string(getpid()));
+    fs::create_directory(path_);
+    std::ofstream limit(path_ / (old ? "memory.limit_in_bytes" : "memory.max"));
+    if (!(limit << bytes << std::flush)) throw std::runtime_error("no memory cgroup");
+  }
+  SmallMemory(const SmallMemory&) = delete;
+  ~SmallMemory() {
+    (void)Eventually([this] { return rmdir(path_.c_str()) == 0; }, std::chrono::seconds(2));
+  }
+  fs::path processes() const { return path_ / "cgroup.procs"; }
+
+ private:
+  fs::path path_;
+};
 
 class DiskLoopTest : public DiskFixture {
  protected:
@@ -64,7 +89,7 @@ TEST_F(DiskLoopTest, LargeTransfersReachThePluginWhole) {
   constexpr size_t kHugePage = 2 * kMib;
   const Buffer data(static_cast<char*>(aligned_alloc(kHugePage, kHugePage)));
   std::memset(data.get(), 'm', kHugePage);
-  const bool contiguous = madvise(data.get(), kHugePage, MADV_COLLAPSE) == 0;
+  const bool contiguous = madvise(data.get(), kHugePage, kMadvCollapse) == 0;
   const uint64_t whole = contiguous ? kMib : kMib / 2;
   ASSERT_EQ(pwrite(fd.get(), data.get(), kMib, kMib), ssize_t{kMib});
   ASSERT_EQ(pread(fd.get(), data.get() + kMib, kMib, kMib), ssize_t{kMib});
@@ -231,6 +256,23 @@ TEST_F(DiskLoopTest, ADiskThatIsAwayForAWhileCostsTimeOnly) {
   const auto ended = writer->Wait(kToolTime);
   ASSERT_TRUE(ended && ended->has_value());
   EXPECT_EQ((*ended)->code, 0);
+  Unmount(at);
+}
+
+// Everything that has to do with the disk shares 64 MiB, while four times as much is dirtied.
+TEST_F(DiskLoopTest, WritesBackUnderMemoryPressureWithoutWaitingForItself) {
+  const SmallMemory memory(64 * kMib);
+  const LoopDevice loop(ServeDisk(kBytes, false, {{"direct", "1"}}));
+  const fs::path at = MakeExt4(loop);
+  {
+    std::ofstream processes(memory.processes());
+    ASSERT_TRUE(processes << State("disk").pid << std::flush);
+  }
+  std::string command = "echo $$ > " + memory.processes().string() + " && exec";
+  for (const auto& word : Fio(at / "f", {"--direct=0", "--rw=randwrite", "--bs=16k", "--size=256m",
+                                         "--end_fsync=1", "--verify=crc32c", "--verify_fatal=1"}))
+    command += " " + word;
+  ASSERT_EQ(Run({"sh", "-c", command}, kToolTime), 0) << output();
   Unmount(at);
 }
 

@@ -2,6 +2,8 @@
 // A userspace disk as the one file of a FUSE filesystem, through a real mount, over the filedisk
 // plugin.
 #include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,7 +11,9 @@
 #include <cerrno>
 #include <optional>
 #include <set>
+#include <sstream>
 
+#include "host/datapath/data_path.hpp"
 #include "tests/integration/disk_fixture.hpp"
 
 namespace gantry::tests {
@@ -171,6 +175,60 @@ TEST_F(DiskTest, AnotherDiskIsNotServed) {
     spec.parameters["disk_identity"] = "naa.1";
   });
   EXPECT_TRUE(started) << started.error().message;
+}
+
+// The 9th field of /proc/PID/stat (proc(5)), behind the name in parentheses.
+uint64_t TaskFlags(pid_t pid) {
+  const auto text = base::ReadFile("/proc/" + std::to_string(pid) + "/stat", 4096);
+  std::istringstream fields(text ? text->substr(text->rfind(')') + 2) : std::string());
+  std::string field;
+  for (int i = 3; i <= 9; ++i) fields >> field;
+  return std::strtoull(field.c_str(), nullptr, 10);
+}
+
+uint64_t LockedKib(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmLck:")) return std::strtoull(line.c_str() + 6, nullptr, 10);
+  return 0;
+}
+
+// Whether a process like this may ask for it (prctl(2)); asked in a process of its own.
+bool MayBecomeIoFlusher() {
+  const pid_t child = fork();
+  if (child == 0) _exit(prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0 ? 0 : 1);
+  int status = 0;
+  return waitpid(child, &status, 0) == child && status == 0;
+}
+
+TEST_F(DiskTest, ItsConfinedProcessIsLockedInMemoryAndFlushesIo) {
+  constexpr uint64_t kNoIo = 0x00080000;         // PF_MEMALLOC_NOIO of linux/sched.h
+  constexpr uint64_t kLockedKibMin = 20 * 1024;  // 8 slots of 1 MiB, 8 MiB of replies, its code
+  constexpr uint32_t kUid = 61234;
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_MEMLOCK, &limit), 0);
+  const bool may_lock = limit.rlim_max >= datapath::kDiskLockedBytesMax;
+  auto options = Options();
+  options.worker = BuildDir() / "bin" / "gantry-worker";
+  services::KeeperClient real(options);
+  FuseMount& mount = Mount("disk");
+  auto spec = DiskSpec(mount.TakeFd());
+  spec.uid = spec.gid = kUid;
+  spec.parameters = {{"memory", std::to_string(kBytes)}};
+  spec.size_bytes = kBytes;
+  const auto started = real.Start(std::move(spec), In(kLong));
+  ASSERT_TRUE(started) << started.error().message;
+  const auto states = real.List(In(kLong));
+  ASSERT_TRUE(states);
+  const pid_t pid = states->front().pid;
+  EXPECT_EQ((TaskFlags(pid) & kNoIo) != 0, MayBecomeIoFlusher());
+  if (may_lock) {
+    EXPECT_GT(LockedKib(pid), kLockedKibMin);
+  }
+  const auto fd = OpenDirect(mount.path() / "disk");
+  const Buffer data = MakeBuffer(kMib, 'x');
+  EXPECT_EQ(pwrite(fd.get(), data.get(), kMib, 0), ssize_t{kMib});
+  EXPECT_EQ(pread(fd.get(), data.get(), kMib, 0), ssize_t{kMib});
 }
 
 TEST_F(DiskTest, GrowthIsSeenByTheNextStatAndShrinkingIsNotBelieved) {
