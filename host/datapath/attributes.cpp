@@ -55,20 +55,20 @@ fuse_attr ToFuse(const gantry_fs_attributes& a) {
   return out;
 }
 
-fuse_attr_out ToAttrOut(const gantry_fs_attributes& attributes) {
+fuse_attr_out ToAttrOut(const gantry_fs_attributes& attributes, const Policy& policy) {
   fuse_attr_out out{};
-  out.attr_valid = kAttributesValidSeconds;
+  out.attr_valid = policy.attributes_valid_seconds;
   out.attr = ToFuse(attributes);
   return out;
 }
 
 fuse_entry_out ToEntryOut(uint64_t node, uint64_t generation,
-                          const gantry_fs_attributes& attributes) {
+                          const gantry_fs_attributes& attributes, const Policy& policy) {
   fuse_entry_out out{};
   out.nodeid = node;
   out.generation = generation;
   out.entry_valid = kEntryValidSeconds;
-  out.attr_valid = kAttributesValidSeconds;
+  out.attr_valid = policy.attributes_valid_seconds;
   out.attr = ToFuse(attributes);
   return out;
 }

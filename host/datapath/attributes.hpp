@@ -7,27 +7,22 @@
 
 #include <cstdint>
 
+#include "host/datapath/policy.hpp"
+
 namespace gantry::datapath {
 
-// How long the kernel may believe names and attributes without asking again.
-constexpr uint64_t kEntryValidSeconds = 1;
-constexpr uint64_t kAttributesValidSeconds = 1;
 constexpr uint32_t kBlockBytes = 4096;
 
-// What every open answers. Not FOPEN_KEEP_CACHE: the kernel then drops the file's pages at each
-// open, which is close-to-open consistency. Direct writes of one file may run side by side, since
-// the storage orders what overlaps as little as the kernel does.
-constexpr uint32_t kOpenFlags = FOPEN_PARALLEL_DIRECT_WRITES;
-inline fuse_open_out ToOpenOut() {
+inline fuse_open_out ToOpenOut(const Policy& policy) {
   fuse_open_out out{};
-  out.open_flags = kOpenFlags;
+  out.open_flags = policy.open_flags;
   return out;
 }
 
 fuse_attr ToFuse(const gantry_fs_attributes& attributes);
-fuse_attr_out ToAttrOut(const gantry_fs_attributes& attributes);
+fuse_attr_out ToAttrOut(const gantry_fs_attributes& attributes, const Policy& policy);
 fuse_entry_out ToEntryOut(uint64_t node, uint64_t generation,
-                          const gantry_fs_attributes& attributes);
+                          const gantry_fs_attributes& attributes, const Policy& policy);
 fuse_statfs_out ToFuse(const gantry_fs_statfs& statfs);
 
 // What the kernel wants changed; bits that the ABI does not know are left out.

@@ -33,6 +33,11 @@ std::string Parameter(const wire::DataPathDescription& description, const std::s
   return found == description.parameters.end() ? std::string() : found->second;
 }
 
+Policy ServingPolicy(const wire::DataPathDescription& description) {
+  if (description.disk) return DiskPolicy(description.readonly);
+  return {.readonly = description.readonly};
+}
+
 class DataPath {
  public:
   DataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
@@ -59,6 +64,11 @@ class DataPath {
 
  private:
   base::Status Prepare(base::TimePoint deadline) {
+    if (description_.disk) {
+      // Before the slots are mapped, most of which are never used.
+      if (const auto locked = LockProcess(kDiskLockedBytesMax); !locked)
+        log_.Write(wire::LogLevel::kWarning, "not locked in memory: " + locked.error().message);
+    }
     GANTRY_TRY_ASSIGN(const Identity identity, Identity::Parse(Parameter(description_, "identity"),
                                                                description_.mount_group));
     GANTRY_TRY_ASSIGN(SlotTable slots, SlotTable::Attach(kMemoryFd));
@@ -75,7 +85,7 @@ class DataPath {
     if (!slots_->locked())
       log_.Write(wire::LogLevel::kWarning, "RLIMIT_MEMLOCK is too small to lock the slots");
     server_ = std::make_unique<Server>(Server::Parts{
-        kFuseFd, *loop_, *slots_, *nodes_, *arena_, identity, description_.readonly,
+        kFuseFd, *loop_, *slots_, *nodes_, *arena_, identity, ServingPolicy(description_),
         [this](wire::LogLevel level, std::string_view text) { log_.Write(level, text); }});
     host_ = std::make_unique<PluginHost>(*loop_, *server_, keeper_, description_, log_);
     GANTRY_TRY(base::SetNonBlocking(kFuseFd));
@@ -99,6 +109,7 @@ class DataPath {
   base::Status Turn(int64_t until_ns) {
     GANTRY_TRY(loop_->RunOnce(until_ns));
     server_->Pump();
+    host_->Pump();
     return {};
   }
 

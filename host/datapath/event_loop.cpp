@@ -70,6 +70,7 @@ int64_t EventLoop::NextTimer() const {
 }
 
 void EventLoop::RunTimers() {
+  if (NextTimer() == kNever) return;
   for (Timer& timer : timers_) {
     if (timer.at_ns > Now()) continue;
     timer.at_ns = kNever;

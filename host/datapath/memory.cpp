@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string>
 #include <utility>
 
 namespace gantry::datapath {
@@ -47,6 +48,21 @@ base::Status Populate(char* data, size_t bytes) {
 }
 
 bool Lock(char* data, size_t bytes) { return mlock(data, bytes) == 0; }
+
+base::Status LockProcess(size_t bytes_max) {
+  if (mlockall(MCL_CURRENT) != 0) return base::FailErrno(errno, "mlockall");
+  if (mlockall(MCL_FUTURE | MCL_ONFAULT) != 0) return base::FailErrno(errno, "mlockall for later");
+  // Asked of the kernel, as a capability counts beside the limit.
+  void* room =
+      mmap(nullptr, bytes_max, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) {
+    const int error = errno;
+    munlockall();
+    return base::FailErrno(error, "lock " + std::to_string(bytes_max) + " bytes");
+  }
+  munmap(room, bytes_max);
+  return {};
+}
 
 base::Status GrowFile(int fd, size_t bytes) {
   struct stat status {};

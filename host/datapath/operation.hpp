@@ -18,6 +18,17 @@
 
 namespace gantry::datapath {
 
+// An operation's id: a number that is used once, and where it is kept.
+constexpr uint32_t kIndexBits = 16;
+constexpr uint32_t kIndexMask = (1u << kIndexBits) - 1;
+constexpr uint32_t kInternalIndex = 0xffff;  // open and close, which no slot stands for
+constexpr uint32_t kRefreshIndex = 0xfffe;   // of disk_volume.hpp
+static_assert(kSlotsMax < kRefreshIndex);
+constexpr gantry_op MakeId(uint64_t sequence, uint32_t index) {
+  return (sequence << kIndexBits) | index;
+}
+constexpr uint32_t IndexOf(gantry_op id) { return id & kIndexMask; }
+
 // Which done ends it; done_error ends all.
 enum class Ending : uint8_t {
   kPlain,
@@ -28,6 +39,7 @@ enum class Ending : uint8_t {
   kWritten,
   kStatfs,
   kEntries,  // entry, then done
+  kNone,     // no operation's
 };
 
 // Zeroed memory with slack behind the struct, as the ABI promises (abi.h, rule 1).

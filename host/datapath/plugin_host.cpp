@@ -32,6 +32,7 @@ PluginHost::PluginHost(EventLoop& loop, Server& server, KeeperLink& keeper,
                        const wire::DataPathDescription& description, wire::LogPipe& log)
     : loop_(loop), server_(server), keeper_(keeper), description_(description), log_(log) {
   FillTables();
+  FillDatapathTable();
 }
 
 const void* PluginHost::Extension(std::string_view id) const {
@@ -122,13 +123,21 @@ void PluginHost::FillTables() {
   call.emit_task = [](void*, gantry_call, const gantry_task*) { return 0; };
   call.emit_progress = [](void*, gantry_call, const gantry_task_progress*) { return 0; };
   call.emit_state = [](void*, gantry_call, const gantry_state*) { return 0; };
+}
 
+void PluginHost::FillDatapathTable() {
   gantry_datapath_host& path = datapath_host_;
   path.size = sizeof path;
   path.ctx = this;
   path.done = [](void* ctx, gantry_op op) { static_cast<PluginHost*>(ctx)->server_.Done(op); };
   path.done_error = [](void* ctx, gantry_op op, int32_t error_number) {
-    static_cast<PluginHost*>(ctx)->server_.DoneError(op, error_number);
+    auto* self = static_cast<PluginHost*>(ctx);
+    if (!self->disk_ || !self->disk_->DoneError(op, error_number))
+      self->server_.DoneError(op, error_number);
+  };
+  path.done_disk = [](void* ctx, gantry_op op, const gantry_disk_facts* facts) {
+    auto* self = static_cast<PluginHost*>(ctx);
+    if (!self->disk_ || !self->disk_->DoneDisk(op, *facts)) self->server_.DoneOfNoKind(op);
   };
   path.done_attributes = [](void* ctx, gantry_op op, const gantry_fs_attributes* attributes) {
     static_cast<PluginHost*>(ctx)->server_.DoneAttributes(op, attributes);
@@ -189,9 +198,8 @@ void PluginHost::FillTables() {
   };
 }
 
-base::Result<const gantry_datapath*> PluginHost::Create(const gantry_plugin& plugin,
-                                                        base::TimePoint deadline,
-                                                        gantry_instance** instance) {
+base::Status PluginHost::RunCreate(const gantry_plugin& plugin, base::TimePoint deadline,
+                                   gantry_instance** instance) {
   struct Padded {
     gantry_create request;
     char slack[sizeof(gantry_create)];
@@ -212,12 +220,25 @@ base::Result<const gantry_datapath*> PluginHost::Create(const gantry_plugin& plu
     return base::Fail(create_.code, "create: " + create_.message);
   if (*instance == nullptr)
     return base::Fail(base::Code::kInternal, "create succeeded without an instance");
-  lock.unlock();
-  const void* table = plugin.extension(*instance, GANTRY_EXT_DATAPATH);
+  return {};
+}
+
+base::Result<const gantry_datapath*> PluginHost::Create(const gantry_plugin& plugin,
+                                                        base::TimePoint deadline,
+                                                        gantry_instance** instance) {
+  GANTRY_TRY(RunCreate(plugin, deadline, instance));
+  const char* const wanted = description_.disk ? GANTRY_EXT_DISK : GANTRY_EXT_DATAPATH;
+  const void* table = plugin.extension(*instance, wanted);
   if (table == nullptr)
     return base::Fail(base::Code::kUnimplemented,
-                      "backend " + description_.backend + " has no " GANTRY_EXT_DATAPATH);
-  return static_cast<const gantry_datapath*>(table);
+                      "backend " + description_.backend + " has no " + wanted);
+  if (!description_.disk) return static_cast<const gantry_datapath*>(table);
+  disk_ = std::make_unique<DiskVolume>(
+      datapath_host_, static_cast<const gantry_disk*>(table), *instance,
+      DiskVolume::Expected{description_.identity, description_.size_bytes},
+      [this](wire::LogLevel level, std::string_view text) { log_.Write(level, text); });
+  *instance = disk_->instance();
+  return DiskVolume::Table();
 }
 
 }  // namespace gantry::datapath

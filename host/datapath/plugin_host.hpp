@@ -17,6 +17,7 @@
 
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
+#include "host/datapath/disk_volume.hpp"
 #include "host/datapath/event_loop.hpp"
 #include "host/datapath/keeper_link.hpp"
 #include "host/datapath/memory.hpp"
@@ -36,9 +37,14 @@ class PluginHost {
              const wire::DataPathDescription& description, wire::LogPipe& log);
   PluginHost(const PluginHost&) = delete;
 
-  // Makes the instance with the role DATAPATH and takes its gantry.datapath/1.
+  // Makes the instance with the role DATAPATH and takes its gantry.datapath/1; of a disk its
+  // gantry.disk/1, as a filesystem (disk_volume.hpp), and *instance is that.
   base::Result<const gantry_datapath*> Create(const gantry_plugin& plugin, base::TimePoint deadline,
                                               gantry_instance** instance);
+  // Once a turn.
+  void Pump() {
+    if (disk_) disk_->Pump();
+  }
 
  private:
   // The one call there is, create; it may end on any thread.
@@ -58,6 +64,9 @@ class PluginHost {
   };
 
   void FillTables();
+  void FillDatapathTable();
+  base::Status RunCreate(const gantry_plugin& plugin, base::TimePoint deadline,
+                         gantry_instance** instance);
   const void* Extension(std::string_view id) const;
   void* GetRegion(std::string_view name, size_t bytes, int32_t* fresh);
   bool GetSecret(gantry_str key, gantry_str* value) const;
@@ -71,6 +80,7 @@ class PluginHost {
   gantry_call_api call_api_{};
   gantry_datapath_host datapath_host_{};
   CreateCall create_;
+  std::unique_ptr<DiskVolume> disk_;
   std::map<std::string, Region, std::less<>> regions_;
 };
 

@@ -12,11 +12,7 @@
 namespace gantry::datapath {
 namespace {
 
-constexpr uint32_t kInternalIndex = 0xffff;
-constexpr uint32_t kIndexBits = 16;
 constexpr int64_t kMillisecond = 1'000'000;
-
-gantry_op MakeId(uint64_t sequence, uint32_t index) { return (sequence << kIndexBits) | index; }
 
 // What is simply done again by a successor: it changes nothing, neither on the storage nor in the
 // node table.
@@ -42,7 +38,7 @@ Server::Server(Parts parts)
       nodes_(parts.nodes),
       arena_(parts.arena),
       identity_(std::move(parts.identity)),
-      readonly_(parts.readonly),
+      policy_(parts.policy),
       log_(std::move(parts.log)) {}
 
 void Server::SetPlugin(const gantry_datapath* table, gantry_instance* instance) {

@@ -24,6 +24,7 @@
 #include "host/datapath/identity.hpp"
 #include "host/datapath/nodes.hpp"
 #include "host/datapath/operation.hpp"
+#include "host/datapath/policy.hpp"
 #include "host/datapath/reply_arena.hpp"
 #include "host/datapath/slots.hpp"
 #include "host/wire/log_pipe.hpp"
@@ -55,7 +56,7 @@ class Server {
     NodeTable& nodes;
     ReplyArena& arena;
     Identity identity;
-    bool readonly;
+    Policy policy;
     Log log;
   };
 
@@ -92,6 +93,8 @@ class Server {
   void DoneWritten(gantry_op id, uint32_t length);
   void DoneStatfs(gantry_op id, const gantry_fs_statfs* statfs);
   int32_t Entry(gantry_op id, const gantry_fs_entry* entry);
+  // A done that no operation of the server's has.
+  void DoneOfNoKind(gantry_op id);
 
  private:
   // Reading (server.cpp).
@@ -116,6 +119,7 @@ class Server {
   int AskRead(Operation& operation);
   int AskWrite(Operation& operation);
   int AskCommit(Operation& operation);
+  int AskAllocate(Operation& operation);
   int AskReaddir(Operation& operation);
   int AnswerOpen(Operation& operation);
   int AnswerRelease(Operation& operation);
@@ -143,7 +147,7 @@ class Server {
   NodeTable& nodes_;
   ReplyArena& arena_;
   const Identity identity_;
-  const bool readonly_;
+  const Policy policy_;
   const Log log_;
   gantry_datapath plugin_{};
   gantry_instance* instance_ = nullptr;

@@ -15,7 +15,6 @@
 namespace gantry::datapath {
 namespace {
 
-constexpr uint32_t kIndexMask = 0xffff;
 constexpr size_t kTargetBytesMax = 4095;
 constexpr int kErrnoMax = 511;  // the kernel refuses a reply with a larger one
 constexpr uint64_t kMisbehaviourLoggedMax = 16;
@@ -39,7 +38,7 @@ bool IsName(std::string_view name) {
 }  // namespace
 
 Operation* Server::Find(gantry_op id) {
-  const size_t index = id & kIndexMask;
+  const size_t index = IndexOf(id);
   if (id == 0 || index >= operations_.size() || operations_[index].id != id) return nullptr;
   return &operations_[index];
 }
@@ -103,7 +102,7 @@ void Server::DoneAttributes(gantry_op id, const gantry_fs_attributes* attributes
   if (operation->truncate)
     return AnswerNode(*operation, {operation->handles[1].data(), operation->handle_bytes},
                       *attributes);
-  Answer(*operation, 0, Bytes(ToAttrOut(*attributes)));
+  Answer(*operation, 0, Bytes(ToAttrOut(*attributes, policy_)));
 }
 
 void Server::DoneNode(gantry_op id, gantry_bytes node, const gantry_fs_attributes* attributes) {
@@ -146,9 +145,9 @@ void Server::AnswerNode(Operation& operation, std::string_view handle,
     return Answer(operation, EIO, {});
   }
   (void)nodes_.Adjust(operation.slot.control().redo, *node, 1, operation.opens ? 1 : 0);
-  const fuse_entry_out entry = ToEntryOut(*node, nodes_.Generation(*node), attributes);
+  const fuse_entry_out entry = ToEntryOut(*node, nodes_.Generation(*node), attributes, policy_);
   if (!operation.opens) return Answer(operation, 0, Bytes(entry));
-  const fuse_open_out open = ToOpenOut();
+  const fuse_open_out open = ToOpenOut(policy_);
   std::array<char, sizeof entry + sizeof open> both;
   std::memcpy(both.data(), &entry, sizeof entry);
   std::memcpy(both.data() + sizeof entry, &open, sizeof open);
@@ -191,6 +190,8 @@ void Server::DoneStatfs(gantry_op id, const gantry_fs_statfs* statfs) {
   Operation* operation = FindEnding(id, Ending::kStatfs);
   if (operation != nullptr) Answer(*operation, 0, Bytes(ToFuse(*statfs)));
 }
+
+void Server::DoneOfNoKind(gantry_op id) { (void)FindEnding(id, Ending::kNone); }
 
 int32_t Server::Entry(gantry_op id, const gantry_fs_entry* entry) {
   Operation* operation = Find(id);

@@ -57,6 +57,7 @@ bool Changes(uint32_t opcode) {
     case FUSE_LINK:
     case FUSE_CREATE:
     case FUSE_WRITE:
+    case FUSE_FALLOCATE:
       return true;
     default:
       return false;
@@ -79,7 +80,8 @@ std::string_view Bytes(const T& value) {
 }  // namespace
 
 void Server::Begin(Operation& operation) {
-  const int error = readonly_ && Changes(operation.slot.header()->opcode) ? EROFS : Ask(operation);
+  const int error =
+      policy_.readonly && Changes(operation.slot.header()->opcode) ? EROFS : Ask(operation);
   if (error != 0) Answer(operation, error, {});
 }
 
@@ -113,6 +115,8 @@ int Server::Ask(Operation& operation) {
     case FUSE_FSYNC:
     case FUSE_FSYNCDIR:
       return AskCommit(operation);
+    case FUSE_FALLOCATE:
+      return AskAllocate(operation);
     case FUSE_READDIR:
       return AskReaddir(operation);
     case FUSE_OPEN:
@@ -121,7 +125,7 @@ int Server::Ask(Operation& operation) {
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
       return AnswerRelease(operation);
-    case FUSE_FLUSH:  // every write was stable before it was answered
+    case FUSE_FLUSH:  // a filesystem's writes were stable before they were answered
     case FUSE_DESTROY:
       Answer(operation, 0, {});
       return 0;
@@ -317,7 +321,9 @@ int Server::AskWrite(Operation& operation) {
   if (!body.Take(in) || body.rest().size() < in.size) return EINVAL;
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
   operation.wanted = in.size;
-  request->flags = GANTRY_FS_WRITE_STABLE;
+  // O_SYNC contains O_DSYNC (open(2)).
+  if (policy_.writes_are_stable || (in.flags & O_DSYNC) != 0)
+    request->flags = GANTRY_FS_WRITE_STABLE;
   request->offset = in.offset;
   request->data = {body.rest().data(), in.size};
   return Call(operation, plugin_.write, request, Ending::kWritten);
@@ -328,6 +334,27 @@ int Server::AskCommit(Operation& operation) {
   request->context = Context(operation);
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
   return Call(operation, plugin_.commit, request, Ending::kPlain);
+}
+
+int Server::AskAllocate(Operation& operation) {
+  auto* request = operation.request.Make<gantry_fs_allocate>();
+  request->context = Context(operation);
+  fuse_fallocate_in in{};
+  if (!Body(operation.slot).Take(in)) return EINVAL;
+  switch (in.mode) {
+    case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+      request->mode = GANTRY_FS_ALLOCATE_PUNCH;
+      break;
+    case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+      request->mode = GANTRY_FS_ALLOCATE_ZERO;
+      break;
+    default:
+      return EOPNOTSUPP;
+  }
+  if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
+  request->offset = in.offset;
+  request->length = in.length;
+  return Call(operation, plugin_.allocate, request, Ending::kPlain);
 }
 
 int Server::AskReaddir(Operation& operation) {
@@ -351,7 +378,7 @@ int Server::AnswerOpen(Operation& operation) {
   if (!nodes_.Has(node)) return ESTALE;
   operation.slot.BeginExecution();
   (void)nodes_.Adjust(operation.slot.control().redo, node, 0, 1);
-  Answer(operation, 0, Bytes(ToOpenOut()));
+  Answer(operation, 0, Bytes(ToOpenOut(policy_)));
   return 0;
 }
 

@@ -20,7 +20,7 @@ using namespace gantry;
 
 constexpr int kUsageExit = 2;
 constexpr int kAnotherKeeperExit = 3;
-constexpr rlim_t kMemlockBytes = 256 * 1024 * 1024;  // of a data path: its slots and regions
+constexpr rlim_t kMemlockBytes = 512 * 1024 * 1024;  // of a data path; a disk's locks all it has
 constexpr rlim_t kOpenFiles = 65536;
 
 // stderr may be a pipe that nobody reads any more: then lines are lost rather than the keeper

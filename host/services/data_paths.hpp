@@ -24,7 +24,10 @@ struct DataPathSpec {
   std::string owner;
   std::string config_json;
   std::string node_id;
-  std::map<std::string, std::string> parameters;  // of the USERSPACE source
+  std::map<std::string, std::string> parameters;  // of the USERSPACE or DISK source
+  bool disk = false;                              // a DISK source: served as one file, "disk"
+  std::string identity;                           // of the DISK source
+  uint64_t size_bytes = 0;                        // of the DISK source
   uint32_t uid = 0;
   uint32_t gid = 0;
   wire::WorkerLimits limits;

@@ -53,6 +53,9 @@ base::Result<base::UniqueFd> Describe(const DataPathSpec& spec) {
   d.gid = spec.gid;
   d.limits = spec.limits;
   d.readonly = spec.readonly;
+  d.disk = spec.disk;
+  d.identity = spec.identity;
+  d.size_bytes = spec.size_bytes;
   d.mount_group = spec.mount_group;
   if (spec.secrets != nullptr)
     for (const auto& [key, value] : *spec.secrets)

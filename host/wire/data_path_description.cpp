@@ -72,14 +72,16 @@ class Reader {
 void Encode(const DataPathDescription& d, Writer& out) {
   out.Number(kMagic);
   out.Number(kDescriptionVersion);
-  for (const std::string* text :
-       {&d.volume_id, &d.backend, &d.plugin, &d.owner, &d.config_json, &d.node_id, &d.mount_group})
+  for (const std::string* text : {&d.volume_id, &d.backend, &d.plugin, &d.owner, &d.config_json,
+                                  &d.node_id, &d.mount_group, &d.identity})
     out.Text(*text);
   out.Number(d.uid);
   out.Number(d.gid);
   for (const uint64_t limit : {d.limits.memory_mib, d.limits.threads, d.limits.open_files})
     out.Number(limit);
   out.Number(d.readonly ? 1 : 0);
+  out.Number(d.disk ? 1 : 0);
+  out.Number(d.size_bytes);
   out.Number(d.parameters.size());
   for (const auto& [key, value] : d.parameters) {
     out.Text(key);
@@ -103,14 +105,16 @@ base::Result<DataPathDescription> Decode(std::string_view bytes) {
     return base::Fail(base::Code::kFailedPrecondition, "the data path's description has version " +
                                                            std::to_string(version) + ", expected " +
                                                            std::to_string(kDescriptionVersion));
-  for (std::string* text :
-       {&d.volume_id, &d.backend, &d.plugin, &d.owner, &d.config_json, &d.node_id, &d.mount_group})
+  for (std::string* text : {&d.volume_id, &d.backend, &d.plugin, &d.owner, &d.config_json,
+                            &d.node_id, &d.mount_group, &d.identity})
     *text = in.Text();
   d.uid = in.Number(UINT32_MAX);
   d.gid = in.Number(UINT32_MAX);
   for (uint64_t* limit : {&d.limits.memory_mib, &d.limits.threads, &d.limits.open_files})
     *limit = in.Number();
   d.readonly = in.Number(1) != 0;
+  d.disk = in.Number(1) != 0;
+  d.size_bytes = in.Number();
   for (uint64_t left = in.Number(); left > 0 && in.ok(); --left) {
     std::string key(in.Text());
     d.parameters[std::move(key)] = in.Text();

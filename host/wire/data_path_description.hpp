@@ -19,7 +19,7 @@
 
 namespace gantry::wire {
 
-constexpr uint32_t kDescriptionVersion = 2;
+constexpr uint32_t kDescriptionVersion = 3;
 constexpr size_t kDescriptionBytesMax = 2 * 1024 * 1024;
 
 struct DataPathDescription {
@@ -35,6 +35,9 @@ struct DataPathDescription {
   uint32_t gid = 0;
   WorkerLimits limits;
   bool readonly = false;
+  bool disk = false;        // served by gantry.disk/1 instead of gantry.datapath/1
+  std::string identity;     // of a disk: which one it must be; empty: the source named none
+  uint64_t size_bytes = 0;  // of a disk: what it must have at least
   std::string mount_group;
   std::map<std::string, base::SecretBytes, std::less<>> secrets;
 };

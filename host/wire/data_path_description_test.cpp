@@ -21,6 +21,9 @@ DataPathDescription Example() {
   d.gid = 60001;
   d.limits = {64, 32, 128, 50};
   d.readonly = true;
+  d.disk = true;
+  d.identity = "naa.6000";
+  d.size_bytes = uint64_t{5} << 40;
   d.mount_group = "4000";
   d.secrets.emplace("key", base::SecretBytes("sec\0ret"));
   return d;
@@ -42,6 +45,9 @@ TEST(DataPathDescription, ComesBackWhole) {
   EXPECT_EQ(d->limits.threads, 32U);
   EXPECT_EQ(d->limits.open_files, 128U);
   EXPECT_TRUE(d->readonly);
+  EXPECT_TRUE(d->disk);
+  EXPECT_EQ(d->identity, "naa.6000");
+  EXPECT_EQ(d->size_bytes, uint64_t{5} << 40);
   EXPECT_EQ(d->mount_group, "4000");
   EXPECT_EQ(d->secrets.at("key").view(), example.secrets.at("key").view());
 }

@@ -50,7 +50,8 @@ base::Status Serve(const std::vector<std::string>& arguments) {
   sandbox.plugin = description.plugin;
   sandbox.limits = description.limits;
   sandbox.file_bytes = datapath::kSlotsBytes + datapath::kNodesBytesMax;
-  sandbox.locked_bytes = kLockedBytesMax;
+  sandbox.locked_bytes = description.disk ? datapath::kDiskLockedBytesMax : kLockedBytesMax;
+  sandbox.io_flusher = description.disk;
   sandbox.oom_score = kOomScore;
   GANTRY_TRY_ASSIGN(const SandboxReport report, EnterSandbox(sandbox));
   for (const auto& part : report.not_enforced)

@@ -31,6 +31,7 @@ struct SandboxOptions {
   wire::WorkerLimits limits;
   uint64_t file_bytes = 0;                     // the largest file, memfds included
   uint64_t locked_bytes = 0;                   // that may be locked in memory
+  bool io_flusher = false;                     // others' dirty memory is written through it
   int oom_score = 0;                           // raised to this, never lowered
   std::vector<std::filesystem::path> cgroups;  // made by gantryd; joined
   bool ends_with_parent = false;               // SIGKILL when the thread that spawned it ends

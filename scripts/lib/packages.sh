@@ -24,6 +24,9 @@ packages_build() {
 
 packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2; }
 
+# Filesystems and load on userspace disks.
+packages_disk_lab() { packages_install 'disk lab' e2fsprogs fio fuse3 util-linux; }
+
 # Compilers for the zoo's plugins that have another language's runtime inside: 740 MB, so only where
 # the machine has none of its own.
 packages_zoo() {

@@ -184,6 +184,9 @@ void Node() {
   description.capabilities = {"NET_BIND_SERVICE"};
   description.uid = 61001;
   description.gid = 61001;
+  description.disk = true;
+  description.identity = "naa.6000";
+  description.size_bytes = uint64_t{1} << 30;
   description.secrets["password"] = base::SecretBytes("hush");
   const auto sealed = wire::SealDescription(description);
   std::string bytes(wire::kDescriptionBytesMax, '\0');

@@ -452,6 +452,8 @@ const void* Extension(gantry_instance* instance, const char* c_id) noexcept {
   if (id == GANTRY_EXT_STATE) return StateTable<Backend>();
   if constexpr (requires { Backend::DataPath(); })
     if (id == GANTRY_EXT_DATAPATH) return Backend::DataPath();
+  if constexpr (requires { Backend::Disk(); })
+    if (id == GANTRY_EXT_DISK) return Backend::Disk();
   return nullptr;
 }
 
@@ -480,7 +482,8 @@ const gantry_plugin* Entry(const gantry_manifest* manifest) {
 
 }  // namespace detail
 
-// The backend behind an instance, for tables that are written by hand (gantry.datapath/1).
+// The backend behind an instance, for tables that are written by hand (gantry.datapath/1,
+// gantry.disk/1).
 template <class Backend>
 Backend& BackendOf(gantry_instance* instance) {
   return *detail::Hold<Backend>(instance).backend;

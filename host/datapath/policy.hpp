@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a volume is served, as values: in these a disk differs from a filesystem, so that the server
+// itself need not know which it serves.
+#pragma once
+
+#include <linux/fuse.h>
+
+#include <cstdint>
+
+namespace gantry::datapath {
+
+// How long the kernel may believe names without asking again.
+constexpr uint64_t kEntryValidSeconds = 1;
+
+struct Policy {
+  bool readonly = false;
+  // Every write is on stable storage before it is answered, so that close() need not commit. Else
+  // only those of a file that was opened with O_SYNC or O_DSYNC.
+  bool writes_are_stable = true;
+  // FOPEN_*, what every open answers. Not FOPEN_KEEP_CACHE: the kernel then drops the file's pages at
+  // each open, which is close-to-open consistency. Direct writes of one file may run side by side,
+  // since the storage orders what overlaps as little as the kernel does.
+  uint32_t open_flags = FOPEN_PARALLEL_DIRECT_WRITES;
+  // How long the kernel may believe attributes without asking again.
+  uint64_t attributes_valid_seconds = 1;
+};
+
+// A disk's owner (a loop device) flushes when it means it, and there is to be no second page cache
+// below the one of its filesystem. Its size must be asked for whenever somebody wants to know it.
+constexpr Policy DiskPolicy(bool readonly) {
+  return {.readonly = readonly,
+          .writes_are_stable = false,
+          .open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
+          .attributes_valid_seconds = 0};
+}
+
+}  // namespace gantry::datapath
