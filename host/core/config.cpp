@@ -110,7 +110,9 @@ base::Result<Grants::Block> ReadBlockGrants(const Yaml& yaml) {
   GANTRY_TRY_ASSIGN(const auto directories, yaml["loop_directories"].Items());
   for (const auto& item : directories) {
     GANTRY_TRY_ASSIGN(auto directory, AbsolutePath(item));
-    block.loop_directories.push_back(directory.lexically_normal());
+    directory = directory.lexically_normal();
+    block.loop_directories.push_back(directory.has_filename() ? directory
+                                                              : directory.parent_path());
   }
   GANTRY_TRY_ASSIGN(block.fs_types, yaml["fs_types"].Texts());
   for (const auto& fs_type : block.fs_types)

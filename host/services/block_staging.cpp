@@ -230,6 +230,9 @@ Status BlockStaging::ServeDisk(Stage_& stage, base::TimePoint deadline) {
   DataPathSpec spec =
       MakeDataPathSpec(stage.mount, stage.backend, parts_.config.node_id, plugin, stage.readonly);
   spec.fuse_fd = std::move(mounted.fd);
+  spec.disk = true;
+  spec.identity = stage.device.identity;
+  spec.size_bytes = stage.device.size_bytes;
   GANTRY_TRY(parts_.data_paths.Start(std::move(spec), deadline));
   request.operation = HelperOperation::kAttachDisk;
   request.device.readonly = stage.readonly;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <vector>
 
 #include "host/base/file.hpp"
 #include "host/base/secret.hpp"
@@ -359,6 +360,20 @@ Status MountDisk(const HelperRequest& request, HelperReply* reply) {
   return {};
 }
 
+// The smallest read that the disk takes, since FUSE has no attribute for it. A filesystem that was
+// made with smaller blocks, by another kind of client, could not be mounted on larger ones.
+base::Result<uint32_t> LogicalBlockBytes(int file) {
+  constexpr uint32_t kSmallest = 512;
+  constexpr uint32_t kLargest = 4096;
+  std::vector<char> block(kLargest);
+  for (uint32_t bytes = kSmallest; bytes <= kLargest; bytes *= 2) {
+    const ssize_t got = pread(file, block.data(), bytes, 0);
+    if (got == static_cast<ssize_t>(bytes)) return bytes;
+    if (got < 0 && errno != EINVAL) return base::FailErrno(errno, "read the disk's first block");
+  }
+  return Fail(Code::kUnavailable, "the disk's first block cannot be read");
+}
+
 Status AttachDisk(const HelperRequest& request, HelperReply* reply) {
   const UniqueFd directory = base::OpenBeneath(request.fd, request.device.volume);
   if (!directory) return base::FailErrno(errno, "open a disk's filesystem");
@@ -366,12 +381,10 @@ Status AttachDisk(const HelperRequest& request, HelperReply* reply) {
       openat(directory.get(), kDiskFile,
              (request.device.readonly ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC));
   if (!file) return base::FailErrno(errno, "open the file of a disk");
-  struct stat status {};
-  if (fstat(file.get(), &status) != 0) return base::FailErrno(errno, "stat the file of a disk");
   block::LoopOptions options;
   options.name = DiskLoopName(request.device.volume);
   options.readonly = request.device.readonly;
-  options.block_bytes = static_cast<uint32_t>(status.st_blksize);
+  GANTRY_TRY_ASSIGN(options.block_bytes, LogicalBlockBytes(file.get()));
   GANTRY_TRY_ASSIGN(const auto there, block::FindLoops(DiskLoops(request.device.volume)));
   if (!there.empty())
     return Fail(Code::kAlreadyExists,
