@@ -41,6 +41,9 @@ base::Status OpenLuks(int device, const std::string& name, bool readonly, int ke
   GANTRY_TRY_ASSIGN(const std::string device_name, DeviceName(device));
   std::vector<std::string> argv = {"cryptsetup", "open", "--type",           "luks2",
                                    "--key-file", "-",    "--disable-keyring"};
+  // Nothing else loads it before there is a mapping; where it is built in, or cannot be loaded,
+  // cryptsetup says the rest.
+  (void)RunProgram({"modprobe", "-q", "dm_crypt"}, deadline);
   if (readonly) argv.emplace_back("--readonly");
   argv.insert(argv.end(), {"/dev/" + device_name, name});
   return Run(argv, deadline, key);

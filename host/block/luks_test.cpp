@@ -3,11 +3,15 @@
 // made and nothing opened, which tests/vm does.
 #include "host/block/luks.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "host/block/content.hpp"
+#include "host/block/device.hpp"
 #include "host/block/program.hpp"
 #include "host/block/testing.hpp"
 
@@ -43,6 +47,33 @@ TEST(Luks, AHeaderIsMadeAndOnlyItsPassphraseOpensIt) {
   EXPECT_TRUE(MappingOf(kMapping).empty());
   // The key slot itself, which needs nothing of the kernel.
   EXPECT_TRUE(MustRun({"cryptsetup", "luksDump", disk.path()}, Soon()));
+}
+
+TEST(Luks, AMappingIsOpenedGrownAndClosedWhereTheKernelHasDeviceMapper) {
+  const TestDisk disk(64 * kMiB);
+  ASSERT_TRUE(FormatLuks(disk.Open().get(), kUuid, Key("correct").get(), Soon()));
+  const auto opened = OpenLuks(disk.Open().get(), kMapping, false, Key("correct").get(), Soon());
+  if (!std::filesystem::exists("/sys/class/misc/device-mapper")) {
+    ASSERT_FALSE(opened);
+    EXPECT_NE(opened.error().message.find("device-mapper"), std::string::npos)
+        << opened.error().message;
+    return;
+  }
+  ASSERT_TRUE(opened) << opened.error().message;
+  const std::string mapping = MappingOf(kMapping);
+  ASSERT_FALSE(mapping.empty());
+  const auto bytes = [&] {
+    const base::UniqueFd fd(open(("/dev/" + mapping).c_str(), O_RDONLY | O_CLOEXEC));
+    return *DeviceBytes(fd.get());
+  };
+  const uint64_t before = bytes();
+  disk.ResizeFile(128 * kMiB);
+  ASSERT_TRUE(RefreshLoop(disk.loop()));
+  const auto grown = GrowLuks(kMapping, Soon());
+  EXPECT_TRUE(grown) << grown.error().message;
+  EXPECT_EQ(bytes(), before + 64 * kMiB);
+  EXPECT_TRUE(CloseLuks(kMapping, Soon()));
+  EXPECT_TRUE(MappingOf(kMapping).empty());
 }
 
 TEST(Luks, WhatIsNotOpenIsClosed) { EXPECT_TRUE(CloseLuks(kMapping, Soon())); }

@@ -299,6 +299,8 @@ base::Result<bool> Node::ForgetAfterReboot(const std::string& volume_id,
   const auto& parts = driver_.parts();
   GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(volume_id));
   if (!known || known->boot_id == parts.boot_id) return false;
+  // What the reboot has broken off is finished where it was begun, and nowhere else.
+  if (known->device && !known->device->formatting.empty()) return false;
   GANTRY_TRY_ASSIGN(bool is_mounted, parts.broker->IsMounted(known->staging_path));
   for (const auto& target : known->targets) {
     if (is_mounted) break;

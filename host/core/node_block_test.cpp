@@ -75,6 +75,19 @@ TEST_F(NodeBlockTest, ADeviceIsRememberedBeyondAReboot) {
   EXPECT_EQ(fake.broker.mounts.at(kStaging).stage.device->formatting, "a UUID");
 }
 
+TEST_F(NodeBlockTest, AFormatThatARebootBrokeOffIsNotForgotten) {
+  ASSERT_EQ(Stage(), Code::kOk);
+  auto& record = fake.node_state.volumes.at("fast:v1");
+  record.boot_id = "the boot before";
+  record.device->formatting = "a UUID";
+  fake.broker.mounts.clear();
+  EXPECT_FALSE(*Node(fake.driver()).ForgetAfterReboot("fast:v1", Soon()));
+  EXPECT_TRUE(Record().device);
+  record.device->formatting.clear();
+  EXPECT_TRUE(*Node(fake.driver()).ForgetAfterReboot("fast:v1", Soon()));
+  EXPECT_TRUE(fake.node_state.volumes.empty());
+}
+
 TEST_F(NodeBlockTest, TheBrokerIsToldWhatTheStorageClassAndTheAccessModeSay) {
   ASSERT_EQ(Stage(), Code::kOk);
   const auto& stage = fake.broker.mounts.at(kStaging).stage;
