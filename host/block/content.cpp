@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "host/block/device.hpp"
@@ -127,6 +128,22 @@ base::Result<Content> Examine(int device) {
   Content content;
   if (is_head_zero && is_tail_zero) content.kind = Content::Kind::kBlank;
   return content;
+}
+
+base::Status MakeBlank(int device) {
+  GANTRY_TRY_ASSIGN(const uint64_t bytes, DeviceBytes(device));
+  const uint64_t head = std::min(kHeadBytes, bytes);
+  const uint64_t tail = std::min(kTailBytes, bytes - head);
+  const std::vector<char> zeroes(std::max(head, tail));
+  for (const auto& [offset, length] : {std::pair(uint64_t{0}, head), std::pair(bytes - tail, tail)})
+    for (uint64_t done = 0; done < length;) {
+      const ssize_t wrote =
+          pwrite(device, zeroes.data(), length - done, static_cast<off_t>(offset + done));
+      if (wrote < 0 && errno == EINTR) continue;
+      if (wrote <= 0) return base::FailErrno(errno, "write zeroes to a device");
+      done += static_cast<uint64_t>(wrote);
+    }
+  return FlushDevice(device);
 }
 
 }  // namespace gantry::block

@@ -38,4 +38,8 @@ struct Content {
 // read. Blocks as long as the device does.
 base::Result<Content> Examine(int device);
 
+// Zeroes at both ends, on stable storage, so that a device is blank again that an mkfs has begun to
+// write to. Whether anything else is on it is the caller's to know; a signature further inside stays.
+base::Status MakeBlank(int device);
+
 }  // namespace gantry::block

@@ -90,6 +90,16 @@ TEST(Examine, WhatIsNoFilesystemIsNamed) {
   EXPECT_EQ(Must(parted).type, "partition table dos");
 }
 
+TEST(MakeBlank, WhatAnMkfsHasBegunIsBlankAgain) {
+  const TestDisk disk(8 * kMiB);
+  disk.Write(0, "head");
+  disk.Write(8 * kMiB - 4, "tail");
+  disk.Write(4 * kMiB, "inode tables");
+  EXPECT_EQ(Must(disk).kind, Kind::kUnknown);
+  ASSERT_TRUE(MakeBlank(disk.Open().get()));
+  EXPECT_EQ(Must(disk).kind, Kind::kBlank);
+}
+
 TEST(Examine, WhatIsNoDeviceIsRefused) {
   const base::TempDir temp;
   const base::UniqueFd fd(open((temp.path() / "x").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));

@@ -334,6 +334,7 @@ Status BlockStaging::Release(const std::string& volume_id, const core::NodeDevic
                     RequestFor(HelperOperation::kReleaseDevice, volume_id,
                                volume_id.substr(0, volume_id.find(':')), device));
   base::UniqueFd disks;
+  request.device.again = !device.formatting.empty();
   if (device.origin == kDiskOrigin) {
     GANTRY_TRY_ASSIGN(disks, DisksDirectory());
     request.fd = disks.get();

@@ -231,6 +231,28 @@ TEST_F(BlockStagingTest, AFormatThatThisNodeBeganOnAnotherDeviceSaysNothingOfThi
   device_.reset();
 }
 
+TEST_F(BlockStagingTest, AFormatThatIsGivenUpLeavesABlankDeviceToTheNextNode) {
+  disk_.Write(65536, "half a filesystem");
+  device_ =
+      core::NodeDevice{"loop:" + disk_.file().string(),       "", kDiskBytes, false, false, false,
+                       "11111111-2222-4333-8444-555555555555"};
+  ExpectOk(Unstage());
+  EXPECT_EQ(Content().kind, block::Content::Kind::kBlank);
+  ASSERT_TRUE(block::Format(disk_.Open().get(), {"ext4", block::NewUuid(), {}, false}, Soon()));
+  device_ =
+      core::NodeDevice{"loop:" + disk_.file().string(),       "", kDiskBytes, false, false, false,
+                       "11111111-2222-4333-8444-555555555555"};
+  ExpectOk(Unstage());
+  EXPECT_EQ(Content().type, "ext4") << "what somebody has finished stays";
+  disk_.Write(0, std::string(2048, '\0'));
+  ExpectOk(broker_.Unstage(
+      "fast:v1", kubelet_.Path(kStaging),
+      core::NodeDevice{"loop:" + disk_.file().string(), "", kDiskBytes, false, false, false, ""},
+      Soon()));
+  EXPECT_EQ(Content().kind, block::Content::Kind::kUnknown)
+      << "nor is anything done without intent";
+}
+
 TEST_F(BlockStagingTest, AFilesystemIsNeverMadeAgainWhateverWasBegun) {
   ASSERT_TRUE(block::Format(disk_.Open().get(), {"xfs", block::NewUuid(), {}, false}, Soon()));
   const std::string uuid = Content().uuid;

@@ -340,8 +340,19 @@ Status UnmountDisk(const HelperRequest& request) {
   return {};
 }
 
+// A format that this node began and gives up: the device was blank before, and holds nothing that is
+// whole, so it is made blank again. Else no node could ever use it. Where that cannot be done now, it
+// stays as it is, and is refused as such.
+void GiveUpFormat(const DeviceRequest& wish) {
+  const auto device = ClaimDevice(wish);
+  if (!device) return;
+  const auto content = block::Examine(device->fd.get());
+  if (content && content->kind == Kind::kUnknown) (void)block::MakeBlank(device->fd.get());
+}
+
 Status ReleaseDevice(const HelperRequest& request) {
   const DeviceRequest& wish = request.device;
+  if (wish.again && !wish.encrypted) GiveUpFormat(wish);
   if (!wish.tag.empty()) return DetachReadOnly(wish.tag);
   GANTRY_TRY(DetachAll(ReadOnlyLoops(ReadOnlyLoopName(wish.volume, ""))));
   if (wish.encrypted) GANTRY_TRY(block::CloseLuks(MappingName(wish.volume), ProgramDeadline()));
