@@ -55,6 +55,9 @@ class Search {
     if (IsMounted(mounts, volume.staging_path)) return;
     for (const auto& target : volume.targets)
       if (IsMounted(mounts, target.path)) return;
+    const bool is_raw =
+        volume.device && volume.device->raw;  // mounted nowhere until it is published
+    if (is_raw && volume.staged && volume.boot_id == parts_.boot_id) return;
     auto& orphan = Add("state-without-mount", volume.backend, volume.staging_path);
     orphan.set_volume_id(volume.volume_id);
     orphan.set_what(volume.boot_id != parts_.boot_id ? "staged before the last reboot"

@@ -87,9 +87,52 @@ base::Result<std::vector<std::string>> Checked(const Yaml& yaml,
   return texts;
 }
 
-base::Result<Grants> ReadGrants(const Yaml& yaml) {
+bool IsTargetPattern(std::string_view text) {
+  constexpr size_t kTargetBytesMax = 223;  // RFC 7143, 4.2.7.1
+  return !text.empty() && text.size() <= kTargetBytesMax &&
+         std::all_of(text.begin(), text.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+                  c == ':' || c == '*';
+         });
+}
+
+base::Result<Grants::Block> ReadBlockGrants(const Yaml& yaml) {
   GANTRY_TRY(yaml.KeysAre(
-      {"capabilities", "servers", "exports", "fs_types", "mount_options", "userspace", "helpers"}));
+      {"disks", "iscsi_targets", "loop_directories", "fs_types", "mkfs_options", "raw"}));
+  Grants::Block block;
+  GANTRY_TRY_ASSIGN(block.disks, yaml["disks"].BoolOr(false));
+  GANTRY_TRY_ASSIGN(block.raw, yaml["raw"].BoolOr(false));
+  GANTRY_TRY_ASSIGN(block.iscsi_targets, yaml["iscsi_targets"].Texts());
+  for (const auto& target : block.iscsi_targets)
+    if (!IsTargetPattern(target))
+      return yaml["iscsi_targets"].Complain(
+          "iSCSI names, in lower case, in which * stands for anything");
+  GANTRY_TRY_ASSIGN(const auto directories, yaml["loop_directories"].Items());
+  for (const auto& item : directories) {
+    GANTRY_TRY_ASSIGN(auto directory, AbsolutePath(item));
+    directory = directory.lexically_normal();
+    block.loop_directories.push_back(directory.has_filename() ? directory
+                                                              : directory.parent_path());
+  }
+  GANTRY_TRY_ASSIGN(block.fs_types, yaml["fs_types"].Texts());
+  for (const auto& fs_type : block.fs_types)
+    if (fs_type != "ext4" && fs_type != "xfs" && fs_type != "btrfs")
+      return yaml["fs_types"].Complain("ext4, xfs or btrfs");
+  GANTRY_TRY_ASSIGN(const auto lines, yaml["mkfs_options"].Items());
+  for (const auto& line : lines) {
+    GANTRY_TRY_ASSIGN(auto words, line.Texts());
+    if (words.empty()) return line.Complain("at least one word");
+    for (const auto& word : words)
+      if (const auto pattern = ArgumentPattern::Parse(word); !pattern)
+        return tl::unexpected(base::Wrap(pattern.error(), line.Where()));
+    block.mkfs_options.push_back(std::move(words));
+  }
+  return block;
+}
+
+base::Result<Grants> ReadGrants(const Yaml& yaml) {
+  GANTRY_TRY(yaml.KeysAre({"block", "capabilities", "servers", "exports", "fs_types",
+                           "mount_options", "userspace", "helpers"}));
   Grants grants;
   GANTRY_TRY_ASSIGN(grants.capabilities, yaml["capabilities"].Texts());
   for (const auto& capability : grants.capabilities)
@@ -100,6 +143,7 @@ base::Result<Grants> ReadGrants(const Yaml& yaml) {
   GANTRY_TRY_ASSIGN(grants.fs_types, yaml["fs_types"].Texts());
   GANTRY_TRY_ASSIGN(grants.mount_options, Checked(yaml["mount_options"], CheckOptionPattern));
   GANTRY_TRY_ASSIGN(grants.userspace, yaml["userspace"].BoolOr(false));
+  GANTRY_TRY_ASSIGN(grants.block, ReadBlockGrants(yaml["block"]));
   GANTRY_TRY_ASSIGN(const auto helpers, yaml["helpers"].Entries());
   for (const auto& [name, helper] : helpers) {
     GANTRY_TRY_ASSIGN(grants.helpers[name], ReadHelper(helper));

@@ -26,6 +26,18 @@ struct Grants {
   std::vector<std::string> fs_types;       // FILESYSTEM sources: "tmpfs", "nfs*"
   std::vector<std::string> mount_options;  // beyond the harmless; option_pattern.hpp
   bool userspace = false;                  // USERSPACE sources: a data path of its own
+  // BLOCK and DISK sources, and what is done to their devices.
+  struct Block {
+    bool disks = false;                      // DISK: a data path of its own, under a loop device
+    std::vector<std::string> iscsi_targets;  // BLOCK: LUNs of these, "iqn.2026-01.example:*"
+    std::vector<std::filesystem::path> loop_directories;  // BLOCK: loop devices of files in these
+    std::vector<std::string> fs_types;                    // of "ext4", "xfs", "btrfs"
+    // What a StorageClass may tell mkfs: sequences of words; argument_pattern.hpp.
+    std::vector<std::vector<std::string>> mkfs_options;
+    bool raw = false;  // volumes of access type block
+    bool operator==(const Block&) const = default;
+  };
+  Block block;
   struct Helper {
     std::filesystem::path program;
     std::vector<std::vector<std::string>> arguments;  // allowed argv tails; argument_pattern.hpp

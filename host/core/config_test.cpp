@@ -55,6 +55,36 @@ class ConfigTest : public ::testing::Test {
   base::TempDir dir_;
 };
 
+TEST_F(ConfigTest, ReadsTheGrantsOfBlockBackends) {
+  const auto config = Load(Good("      userspace: true\n", R"(      block:
+        disks: true
+        iscsi_targets: ["iqn.2026-01.example:*"]
+        loop_directories: [/srv/disks/]
+        fs_types: [ext4, xfs]
+        mkfs_options: [["-m", "{number:0-10}"]]
+        raw: true
+)"));
+  ASSERT_TRUE(config) << config.error().message;
+  const auto block = config->backends.at("fast-nfs").grants.block;
+  EXPECT_TRUE(block.disks);
+  EXPECT_TRUE(block.raw);
+  EXPECT_EQ(block.iscsi_targets.at(0), "iqn.2026-01.example:*");
+  EXPECT_EQ(block.loop_directories.at(0), "/srv/disks");
+  EXPECT_EQ(block.fs_types.size(), 2U);
+  EXPECT_EQ(block.mkfs_options.at(0).at(1), "{number:0-10}");
+}
+
+TEST_F(ConfigTest, NamesWhatIsWrongInTheGrantsOfBlockBackends) {
+  const auto error = [this](const std::string& line) {
+    return Error("      userspace: true\n", "      block: {" + line + "}\n");
+  };
+  EXPECT_NE(error("fs_types: [vfat]").find("block.fs_types"), std::string::npos);
+  EXPECT_NE(error("iscsi_targets: [\"IQN x\"]").find("block.iscsi_targets"), std::string::npos);
+  EXPECT_NE(error("loop_directories: [disks]").find("loop_directories"), std::string::npos);
+  EXPECT_NE(error("mkfs_options: [[\"-O*\"]]").find("mkfs_options"), std::string::npos);
+  EXPECT_NE(error("devices: [/dev/sda]").find("unknown key"), std::string::npos);
+}
+
 TEST_F(ConfigTest, ReadsAWholeFile) {
   const auto config = Load(kGood);
   ASSERT_TRUE(config) << config.error().message;

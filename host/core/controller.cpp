@@ -4,6 +4,7 @@
 #include <gantry/controller.h>
 #include <gantry/host.h>
 
+#include "host/core/block_parameters.hpp"
 #include "host/core/limits.hpp"
 #include "host/core/paging.hpp"
 #include "host/core/translate.hpp"
@@ -82,6 +83,7 @@ base::Result<csi::v1::CreateVolumeResponse> Controller::CreateVolume(
   GANTRY_TRY(driver_.RequireOffered(*backend, channel::CREATE_VOLUME));
   for (const auto& capability : request.volume_capabilities())
     GANTRY_TRY(driver_.CheckAccess(*backend, capability, "volume_capabilities"));
+  GANTRY_TRY(ReadBlockParameters(request.parameters(), "parameters"));
   if (!request.mutable_parameters().empty() &&
       !backend->capabilities().Offers(channel::MODIFY_VOLUME))
     return base::Fail(Code::kInvalidArgument, "mutable_parameters: backend " + backend->name() +
@@ -104,6 +106,7 @@ base::Result<csi::v1::CreateVolumeResponse> Controller::CreateVolume(
   GANTRY_TRY_ASSIGN(const auto volume, OneVolume(*backend, emits));
   csi::v1::CreateVolumeResponse response;
   GANTRY_TRY_ASSIGN(*response.mutable_volume(), ToVolume(backend->name(), volume));
+  CopyBlockParameters(request.parameters(), response.mutable_volume()->mutable_volume_context());
   if (request.has_volume_content_source())
     *response.mutable_volume()->mutable_content_source() = request.volume_content_source();
   return response;

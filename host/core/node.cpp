@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "host/core/block_parameters.hpp"
 #include "host/core/translate.hpp"
 #include "host/core/validate.hpp"
 
@@ -27,6 +28,11 @@ std::string Fingerprint(const google::protobuf::Message& message) {
 
 bool IsReaderOnly(AccessMode::Mode mode) {
   return mode == AccessMode::SINGLE_NODE_READER_ONLY || mode == AccessMode::MULTI_NODE_READER_ONLY;
+}
+
+bool HasOtherWriters(AccessMode::Mode mode) {
+  return mode == AccessMode::MULTI_NODE_SINGLE_WRITER ||
+         mode == AccessMode::MULTI_NODE_MULTI_WRITER;
 }
 
 // CSI spec, NodePublishVolume: which modes allow a second target on one node.
@@ -69,7 +75,8 @@ base::Result<channel::Source> OneSource(const Backend& backend,
 base::Status TakeDown(const Driver& driver, const NodeVolume& volume, const CallContext& context,
                       std::shared_ptr<void> hold) {
   const auto& parts = driver.parts();
-  GANTRY_TRY(parts.broker->Unstage(volume.volume_id, volume.staging_path, context.deadline));
+  GANTRY_TRY(parts.broker->Unstage(volume.volume_id, volume.staging_path, volume.device,
+                                   context.deadline));
   GANTRY_TRY_ASSIGN(Backend * backend, driver.BackendHolding(volume.backend, volume.volume_id));
   if (!backend->capabilities().Offers(channel::DETACH)) return {};
   csi::v1::NodeStageVolumeRequest staged;
@@ -87,11 +94,14 @@ base::Status TakeDown(const Driver& driver, const NodeVolume& volume, const Call
 }
 
 // Lets the backend make the volume reachable and the broker mount it: what a stage does after its
-// intent is written. `request` has no secrets in it.
-base::Status MountStaged(const Driver& driver, Backend& backend, const NodeVolume& volume,
+// intent is written. `request` has no secrets in it. What is learnt of a device is in `volume` then,
+// and written down.
+base::Status MountStaged(const Driver& driver, Backend& backend, NodeVolume& volume,
                          const csi::v1::NodeStageVolumeRequest& request, const SecretMap& secrets,
                          const CallContext& context, std::shared_ptr<void> hold) {
   const auto& parts = driver.parts();
+  GANTRY_TRY_ASSIGN(const auto wanted,
+                    ReadBlockParameters(request.volume_context(), "volume_context"));
   channel::Call message;
   message.set_operation(channel::ATTACH);
   message.set_handle(volume.handle);
@@ -109,16 +119,31 @@ base::Status MountStaged(const Driver& driver, Backend& backend, const NodeVolum
   mount.mount_group = wish.volume_mount_group();
   mount.readonly = volume.readonly;
   mount.secrets = &secrets;
+  mount.block = request.volume_capability().has_block();
+  mount.has_other_writers = HasOtherWriters(request.volume_capability().access_mode().mode());
+  mount.mkfs_options = wanted.mkfs_options;
+  mount.encrypted = wanted.encrypted;
+  mount.device = volume.device;
+  mount.remember = [&](const NodeDevice& device) {
+    volume.device = device;
+    return parts.node_state->Save(volume);
+  };
   return parts.broker->Stage(mount, context.deadline);
+}
+
+base::Result<MountState> StagedState(Broker& broker, const NodeVolume& volume,
+                                     const CallContext& context) {
+  if (volume.device && volume.device->raw)
+    return broker.DeviceState(volume.volume_id, *volume.device, context.deadline);
+  return broker.State(volume.staging_path, context.deadline);
 }
 
 // A staging mount that is gone for good (its export was made anew, its data path is dead, somebody
 // unmounted it) is made again from what was written down when it was staged; no secrets are, so a
 // backend that needs one refuses. Pods keep the mounts they have. False: it is not gone.
-base::Result<bool> StageAnew(const Driver& driver, const NodeVolume& volume,
-                             const CallContext& context, std::shared_ptr<void> hold) {
-  GANTRY_TRY_ASSIGN(const auto state,
-                    driver.parts().broker->State(volume.staging_path, context.deadline));
+base::Result<bool> StageAnew(const Driver& driver, NodeVolume& volume, const CallContext& context,
+                             std::shared_ptr<void> hold) {
+  GANTRY_TRY_ASSIGN(const auto state, StagedState(*driver.parts().broker, volume, context));
   if (state.mounted && !state.gone) return false;
   GANTRY_TRY_ASSIGN(Backend * backend, driver.BackendHolding(volume.backend, volume.volume_id));
   csi::v1::NodeStageVolumeRequest request;
@@ -161,6 +186,27 @@ base::Status CheckTargets(const NodeVolume& volume, const PublishedTarget& targe
   return {};
 }
 
+// The storage has grown; what lies on top of it follows.
+base::Result<csi::v1::NodeExpandVolumeResponse> ExpandDevice(
+    const Driver& driver, NodeVolume& volume, const csi::v1::NodeExpandVolumeRequest& request,
+    const CallContext& context) {
+  const auto& parts = driver.parts();
+  GANTRY_TRY_ASSIGN(
+      const uint64_t bytes,
+      parts.broker->Expand({volume.backend, volume.volume_id, volume.staging_path, *volume.device},
+                           context.deadline));
+  volume.device->size_bytes = bytes;
+  GANTRY_TRY(parts.node_state->Save(volume));
+  const int64_t required = request.capacity_range().required_bytes();
+  if (ToBytes(bytes) < required)
+    return base::Fail(Code::kUnavailable, volume.volume_id + " has " + std::to_string(bytes) +
+                                              " bytes on this node: expected at least " +
+                                              std::to_string(required));
+  csi::v1::NodeExpandVolumeResponse response;
+  response.set_capacity_bytes(ToBytes(bytes));
+  return response;
+}
+
 bool IsAt(const NodeVolume& volume, const std::string& path) {
   return volume.staging_path == path ||
          std::any_of(volume.targets.begin(), volume.targets.end(),
@@ -196,8 +242,7 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
     // An intent that may have mounted something, perhaps at another path: nobody else remembers it.
     GANTRY_TRY(TakeDown(driver_, *known, context, hold));
   } else if (same_boot && known->staged) {
-    GANTRY_TRY_ASSIGN(const auto state,
-                      parts.broker->State(request.staging_target_path(), context.deadline));
+    GANTRY_TRY_ASSIGN(const auto state, StagedState(*parts.broker, *known, context));
     if (state.mounted && !state.fault) return csi::v1::NodeStageVolumeResponse();
   }
 
@@ -212,6 +257,7 @@ base::Result<csi::v1::NodeStageVolumeResponse> Node::NodeStageVolume(
   volume.access_mode = request.volume_capability().access_mode().mode();
   volume.readonly = IsReaderOnly(request.volume_capability().access_mode().mode());
   if (same_boot) volume.targets = known->targets;
+  if (known) volume.device = known->device;
   GANTRY_TRY(parts.node_state->Save(volume));
 
   GANTRY_TRY(MountStaged(driver_, backend, volume, split.request, split.secrets, context, hold));
@@ -253,6 +299,8 @@ base::Result<bool> Node::ForgetAfterReboot(const std::string& volume_id,
   const auto& parts = driver_.parts();
   GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(volume_id));
   if (!known || known->boot_id == parts.boot_id) return false;
+  // What the reboot has broken off is finished where it was begun, and nowhere else.
+  if (known->device && !known->device->formatting.empty()) return false;
   GANTRY_TRY_ASSIGN(bool is_mounted, parts.broker->IsMounted(known->staging_path));
   for (const auto& target : known->targets) {
     if (is_mounted) break;
@@ -310,6 +358,8 @@ base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
   mount.target_path = target.path;
   mount.readonly = readonly;
   mount.block = request.volume_capability().has_block();
+  mount.volume_id = known->volume_id;
+  mount.device = known->device;
   const auto published = parts.broker->Publish(mount, context.deadline);
   if (published) return csi::v1::NodePublishVolumeResponse();
   GANTRY_TRY_ASSIGN(const bool is_anew, StageAnew(driver_, *known, context, hold));
@@ -371,7 +421,7 @@ base::Result<csi::v1::NodeExpandVolumeResponse> Node::NodeExpandVolume(
   GANTRY_TRY(CheckRange(request.capacity_range(), "capacity_range"));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto& parts = driver_.parts();
-  GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(request.volume_id()));
+  GANTRY_TRY_ASSIGN(auto known, parts.node_state->Load(request.volume_id()));
   if (!known || !known->staged || known->boot_id != parts.boot_id)
     return base::Fail(Code::kNotFound,
                       request.volume_id() + " is not staged on node " + parts.node_id);
@@ -390,6 +440,7 @@ base::Result<csi::v1::NodeExpandVolumeResponse> Node::NodeExpandVolume(
   message.set_node_id(parts.node_id);
   GANTRY_TRY_ASSIGN(const auto emits, driver_.Invoke(*backend, std::move(message), staged,
                                                      &split.secrets, context, hold));
+  if (known->device) return ExpandDevice(driver_, *known, request, context);
   csi::v1::NodeExpandVolumeResponse response;
   for (const auto& emit : emits)
     if (emit.has_source()) response.set_capacity_bytes(ToBytes(emit.source().size_bytes()));

@@ -4,6 +4,7 @@
 // is mounted; this says what was meant.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,20 @@ struct PublishedTarget {
   std::string capability;  // fingerprint of the arguments, to tell a retry from another request
 };
 
+// The device of a block volume, as it was proven when the volume was first staged. Until it is
+// unstaged, also beyond a reboot, nothing else is taken for it.
+struct NodeDevice {
+  std::string origin;       // where it comes from, e.g. "loop:/srv/x.img" (device_origin.hpp)
+  std::string identity;     // as in VPD page 0x83; may be empty where the origin says it all
+  uint64_t size_bytes = 0;  // when last seen; a smaller one is another one
+  bool multipath = false;   // reached by a multipath map alone
+  bool raw = false;         // access type block: it holds no filesystem of ours
+  bool encrypted = false;   // LUKS
+  // Written before mkfs begins and taken back when it is done: the UUID of what it makes.
+  std::string formatting;
+  bool operator==(const NodeDevice&) const = default;
+};
+
 struct NodeVolume {
   std::string volume_id;
   std::string backend;
@@ -30,6 +45,7 @@ struct NodeVolume {
   bool readonly = false;
   int access_mode = 0;
   std::vector<PublishedTarget> targets;
+  std::optional<NodeDevice> device;  // of a block volume
 };
 
 class NodeState {

@@ -20,6 +20,7 @@ std::string Look(const Driver& driver, const NodeVolume& volume) {
   const auto mounted = driver.parts().broker->IsMounted(volume.staging_path);
   if (!mounted) return mounted.error().message;
   if (!volume.staged) return "its stage was begun and not ended";
+  if (volume.device && volume.device->raw) return {};  // is mounted nowhere
   if (!*mounted) return "is staged, and nothing is mounted at " + volume.staging_path;
   return {};
 }

@@ -226,11 +226,14 @@ class FakeBroker final : public Broker {
       made.stage = mount;
       made.stage.secrets = nullptr;
       for (const auto& [key, value] : *mount.secrets) made.secrets.emplace(key, value.view());
+      if (!mount.source.identity().empty())
+        return mount.remember({mount.source.source(), mount.source.identity(),
+                               mount.source.size_bytes(), false, mount.block, mount.encrypted, ""});
       return {};
     });
   }
   base::Status Unstage(const std::string&, const std::string& staging_path,
-                       base::TimePoint) override {
+                       const std::optional<NodeDevice>&, base::TimePoint) override {
     return Step("Unstage", [&]() -> base::Status {
       mounts.erase(staging_path);
       return {};
@@ -277,6 +280,22 @@ class FakeBroker final : public Broker {
       return {};
     }));
     return mounted;
+  }
+
+  uint64_t expanded_bytes = 0;  // what Expand finds
+  base::Result<MountState> DeviceState(const std::string&, const NodeDevice& device,
+                                       base::TimePoint) override {
+    MountState state;
+    GANTRY_TRY(Step("DeviceState", [&]() -> base::Status {
+      for (const auto& [path, mount] : mounts)
+        state.mounted = state.mounted || mount.source == device.origin;
+      return {};
+    }));
+    return state;
+  }
+  base::Result<uint64_t> Expand(const ExpandMount&, base::TimePoint) override {
+    GANTRY_TRY(Step("Expand", []() -> base::Status { return {}; }));
+    return expanded_bytes;
   }
 
  private:

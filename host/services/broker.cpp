@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "host/services/data_path_spec.hpp"
+
 namespace gantry::services {
 namespace {
 
@@ -38,6 +40,10 @@ base::Status RefuseUnsafe(const MountEntry& mount, const std::string& field) {
   return Fail(Code::kFailedPrecondition, field + ": " + Name(mount) + " is mounted without " +
                                              lacking +
                                              ": expected nothing, or a mount that has both");
+}
+
+bool IsDeviceNode(const MountEntry& mount) {
+  return mount.fs_type == "devtmpfs" || (mount.fs_type == "tmpfs" && mount.root != "/");
 }
 
 core::VolumeUsage UsageOf(const HelperReply& reply) {
@@ -298,22 +304,9 @@ base::Status MountBroker::ServeUserspace(const core::StageMount& mount,
   request.attributes = plan.attributes;
   GANTRY_TRY_ASSIGN(HelperReply reply, Helper(request, deadline));
 
-  DataPathSpec spec;
-  spec.volume_id = mount.volume_id;
-  spec.backend = mount.backend;
-  spec.plugin = plugin;
-  spec.owner = backend.owner;
-  spec.config_json = backend.config_json;
-  spec.node_id = parts_.config.node_id;
-  for (const auto& [key, value] : mount.source.parameters()) spec.parameters[key] = value;
-  spec.uid = backend.uid;
-  spec.gid = backend.gid;
-  spec.limits = backend.limits;
-  spec.capabilities = backend.grants.capabilities;
-  spec.readonly = plan.readonly;
-  spec.mount_group = mount.mount_group;
+  DataPathSpec spec =
+      MakeDataPathSpec(mount, backend, parts_.config.node_id, plugin, plan.readonly);
   spec.fuse_fd = std::move(reply.fd);
-  spec.secrets = mount.secrets;
   auto started = parts_.data_paths.Start(std::move(spec), deadline);
   if (started) return {};
 
@@ -330,6 +323,12 @@ base::Status MountBroker::Stage(const core::StageMount& mount, base::TimePoint d
     return Fail(Code::kInternal, "backend " + mount.backend + " is not configured");
   const core::BackendConfig& backend = found->second;
   GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(mount.staging_path));
+  const bool is_device =
+      mount.source.kind() == GANTRY_SOURCE_BLOCK || mount.source.kind() == GANTRY_SOURCE_DISK;
+  if (!is_device && (mount.block || mount.encrypted))
+    return Fail(Code::kInvalidArgument,
+                "volume " + mount.volume_id + (mount.block ? " as a block device" : ", encrypted") +
+                    ": backend " + mount.backend + " gave no device for it, only a filesystem");
   switch (mount.source.kind()) {
     case GANTRY_SOURCE_FILESYSTEM:
       return StageFilesystem(mount, backend, relative, deadline);
@@ -338,22 +337,23 @@ base::Status MountBroker::Stage(const core::StageMount& mount, base::TimePoint d
     case GANTRY_SOURCE_FILESYSTEM_OR_USERSPACE:
       return StageEither(mount, backend, relative, deadline);
     case GANTRY_SOURCE_BLOCK:
-      return Fail(Code::kFailedPrecondition,
-                  "backend " + mount.backend +
-                      " gave a BLOCK source, but this host cannot attach block devices");
+    case GANTRY_SOURCE_DISK:
+      return block_.Stage(mount, backend, relative, deadline);
     default:
       return Fail(Code::kInternal, "backend " + mount.backend + " gave a source of kind " +
                                        std::to_string(mount.source.kind()) +
-                                       ": expected FILESYSTEM, BLOCK or USERSPACE");
+                                       ": expected FILESYSTEM, BLOCK, USERSPACE or DISK");
   }
 }
 
 base::Status MountBroker::Unstage(const std::string& volume_id, const std::string& staging_path,
+                                  const std::optional<core::NodeDevice>& device,
                                   base::TimePoint deadline) {
   GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(staging_path));
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
   const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(relative));
   GANTRY_TRY(TakeDownAll(relative, Roughness::kAbort, deadline));
+  if (device) return block_.Release(volume_id, *device, deadline);
   if (!at.empty() && !at.back().IsFuse()) return {};  // it had no data path
   // After the unmount, so that it could flush; even late, so that nothing is left running.
   return parts_.data_paths.Stop(volume_id, std::max(deadline, In(kUndoMsMax)));
@@ -391,6 +391,12 @@ base::Status MountBroker::VerifyPublished(const MountEntry& staged, const std::s
 base::Status MountBroker::Publish(const core::PublishMount& mount, base::TimePoint deadline) {
   GANTRY_TRY_ASSIGN(const std::string staging, parts_.kubelet.Relative(mount.staging_path));
   GANTRY_TRY_ASSIGN(const std::string target, parts_.kubelet.Relative(mount.target_path));
+  if (mount.device && mount.device->raw != mount.block)
+    return Fail(Code::kFailedPrecondition, "volume_capability: volume " + mount.volume_id +
+                                               " is staged as a " +
+                                               (mount.block ? "filesystem" : "block device") +
+                                               ", expected the same access type");
+  if (mount.device && mount.device->raw) return block_.Publish(mount, target, deadline);
   GANTRY_TRY_ASSIGN(const MountEntry staged, StagedMount(staging));
   if (!mount.block) GANTRY_TRY(RefuseUnsafe(staged, "staging_target_path"));
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
@@ -421,7 +427,13 @@ base::Status MountBroker::Publish(const core::PublishMount& mount, base::TimePoi
 
 base::Status MountBroker::Unpublish(const std::string& target_path, base::TimePoint deadline) {
   GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(target_path));
+  GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
+  const auto at = MountsAt(mounts, parts_.kubelet.MountPoint(relative));
   GANTRY_TRY(TakeDownAll(relative, Roughness::kDetach, deadline));
+  // A device node: perhaps of a read-only device that was made for this target.
+  if (!at.empty() && IsDeviceNode(at.back()))
+    GANTRY_TRY(
+        block_.ReleaseTarget(at.back().root.substr(at.back().root.rfind('/') + 1), deadline));
   GANTRY_TRY(Helper(RequestFor(HelperOperation::kRemove, relative), deadline));
   return {};
 }
@@ -461,6 +473,18 @@ base::Result<bool> MountBroker::IsMounted(const std::string& path) {
   if (!relative) return false;
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
   return !MountsAt(mounts, parts_.kubelet.MountPoint(*relative)).empty();
+}
+
+base::Result<core::MountState> MountBroker::DeviceState(const std::string& volume_id,
+                                                        const core::NodeDevice& device,
+                                                        base::TimePoint deadline) {
+  return block_.DeviceState(volume_id, device, deadline);
+}
+
+base::Result<uint64_t> MountBroker::Expand(const core::ExpandMount& mount,
+                                           base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const std::string relative, parts_.kubelet.Relative(mount.staging_path));
+  return block_.Expand(mount, relative, deadline);
 }
 
 }  // namespace gantry::services

@@ -24,6 +24,7 @@
 
 #include "host/core/broker.hpp"
 #include "host/core/config.hpp"
+#include "host/services/block_staging.hpp"
 #include "host/services/data_paths.hpp"
 #include "host/services/health.hpp"
 #include "host/services/helper.hpp"
@@ -55,16 +56,24 @@ class MountBroker final : public core::Broker {
 
   // All parts must outlive it. Any thread may call; two calls for one path must not overlap.
   explicit MountBroker(Parts parts)
-      : parts_(std::move(parts)), health_(clock_, parts_.wall_clock) {}
+      : parts_(std::move(parts)),
+        block_({parts_.config, parts_.kubelet, parts_.helpers, parts_.data_paths,
+                parts_.plugin_file, parts_.kernel}),
+        health_(clock_, parts_.wall_clock) {}
 
   base::Status Stage(const core::StageMount& mount, base::TimePoint deadline) override;
   base::Status Unstage(const std::string& volume_id, const std::string& staging_path,
+                       const std::optional<core::NodeDevice>& device,
                        base::TimePoint deadline) override;
   base::Status Publish(const core::PublishMount& mount, base::TimePoint deadline) override;
   base::Status Unpublish(const std::string& target_path, base::TimePoint deadline) override;
   // NOT_FOUND for a path that is not beneath the kubelet directory.
   base::Result<core::MountState> State(const std::string& path, base::TimePoint deadline) override;
   base::Result<bool> IsMounted(const std::string& path) override;
+  base::Result<core::MountState> DeviceState(const std::string& volume_id,
+                                             const core::NodeDevice& device,
+                                             base::TimePoint deadline) override;
+  base::Result<uint64_t> Expand(const core::ExpandMount& mount, base::TimePoint deadline) override;
 
  private:
   enum class Roughness {
@@ -102,6 +111,7 @@ class MountBroker final : public core::Broker {
                                const core::PublishMount& mount);
 
   Parts parts_;
+  BlockStaging block_;
   base::SystemClock clock_;
   MountHealth health_;
 };

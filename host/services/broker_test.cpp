@@ -67,9 +67,9 @@ class BrokerTest : public ::testing::Test {
     return mount;
   }
   core::PublishMount To(const std::string& target, bool readonly = false) {
-    return {kubelet_.Path(kStaging), kubelet_.Path(target), readonly, false};
+    return {kubelet_.Path(kStaging), kubelet_.Path(target), readonly, false, "fast:v1", {}};
   }
-  base::Status Unstage() { return broker_.Unstage("fast:v1", kubelet_.Path(kStaging), Soon()); }
+  base::Status Unstage() { return broker_.Unstage("fast:v1", kubelet_.Path(kStaging), {}, Soon()); }
   std::vector<MountEntry> At(const std::string& relative) {
     const auto mounts = ReadMountInfo();
     return MountsAt(mounts.value(), kubelet_.Path(relative));
@@ -181,12 +181,6 @@ TEST_F(BrokerTest, UnstageNamesAMountBelow) {
   fs::create_directory(kubelet_.Path(kStaging) + "/sub");
   ASSERT_EQ(mount("inner", (kubelet_.Path(kStaging) + "/sub").c_str(), "tmpfs", 0, nullptr), 0);
   ExpectFails(Unstage(), Code::kFailedPrecondition, "tmpfs \"inner\"");
-}
-
-TEST_F(BrokerTest, BlockSourcesAreRefusedClearly) {
-  core::StageMount mount = Tmpfs();
-  mount.source.set_kind(GANTRY_SOURCE_BLOCK);
-  ExpectFails(broker_.Stage(mount, Soon()), Code::kFailedPrecondition, "BLOCK");
 }
 
 TEST_F(BrokerTest, PublishesTheStagedVolumeAndTheSameAgainIsTheSame) {
@@ -304,7 +298,7 @@ TEST_F(BrokerTest, PublishesABlockVolumeAsAFile) {
   const std::string device = kubelet_.Path("plugins/device");
   ASSERT_TRUE(Write(device));
   ASSERT_EQ(mount(device.c_str(), device.c_str(), nullptr, MS_BIND, nullptr), 0);
-  core::PublishMount mount{device, kubelet_.Path(kTarget), false, true};
+  core::PublishMount mount{device, kubelet_.Path(kTarget), false, true, "fast:v1", {}};
   ExpectOk(broker_.Publish(mount, Soon()));
   ExpectOk(broker_.Publish(mount, Soon()));
   EXPECT_TRUE(fs::is_regular_file(kubelet_.Path(kTarget)));
@@ -384,7 +378,7 @@ TEST_F(BrokerTest, AKubeletDirectoryMayBeASymlinkItself) {
   ExpectOk(broker.Stage(mount, Soon()));
   EXPECT_EQ(At(kStaging).size(), 1U);
   EXPECT_TRUE(broker.State(mount.staging_path, Soon())->mounted);
-  ExpectOk(broker.Unstage("fast:v1", mount.staging_path, Soon()));
+  ExpectOk(broker.Unstage("fast:v1", mount.staging_path, {}, Soon()));
   EXPECT_TRUE(At(kStaging).empty());
 }
 

@@ -150,7 +150,9 @@ base::Result<HelperReply> HelperRunner::Converse(const HelperRequest& request,
   GANTRY_TRY_ASSIGN(base::Child child, base::Spawn(binary_, options));
   theirs.Reset();
 
-  if (auto sent = SendMessage(ours.get(), Encode(request), -1); !sent) {
+  std::vector<int> sent_along;
+  if (request.fd >= 0) sent_along.push_back(request.fd);
+  if (auto sent = SendMessage(ours.get(), Encode(request), sent_along); !sent) {
     const std::string end = End(std::move(child), request, /*kill=*/true);
     return tl::unexpected(base::Wrap(sent.error(), Describe(request) + ": helper " + end));
   }
@@ -161,14 +163,15 @@ base::Result<HelperReply> HelperRunner::Converse(const HelperRequest& request,
     return base::Fail(base::Code::kDeadlineExceeded,
                       Describe(request) + ": no answer before the deadline; its helper was " + end);
   }
-  base::UniqueFd fd;
-  auto bytes = ReceiveMessage(ours.get(), &fd);
+  std::vector<base::UniqueFd> fds;
+  auto bytes = ReceiveMessage(ours.get(), &fds);
   const std::string end = End(std::move(child), request, /*kill=*/!bytes);
   if (!bytes)
     return base::Fail(base::Code::kUnavailable,
                       Describe(request) + ": its helper ended without an answer: " + end);
   GANTRY_TRY_ASSIGN(HelperReply reply, DecodeReply(*bytes));
-  reply.fd = std::move(fd);
+  if (!fds.empty()) reply.fd = std::move(fds[0]);
+  if (fds.size() > 1) reply.mount = std::move(fds[1]);
   return reply;
 }
 

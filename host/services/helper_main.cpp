@@ -28,7 +28,8 @@ int main(int argc, char** argv, char** environment) {
   if (argc > 1 && argv[1] == kProgramWord) _exit(RunProgram(argc, argv, environment));
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   (void)gantry::base::LimitOpenFiles();  // for the programs it runs
-  const auto bytes = ReceiveMessage(kHelperSocketFd, nullptr);
+  std::vector<gantry::base::UniqueFd> fds;
+  const auto bytes = ReceiveMessage(kHelperSocketFd, &fds);
   if (!bytes) {
     std::fprintf(stderr,
                  "gantry-helper: %s\nIt is started by gantryd with a socket at fd %d and the "
@@ -37,7 +38,8 @@ int main(int argc, char** argv, char** environment) {
     return 2;
   }
   if (ParentIsGone()) return 1;
-  const auto request = DecodeRequest(*bytes);
+  auto request = DecodeRequest(*bytes);
+  if (request && !fds.empty()) request->fd = fds[0].get();
   HelperReply reply;
   if (request) {
     reply = Perform(*request, kHelperRootFd);
@@ -45,6 +47,9 @@ int main(int argc, char** argv, char** environment) {
     reply.error_number = EINVAL;
     reply.message = request.error().message;
   }
-  const auto sent = SendMessage(kHelperSocketFd, Encode(reply), reply.fd.get());
+  std::vector<int> sent_along;
+  for (const auto* fd : {&reply.fd, &reply.mount})
+    if (*fd) sent_along.push_back(fd->get());
+  const auto sent = SendMessage(kHelperSocketFd, Encode(reply), sent_along);
   _exit(sent ? 0 : 1);
 }

@@ -18,8 +18,8 @@ std::string ToBytes(const json& value) {
   return bytes;
 }
 
-// Messages are flat: an object whose values are numbers, texts and one list of texts.
-constexpr int kDepthMax = 2;
+// Messages are an object of numbers, texts, lists of texts, and one such object for a device.
+constexpr int kDepthMax = 3;
 
 // Stops at what is nested deeper. The parser calls itself once a level, so that 64 KiB of opening
 // brackets would exhaust the stack.
@@ -58,6 +58,10 @@ base::Result<json> FromBytes(std::string_view bytes) {
 
 }  // namespace
 
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceRequest, volume, origin, identity, paths, multipath,
+                                   bytes_min, encrypted, readonly, uuid, mkfs_options, again, tag)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceReply, name, top, bytes, content, type, uuid, is_open)
+
 std::string OperationName(HelperOperation operation) {
   switch (operation) {
     case HelperOperation::kMountFilesystem:
@@ -76,11 +80,30 @@ std::string OperationName(HelperOperation operation) {
       return "flush";
     case HelperOperation::kKnows:
       return "look for filesystem type";
+    case HelperOperation::kExamineDevice:
+      return "examine device";
+    case HelperOperation::kFormatDevice:
+      return "format device";
+    case HelperOperation::kMountDevice:
+      return "mount device";
+    case HelperOperation::kBindDevice:
+      return "bind device";
+    case HelperOperation::kGrowDevice:
+      return "grow device";
+    case HelperOperation::kReleaseDevice:
+      return "release device";
+    case HelperOperation::kLocateDevice:
+      return "locate device";
+    case HelperOperation::kMountDisk:
+      return "mount disk";
+    case HelperOperation::kAttachDisk:
+      return "attach disk";
   }
   return "operation " + std::to_string(static_cast<int>(operation));
 }
 
 base::Status HelperReply::ToStatus() const {
+  if (code != 0) return base::Fail(static_cast<base::Code>(code), message);
   if (error_number == 0) return {};
   return base::FailErrno(error_number, message);
 }
@@ -94,12 +117,15 @@ std::string Encode(const HelperRequest& request) {
              {"attributes", request.attributes},
              {"unmount_flags", request.unmount_flags},
              {"file", request.file}};
+  if (request.operation >= HelperOperation::kExamineDevice) value["device"] = request.device;
   if (request.group) value["group"] = *request.group;
   return ToBytes(value);
 }
 
 std::string Encode(const HelperReply& reply) {
   return ToBytes(json{{"errno", reply.error_number},
+                      {"code", reply.code},
+                      {"device", reply.device},
                       {"message", reply.message},
                       {"mount_root", reply.mount_root},
                       {"block_bytes", reply.block_bytes},
@@ -122,6 +148,7 @@ base::Result<HelperRequest> DecodeRequest(std::string_view bytes) {
     value.at("attributes").get_to(request.attributes);
     value.at("unmount_flags").get_to(request.unmount_flags);
     value.at("file").get_to(request.file);
+    if (value.contains("device")) value.at("device").get_to(request.device);
     if (value.contains("group")) request.group = value.at("group").get<uint32_t>();
     return request;
   } catch (const json::exception& error) {
@@ -134,6 +161,8 @@ base::Result<HelperReply> DecodeReply(std::string_view bytes) {
   try {
     HelperReply reply;
     value.at("errno").get_to(reply.error_number);
+    value.at("code").get_to(reply.code);
+    value.at("device").get_to(reply.device);
     value.at("message").get_to(reply.message);
     value.at("mount_root").get_to(reply.mount_root);
     value.at("block_bytes").get_to(reply.block_bytes);
@@ -148,24 +177,25 @@ base::Result<HelperReply> DecodeReply(std::string_view bytes) {
   }
 }
 
-base::Status SendMessage(int socket, std::string_view bytes, int fd) {
-  if (bytes.size() > kHelperMessageBytesMax)
+base::Status SendMessage(int socket, std::string_view bytes, const std::vector<int>& fds) {
+  if (bytes.size() > kHelperMessageBytesMax || fds.size() > kHelperFdsMax)
     return base::Fail(base::Code::kInvalidArgument, "a request to a helper is larger than " +
                                                         std::to_string(kHelperMessageBytesMax) +
-                                                        " bytes");
+                                                        " bytes or " +
+                                                        std::to_string(kHelperFdsMax) + " fds");
   iovec data{const_cast<char*>(bytes.data()), bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(kHelperFdsMax * sizeof(int))] = {};
   msghdr message{};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
-  if (fd >= 0) {
+  if (!fds.empty()) {
     message.msg_control = control;
-    message.msg_controllen = sizeof(control);
+    message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &fd, sizeof(int));
+    header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
   }
   ssize_t sent;
   do sent = sendmsg(socket, &message, MSG_NOSIGNAL);
@@ -174,10 +204,10 @@ base::Status SendMessage(int socket, std::string_view bytes, int fd) {
   return {};
 }
 
-base::Result<std::string> ReceiveMessage(int socket, base::UniqueFd* fd) {
+base::Result<std::string> ReceiveMessage(int socket, std::vector<base::UniqueFd>* fds) {
   std::string bytes(kHelperMessageBytesMax, '\0');
   iovec data{bytes.data(), bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(kHelperFdsMax * sizeof(int))] = {};
   msghdr message{};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
@@ -190,10 +220,12 @@ base::Result<std::string> ReceiveMessage(int socket, base::UniqueFd* fd) {
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
        header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    int passed = -1;
-    std::memcpy(&passed, CMSG_DATA(header), sizeof(int));
-    base::UniqueFd owned(passed);
-    if (fd != nullptr) *fd = std::move(owned);
+    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int passed = -1;
+      std::memcpy(&passed, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+      fds->emplace_back(passed);
+    }
   }
   if (received == 0) return base::Fail(base::Code::kUnavailable, "the helper's socket was closed");
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What gantryd and gantry-helper say to each other: one request and one reply over a
-// SOCK_SEQPACKET pair, as CBOR (JSON would refuse paths that are not UTF-8), and at most one fd.
+// SOCK_SEQPACKET pair, as CBOR (JSON would refuse paths that are not UTF-8), and a few fds.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,47 @@ enum class HelperOperation : int {
   kRemove = 6,           // an empty directory or an empty file; not there is success
   kFlush = 7,            // what was written to the filesystem at path is with its storage
   kKnows = 8,            // whether the kernel has fs_type, or a module for it (ENODEV: no)
+  // On the request's device, which each of them proves anew (device_operations.hpp).
+  kExamineDevice = 9,  // what it is and what is on it; an encrypted one is opened, with the key
+  kFormatDevice = 10,  // mkfs, below it LUKS where wanted
+  kMountDevice = 11,   // checked, grown to its size and mounted at path
+  kBindDevice = 12,    // its node at path, a file, which is made when missing
+  kGrowDevice = 13,    // whatever lies on it is as large as it is; path: where it is mounted
+  kReleaseDevice =
+      14,  // what the host has put on it is gone: read-only ones, mappings, its own loop
+  kLocateDevice = 15,  // which one it is, also while it is in use
+  kMountDisk =
+      16,  // FUSE, attached nowhere; the reply carries the fd, INIT answered, and the mount
+  kAttachDisk = 17,  // the mount's file "disk", under a loop device
 };
 std::string OperationName(HelperOperation operation);
+
+// Which device, and what about it.
+struct DeviceRequest {
+  std::string volume;              // names what the host puts on it: a hash of the volume's id
+  std::string origin;              // device_origin.hpp
+  std::string identity;            // its WWID
+  std::vector<std::string> paths;  // where it may be
+  bool multipath = false;
+  uint64_t bytes_min = 0;
+  bool encrypted = false;
+  bool readonly = false;
+  std::string uuid;                       // kFormatDevice: of what is made
+  std::vector<std::string> mkfs_options;  // likewise, granted
+  bool again = false;                     // likewise: on what an attempt before it has left behind
+  std::string
+      tag;  // kBindDevice: names the target; kReleaseDevice: only this device, which was at one
+};
+
+struct DeviceReply {
+  std::string name;    // "sdb", "loop3", "dm-0": the storage's
+  std::string top;     // the one that holds the filesystem; another where it is encrypted
+  uint64_t bytes = 0;  // of the top
+  int content = 0;  // block::Content::Kind of the top, or of the storage's where there is none yet
+  std::string type;
+  std::string uuid;
+  bool is_open = false;  // encrypted, and the content is that of what was decrypted
+};
 
 // Paths are relative to the kubelet directory.
 struct HelperRequest {
@@ -46,10 +85,13 @@ struct HelperRequest {
   int unmount_flags = 0;             // MNT_FORCE, MNT_DETACH
   std::optional<uint32_t> group;     // kMountFilesystem: the root is given to it, setgid
   bool file = false;                 // kBind: source and path are files
+  DeviceRequest device;
+  int fd = -1;  // sent along, not owned: the passphrase's pipe, or kAttachDisk's mount
 };
 
 struct HelperReply {
   int error_number = 0;  // 0: done
+  int code = 0;          // a base::Code, where an errno would say less
   std::string message;   // what failed, without the errno's text
   // kProbe
   bool mount_root = false;
@@ -59,19 +101,23 @@ struct HelperReply {
   uint64_t blocks_available = 0;
   uint64_t inodes = 0;
   uint64_t inodes_free = 0;
-  base::UniqueFd fd;  // kMountFuse
+  DeviceReply device;
+  base::UniqueFd fd;     // kMountFuse, kMountDisk
+  base::UniqueFd mount;  // kMountDisk
 
   base::Status ToStatus() const;
 };
 
-std::string Encode(const HelperRequest& request);
-std::string Encode(const HelperReply& reply);  // without the fd
+std::string Encode(const HelperRequest& request);  // without the fds
+std::string Encode(const HelperReply& reply);
 base::Result<HelperRequest> DecodeRequest(std::string_view bytes);
 base::Result<HelperReply> DecodeReply(std::string_view bytes);
 
-// One message; blocks when the socket does. `fd` is sent along unless it is -1.
-base::Status SendMessage(int socket, std::string_view bytes, int fd);
-// UNAVAILABLE when the other end is gone; an fd that came along in `fd`, when that is not null.
-base::Result<std::string> ReceiveMessage(int socket, base::UniqueFd* fd);
+constexpr size_t kHelperFdsMax = 2;
+
+// One message; blocks when the socket does. At most kHelperFdsMax are sent along.
+base::Status SendMessage(int socket, std::string_view bytes, const std::vector<int>& fds);
+// UNAVAILABLE when the other end is gone; the fds that came along are added to `fds`.
+base::Result<std::string> ReceiveMessage(int socket, std::vector<base::UniqueFd>* fds);
 
 }  // namespace gantry::services

@@ -8,8 +8,10 @@
 #include <array>
 #include <charconv>
 #include <filesystem>
+#include <sstream>
 #include <string_view>
 
+#include "host/core/argument_pattern.hpp"
 #include "host/core/export_pattern.hpp"
 #include "host/core/option_pattern.hpp"
 #include "host/core/server_pattern.hpp"
@@ -194,6 +196,12 @@ base::Result<MountPlan> PlanCommon(const core::StageMount& mount) {
 bool NamesServers(std::string_view key) {
   return key == "addr" || key == "mountaddr" || key == "mounthost" || key == "mon_addr" ||
          key == "ip";
+}
+
+// Options by which a filesystem uses a further device.
+bool NamesDevice(std::string_view key) {
+  return key == "journal_dev" || key == "journal_path" || key == "logdev" || key == "rtdev" ||
+         key == "device";
 }
 
 // Options that would replace the source that was judged.
@@ -414,6 +422,69 @@ base::Result<MountPlan> PlanUserspace(const core::StageMount& mount, const core:
     plan.options.push_back("ro");
   }
   return plan;
+}
+
+base::Result<MountPlan> PlanDevice(const core::StageMount& mount, const std::string& fs_type,
+                                   const core::Grants& grants, const KernelFeatures& kernel) {
+  GANTRY_TRY_ASSIGN(MountPlan plan, PlanCommon(mount));
+  plan.attributes = 0;
+  plan.fs_type = fs_type;
+  const auto& granted = grants.block.fs_types;
+  if (std::find(granted.begin(), granted.end(), fs_type) == granted.end())
+    return Missing(mount, "block.fs_types", "filesystem type \"" + fs_type + "\"");
+  GANTRY_TRY_ASSIGN(const auto options, AllOptions(mount));
+  for (const auto& option : options) {
+    if (option.text == "suid" || option.text == "dev" || option.text == "discard") {
+      if (option.text == "discard") plan.options.push_back(option.text);
+      continue;
+    }
+    if (option.text == "nosuid") plan.attributes |= MOUNT_ATTR_NOSUID;
+    if (option.text == "nodev") plan.attributes |= MOUNT_ATTR_NODEV;
+    GANTRY_TRY_ASSIGN(bool applied, ApplyGeneric(option.text, &plan));
+    if (!applied) {
+      GANTRY_TRY_ASSIGN(applied, ApplyLabel(option, kernel, &plan));
+    }
+    if (applied) continue;
+    if (NamesDevice(KeyOf(option.text)))
+      return Fail(Code::kInvalidArgument, "mount option " + Shown(option.text) +
+                                              ": expected none that names another device");
+    GANTRY_TRY(JudgeOption(mount, grants, option.text));
+    plan.options.push_back(option.text);
+  }
+  // A clone has its source's UUID, and both may be on one node.
+  if (fs_type == "xfs") plan.options.emplace_back("nouuid");
+  if (plan.readonly) {
+    plan.attributes |= MOUNT_ATTR_RDONLY;
+    plan.options.emplace_back("ro");
+    if (fs_type == "ext4") plan.options.emplace_back("noload");
+    if (fs_type == "xfs") plan.options.emplace_back("norecovery");
+    if (fs_type == "btrfs") plan.options.emplace_back("rescue=nologreplay");
+  }
+  return plan;
+}
+
+base::Result<std::vector<std::string>> PlanMkfsOptions(const core::StageMount& mount,
+                                                       const core::Grants& grants) {
+  std::vector<std::string> words;
+  std::istringstream text(mount.mkfs_options);
+  for (std::string word; text >> word;) words.push_back(word);
+  const auto matches = [&](const std::vector<std::string>& line, size_t at) {
+    if (words.size() - at < line.size()) return false;
+    for (size_t i = 0; i < line.size(); ++i) {
+      const auto pattern = core::ArgumentPattern::Parse(line[i]);
+      if (!pattern || !pattern->Matches(words[at + i])) return false;
+    }
+    return true;
+  };
+  for (size_t at = 0; at < words.size();) {
+    const auto& lines = grants.block.mkfs_options;
+    const auto line = std::find_if(lines.begin(), lines.end(),
+                                   [&](const auto& candidate) { return matches(candidate, at); });
+    if (line == lines.end())
+      return Missing(mount, "block.mkfs_options", "mkfs option \"" + words[at] + "\"");
+    at += line->size();
+  }
+  return words;
 }
 
 }  // namespace gantry::services

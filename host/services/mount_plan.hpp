@@ -19,7 +19,7 @@ struct MountPlan {
   std::string fs_type;
   std::string source;
   std::vector<std::string> options;  // the filesystem's own
-  uint64_t attributes = 0;           // MOUNT_ATTR_*, always with NOSUID and NODEV
+  uint64_t attributes = 0;           // MOUNT_ATTR_*, with NOSUID and NODEV but for devices
   bool readonly = false;
   std::optional<uint32_t> group;
 };
@@ -41,5 +41,15 @@ base::Result<MountPlan> PlanFilesystem(const core::StageMount& mount, const core
 // CO's SELinux label is about the mount.)
 base::Result<MountPlan> PlanUserspace(const core::StageMount& mount, const core::Grants& grants,
                                       const KernelFeatures& kernel);
+
+// A block device that holds, or shall hold, this type. Mounted with nosuid and nodev only where that
+// is asked for: what is on it was written by pods of this cluster, as on a disk of the node. What is
+// only read is not even recovered, since another node may read it at the same time.
+base::Result<MountPlan> PlanDevice(const core::StageMount& mount, const std::string& fs_type,
+                                   const core::Grants& grants, const KernelFeatures& kernel);
+
+// What a StorageClass tells mkfs, as words, each sequence of them granted.
+base::Result<std::vector<std::string>> PlanMkfsOptions(const core::StageMount& mount,
+                                                       const core::Grants& grants);
 
 }  // namespace gantry::services

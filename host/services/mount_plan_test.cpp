@@ -342,5 +342,54 @@ TEST_F(MountPlanTest, ALabelOfThePluginsNeedsAGrant) {
   ExpectRefused(Code::kPermissionDenied, "backends.fast.grants.mount_options");
 }
 
+TEST_F(MountPlanTest, ADeviceIsMountedAsTheVolumeAsksAndNoOtherwise) {
+  grants_.block.fs_types = {"ext4", "xfs"};
+  mount_.mount_flags = {"noatime,nodev", "hard", "discard", "suid"};
+  const auto plan = PlanDevice(mount_, "ext4", grants_, kernel_);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_THAT(plan->options, ElementsAre("hard", "discard"));
+  EXPECT_EQ(plan->attributes, static_cast<uint64_t>(MOUNT_ATTR_NODEV | MOUNT_ATTR_NOATIME));
+  EXPECT_THAT(PlanDevice(mount_, "xfs", grants_, kernel_)->options,
+              ElementsAre("hard", "discard", "nouuid"));
+  const auto refused = PlanDevice(mount_, "btrfs", grants_, kernel_);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("grants.block.fs_types"));
+}
+
+TEST_F(MountPlanTest, ADeviceThatIsOnlyReadIsNotEvenRecovered) {
+  grants_.block.fs_types = {"ext4", "xfs", "btrfs"};
+  mount_.readonly = true;
+  EXPECT_THAT(PlanDevice(mount_, "ext4", grants_, kernel_)->options, ElementsAre("ro", "noload"));
+  EXPECT_THAT(PlanDevice(mount_, "xfs", grants_, kernel_)->options,
+              ElementsAre("nouuid", "ro", "norecovery"));
+  EXPECT_THAT(PlanDevice(mount_, "btrfs", grants_, kernel_)->options,
+              ElementsAre("ro", "rescue=nologreplay"));
+}
+
+TEST_F(MountPlanTest, NoOptionBringsAnotherDeviceAlong) {
+  grants_.block.fs_types = {"xfs"};
+  grants_.mount_options = {"logdev=*"};
+  mount_.mount_flags = {"logdev=sda"};
+  const auto plan = PlanDevice(mount_, "xfs", grants_, kernel_);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, Code::kInvalidArgument);
+}
+
+TEST_F(MountPlanTest, OptionsOfMkfsAreGrantedAsSequences) {
+  grants_.block.mkfs_options = {{"-m", "{number:0-10}"}, {"-O", "^has_journal"}};
+  mount_.mkfs_options = "  -O ^has_journal   -m 5 ";
+  const auto words = PlanMkfsOptions(mount_, grants_);
+  ASSERT_TRUE(words) << words.error().message;
+  EXPECT_THAT(*words, ElementsAre("-O", "^has_journal", "-m", "5"));
+  for (const std::string options : {"-m", "-m 11", "5", "-m 5 /dev/sda", "-O has_journal"}) {
+    mount_.mkfs_options = options;
+    const auto refused = PlanMkfsOptions(mount_, grants_);
+    ASSERT_FALSE(refused) << options;
+    EXPECT_THAT(refused.error().message, HasSubstr("grants.block.mkfs_options"));
+  }
+  mount_.mkfs_options = "";
+  EXPECT_TRUE(PlanMkfsOptions(mount_, grants_)->empty());
+}
+
 }  // namespace
 }  // namespace gantry::services

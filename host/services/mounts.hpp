@@ -26,8 +26,9 @@ struct MountEntry {
 
   bool ReadOnly() const;  // the mount or its filesystem
   // Not on a device of this node: in the network, in user space or in memory, so that what it says
-  // of owners and devices is said by somebody else (its device has the major number 0).
-  bool IsForeign() const { return device.starts_with("0:"); }
+  // of owners and devices is said by somebody else (its device has the major number 0, which btrfs
+  // has too).
+  bool IsForeign() const { return device.starts_with("0:") && fs_type != "btrfs"; }
   // Which of nosuid and nodev it lacks, for people; empty: none.
   std::string Unsafe() const;
   // Nobody else has anything to do with the kernel's part of it: a FUSE filesystem.

@@ -42,23 +42,47 @@ bool FromBase64(const std::string& text, std::string* bytes) {
   return true;
 }
 
+json ToJson(const core::NodeDevice& device) {
+  return json{{"origin", device.origin},
+              {"identity", device.identity},
+              {"size_bytes", device.size_bytes},
+              {"multipath", device.multipath},
+              {"raw", device.raw},
+              {"encrypted", device.encrypted},
+              {"formatting", device.formatting}};
+}
+
+core::NodeDevice DeviceFromJson(const json& value) {
+  core::NodeDevice device;
+  value.at("origin").get_to(device.origin);
+  value.at("identity").get_to(device.identity);
+  value.at("size_bytes").get_to(device.size_bytes);
+  value.at("multipath").get_to(device.multipath);
+  value.at("raw").get_to(device.raw);
+  value.at("encrypted").get_to(device.encrypted);
+  value.at("formatting").get_to(device.formatting);
+  return device;
+}
+
 json ToJson(const core::NodeVolume& volume) {
   json targets = json::array();
   for (const auto& target : volume.targets)
     targets.push_back(
         {{"path", target.path}, {"readonly", target.readonly}, {"capability", target.capability}});
-  return json{{"format", kFormat},
-              {"volume_id", volume.volume_id},
-              {"backend", volume.backend},
-              {"handle", volume.handle},
-              {"staging_path", volume.staging_path},
-              {"arguments", volume.arguments},
-              {"stage_request", ToBase64(volume.stage_request)},
-              {"boot_id", volume.boot_id},
-              {"staged", volume.staged},
-              {"readonly", volume.readonly},
-              {"access_mode", volume.access_mode},
-              {"targets", targets}};
+  json value{{"format", kFormat},
+             {"volume_id", volume.volume_id},
+             {"backend", volume.backend},
+             {"handle", volume.handle},
+             {"staging_path", volume.staging_path},
+             {"arguments", volume.arguments},
+             {"stage_request", ToBase64(volume.stage_request)},
+             {"boot_id", volume.boot_id},
+             {"staged", volume.staged},
+             {"readonly", volume.readonly},
+             {"access_mode", volume.access_mode},
+             {"targets", targets}};
+  if (volume.device) value["device"] = ToJson(*volume.device);
+  return value;
 }
 
 core::NodeVolume FromJson(const json& value) {
@@ -81,6 +105,7 @@ core::NodeVolume FromJson(const json& value) {
     item.at("capability").get_to(target.capability);
     volume.targets.push_back(std::move(target));
   }
+  if (value.contains("device")) volume.device = DeviceFromJson(value.at("device"));
   return volume;
 }
 

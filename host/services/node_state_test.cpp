@@ -47,6 +47,15 @@ class NodeStateTest : public ::testing::Test {
   std::optional<FileNodeState> state_;
 };
 
+TEST_F(NodeStateTest, GivesBackTheDeviceOfABlockVolume) {
+  core::NodeVolume volume = Volume("fast:v1");
+  ASSERT_TRUE(state_->Save(volume));
+  EXPECT_FALSE((*state_->Load("fast:v1"))->device);
+  volume.device = core::NodeDevice{"iscsi:iqn.x:y-lun-0", "naa.6", 4096, true, true, true, "uuid"};
+  ASSERT_TRUE(state_->Save(volume));
+  EXPECT_EQ((*state_->Load("fast:v1"))->device, volume.device);
+}
+
 TEST_F(NodeStateTest, GivesBackEveryFieldThatWasSaved) {
   const core::NodeVolume volume = Volume("fast:v1");
   ASSERT_TRUE(state_->Save(volume));

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <optional>
 #include <vector>
 
@@ -75,6 +76,16 @@ std::optional<uint64_t> LunOf(const std::string& scsi_device) {
   const auto [stop, error] = std::from_chars(scsi_device.data() + colon + 1, end, lun);
   if (error != std::errc() || stop != end) return std::nullopt;
   return lun;
+}
+
+Status CheckPath(const fs::path& device) {
+  const std::string& text = device.native();
+  if (text.starts_with("/dev/") && text == device.lexically_normal().native() &&
+      std::none_of(text.begin(), text.end(),
+                   [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }))
+    return {};
+  return Fail(Code::kInvalidArgument,
+              "device " + Shown(text) + ": expected a path beneath /dev without \"..\"");
 }
 
 }  // namespace
@@ -211,8 +222,7 @@ Status Provenance::CheckUnmounted(const Disk& disk) const {
   return {};
 }
 
-Status Provenance::CheckIdentity(const Disk& disk, const DeviceIdentity& identity,
-                                 const std::string& only_holder) const {
+Status Provenance::CheckOrigin(const Disk& disk, const DeviceIdentity& identity) const {
   if (Attribute(disk.directory / "partition"))
     return Fail(Code::kPermissionDenied, disk.name + " is a partition: expected a whole disk");
   if (const auto* loop = std::get_if<LoopIdentity>(&identity)) {
@@ -229,18 +239,48 @@ Status Provenance::CheckIdentity(const Disk& disk, const DeviceIdentity& identit
                                                ": expected a disk or a multipath map");
     }
   }
+  return {};
+}
+
+Status Provenance::CheckIdentity(const Disk& disk, const DeviceIdentity& identity,
+                                 const std::string& only_holder) const {
+  GANTRY_TRY(CheckOrigin(disk, identity));
   GANTRY_TRY(CheckUnheld(disk, only_holder));
   return CheckUnmounted(disk);
+}
+
+base::Result<FoundDevice> Provenance::Recognize(const fs::path& device,
+                                                const DeviceIdentity& identity) const {
+  GANTRY_TRY(CheckPath(device));
+  GANTRY_TRY_ASSIGN(const dev_t number, files_.Number(device));
+  GANTRY_TRY_ASSIGN(const Disk disk, Find(number));
+  if (auto good = CheckOrigin(disk, identity); !good)
+    return tl::unexpected(base::Wrap(good.error(), "device " + device.string()));
+  return FoundDevice{disk.name, number, Attribute(disk.directory / "dm" / "uuid").has_value()};
+}
+
+base::Result<std::vector<FoundDevice>> Provenance::FindAll(const DeviceIdentity& identity) const {
+  std::vector<FoundDevice> found;
+  for (const auto& name : Names(paths_.sysfs / "block")) {
+    std::error_code error;
+    Disk disk;
+    disk.name = name;
+    disk.directory = fs::canonical(paths_.sysfs / "block" / name, error);
+    if (error || !CheckOrigin(disk, identity)) continue;
+    const auto number = Attribute(disk.directory / "dev");
+    unsigned int high = 0;
+    unsigned int low = 0;
+    if (!number || std::sscanf(number->c_str(), "%u:%u", &high, &low) != 2) continue;
+    found.push_back(
+        {name, makedev(high, low), Attribute(disk.directory / "dm" / "uuid").has_value()});
+  }
+  return found;
 }
 
 base::Result<ProvenDevice> Provenance::Prove(const fs::path& device,
                                              const DeviceIdentity& identity) const {
   const std::string text = device.string();
-  if (!text.starts_with("/dev/") || text != device.lexically_normal().native() ||
-      std::any_of(text.begin(), text.end(),
-                  [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }))
-    return Fail(Code::kInvalidArgument,
-                "device " + Shown(text) + ": expected a path beneath /dev without \"..\"");
+  GANTRY_TRY(CheckPath(device));
   const auto what = [&](base::Error error) {
     return tl::unexpected(base::Wrap(std::move(error), "device " + text));
   };

@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "host/base/error.hpp"
 #include "host/base/fd.hpp"
@@ -66,6 +67,12 @@ struct ProvenDevice {
   base::UniqueFd fd;
 };
 
+struct FoundDevice {
+  std::string name;
+  dev_t number = 0;
+  bool is_map = false;  // of several paths
+};
+
 // Any thread. Reads small files of sysfs; the open may block as long as the device does.
 class Provenance {
  public:
@@ -77,10 +84,18 @@ class Provenance {
   // somebody holds it (named); INVALID_ARGUMENT: not a path of a block device; NOT_FOUND.
   base::Result<ProvenDevice> Prove(const std::filesystem::path& device,
                                    const DeviceIdentity& identity) const;
+  // The same without opening it and without asking who holds it: for a device that is in use, by the
+  // volume itself.
+  base::Result<FoundDevice> Recognize(const std::filesystem::path& device,
+                                      const DeviceIdentity& identity) const;
+  // Every disk of this machine that is what the record says, wherever it is: paths of one disk and
+  // the map above them, in the order of their names.
+  base::Result<std::vector<FoundDevice>> FindAll(const DeviceIdentity& identity) const;
 
  private:
   struct Disk;
   base::Result<Disk> Find(dev_t number) const;
+  base::Status CheckOrigin(const Disk& disk, const DeviceIdentity& identity) const;
   base::Status CheckIdentity(const Disk& disk, const DeviceIdentity& identity,
                              const std::string& only_holder) const;
   base::Status CheckLoop(const Disk& disk, const LoopIdentity& identity) const;

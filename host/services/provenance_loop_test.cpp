@@ -84,6 +84,24 @@ TEST_F(ProvenanceLoopTest, ALoopDeviceIsProvenByItsFileAndHeldUntilItIsLetGo) {
   EXPECT_TRUE(provenance_.Prove(loop.path(), LoopIdentity{file_}));
 }
 
+TEST_F(ProvenanceLoopTest, ALoopDeviceIsFoundByItsFileAlsoWhileItIsHeld) {
+  EXPECT_TRUE(provenance_.FindAll(LoopIdentity{file_})->empty());
+  const LoopDevice loop(file_);
+  const auto held = provenance_.Prove(loop.path(), LoopIdentity{file_});
+  ASSERT_TRUE(held) << held.error().message;
+  const auto found = provenance_.FindAll(LoopIdentity{file_});
+  ASSERT_TRUE(found && found->size() == 1U);
+  EXPECT_EQ("/dev/" + found->front().name, loop.path());
+  EXPECT_EQ(found->front().number, held->number);
+  EXPECT_FALSE(found->front().is_map);
+  EXPECT_TRUE(provenance_.Recognize(loop.path(), LoopIdentity{file_}));
+  const auto other = provenance_.Recognize(loop.path(), LoopIdentity{temp_.path() / "other.img"});
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().code, Code::kPermissionDenied);
+  EXPECT_EQ(provenance_.Recognize("/etc/passwd", LoopIdentity{file_}).error().code,
+            Code::kInvalidArgument);
+}
+
 TEST_F(ProvenanceLoopTest, AnotherFileOrOneInItsPlaceIsRefused) {
   const LoopDevice loop(file_);
   const auto other = provenance_.Prove(loop.path(), LoopIdentity{temp_.path() / "other.img"});

@@ -127,6 +127,26 @@ TEST_F(ProvenanceTest, AcceptsTheDiskOfTheRecordedSession) {
   EXPECT_TRUE(proven->fd);
 }
 
+TEST_F(ProvenanceTest, FindsThePathsOfADiskAndTheMapAboveThem) {
+  const auto map = Map();
+  Put(map / "dev", "252:3\n");
+  Put(sdb_ / "dev", "8:16\n");
+  Put(vda_ / "dev", "253:0\n");
+  fs::create_directories(sysfs_ / "block");
+  for (const auto& disk : {map, sdb_, vda_})
+    fs::create_directory_symlink(disk, sysfs_ / "block" / disk.filename());
+  const Provenance provenance(files_, {sysfs_, temp_.path() / "mountinfo"});
+  const auto found = provenance.FindAll(iscsi_);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 2U);
+  EXPECT_EQ(found->at(0).name, "dm-3");
+  EXPECT_TRUE(found->at(0).is_map);
+  EXPECT_EQ(found->at(0).number, makedev(252, 3));
+  EXPECT_EQ(found->at(1).name, "sdb");
+  EXPECT_FALSE(found->at(1).is_map);
+  EXPECT_EQ(files_.opened, 0) << "nothing is opened";
+}
+
 TEST_F(ProvenanceTest, AcceptsTheLoopDeviceOfTheRecordedFile) {
   const auto proven = Prove("/dev/loop0", loop_);
   ASSERT_TRUE(proven) << proven.error().message;

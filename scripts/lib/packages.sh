@@ -18,6 +18,10 @@ packages_build() {
     libgrpc++-dev libabsl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
     libboost-dev libboost-context-dev libnfs-dev libiscsi-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
     libssh-dev libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
+
+    libboost-dev libboost-context-dev libnfs-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
+    libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
+    e2fsprogs xfsprogs btrfs-progs cryptsetup-bin \
     libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // gantry.disk/1 over a local file, so that disks are tested and measured without a target.
-// Parameters: `file`, or `memory` (bytes) where a sandbox hides files; `block` (512) bytes; `direct=1` opens it with O_DIRECT; `disk_identity`, what
+// As a backend it makes no volumes: NodeStage's context says which there is (Attach below), and is
+// what a disk is opened with too. Parameters: `file`, or `memory` (bytes) where a sandbox hides files; `block` (512) bytes; `grows=1` (below); `direct=1` opens it with O_DIRECT; `disk_identity`, what
 // it says it is. Delays, failures and counters: filedisk_control.hpp.
 //
 // What has no delay ends at once, within the operation: a file's reads and writes are not waited
@@ -49,8 +50,40 @@ class FileDisk {
   static gantry::Made<FileDisk> Create(const gantry::Host& host, const gantry_create&) {
     return std::make_unique<FileDisk>(host);
   }
-  explicit FileDisk(const gantry::Host& host)
-      : api_(*host.Extension<gantry_datapath_host>(GANTRY_EXT_DATAPATH_HOST)) {}
+  explicit FileDisk(const gantry::Host& host) {
+    const auto* api = host.Extension<gantry_datapath_host>(GANTRY_EXT_DATAPATH_HOST);
+    if (api != nullptr) api_ = *api;  // only a data path has it
+  }
+
+  // The volume's context says what is emitted: BLOCK where it has `paths`, else DISK.
+  gantry::Status Attach(gantry::Call& call, const gantry_attach& request) {
+    const auto context = gantry::ToMap(request.context);
+    const auto value = [&](const char* key) {
+      const auto found = context.find(key);
+      return found == context.end() ? std::string() : found->second;
+    };
+    gantry_source source{};
+    const std::string origin = "loop:" + value("file");
+    const std::string identity = value("disk_identity");
+    const std::string paths = value("paths");
+    const gantry_str path = gantry::ToStr(paths);
+    source.kind = paths.empty() ? GANTRY_SOURCE_DISK : GANTRY_SOURCE_BLOCK;
+    if (!paths.empty()) {
+      source.source = gantry::ToStr(origin);
+      source.paths = {&path, 1};
+    } else {
+      source.parameters = request.context;
+    }
+    source.identity = gantry::ToStr(identity);
+    source.size_bytes = std::stoull(value("size"));
+    if (value("may_format") == "1") source.flags = GANTRY_SOURCE_MAY_FORMAT;
+    call.Emit(source);
+    return gantry::Ok();
+  }
+  gantry::Status Rescan(gantry::Call& call, const gantry_attach& request) {
+    return Attach(call, request);
+  }
+  gantry::Status Detach(gantry::Call&, const gantry_attach&) { return gantry::Ok(); }
   static const gantry_disk* Disk();
 
   void Open(gantry_op op, const gantry_disk_open& request) {
@@ -61,6 +94,7 @@ class FileDisk {
     Count(control_->opens);
     const std::string identity = gantry::ToString(request.identity);
     if (!identity.empty() && identity != parameters["disk_identity"]) return Fail(op, ENODEV);
+    grows_ = parameters["grows"] == "1";
     if (!parameters["block"].empty())
       block_bytes_ = static_cast<uint32_t>(std::stoul(parameters["block"]));
     fd_ = file.empty()
@@ -108,6 +142,7 @@ class FileDisk {
       const ssize_t n =
           pwritev2(fd_, &part, 1, static_cast<off_t>(request.offset), forced ? RWF_DSYNC : 0);
       if (n < 0) return Fail(op, errno);
+      if (!GrowIfAsked(request.offset + request.data.len)) return Fail(op, errno);
       api_.done_written(api_.ctx, op, static_cast<uint32_t>(n));
     });
   }
@@ -150,6 +185,14 @@ class FileDisk {
     std::function<void()> work;
   };
 
+  // `grows=1`: a write to its last byte makes the disk twice as large, once.
+  bool GrowIfAsked(uint64_t written_to) {
+    struct stat status {};
+    if (!grows_ || fstat(fd_, &status) != 0 || written_to < static_cast<uint64_t>(status.st_size))
+      return true;
+    grows_ = false;
+    return ftruncate(fd_, 2 * status.st_size) == 0;
+  }
   static int OpenMemory(const std::string& bytes) {
     const int fd = memfd_create("filedisk", MFD_CLOEXEC);
     return fd >= 0 && ftruncate(fd, std::stol(bytes)) == 0 ? fd : -1;
@@ -224,7 +267,8 @@ class FileDisk {
     if (!waiting_.empty()) Arm();
   }
 
-  const gantry_datapath_host& api_;
+  gantry_datapath_host api_{};
+  bool grows_ = false;
   FileDiskControl no_control_{};
   FileDiskControl* control_ = nullptr;
   int fd_ = -1;
@@ -265,8 +309,11 @@ const gantry_manifest kManifest = [] {
   m.name = gantry::ToStr("filedisk");
   m.version = gantry::ToStr("0.1.0");
   m.thread_model = GANTRY_THREADS_SERIAL;
-  m.access_modes = GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_WRITER);
-  m.access_types = GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_BLOCK);
+  m.access_modes = GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_WRITER) |
+                   GANTRY_ACCESS_MODE_BIT(GANTRY_MULTI_NODE_READER_ONLY) |
+                   GANTRY_ACCESS_MODE_BIT(GANTRY_MULTI_NODE_MULTI_WRITER);
+  m.access_types =
+      GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_BLOCK) | GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_MOUNT);
   m.config_schema = gantry::ToStr("{}");
   m.record_format_min = m.record_format_max = 1;
   m.context_format_min = m.context_format_max = 1;
