@@ -16,12 +16,9 @@ packages_build() {
   packages_install build \
     git cmake ninja-build g++ ccache mold pkg-config \
     libgrpc++-dev libabsl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
-    libboost-dev libboost-context-dev libnfs-dev libiscsi-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
-    libssh-dev libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
-
-    libboost-dev libboost-context-dev libnfs-dev libfuse3-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev \
-    libexpected-dev libcli11-dev libmount-dev libblkid-dev libseccomp-dev libcap-ng-dev \
-    e2fsprogs xfsprogs btrfs-progs cryptsetup-bin \
+    libboost-dev libboost-context-dev libnfs-dev libiscsi-dev libssh-dev libfuse3-dev libspdlog-dev \
+    libyaml-cpp-dev nlohmann-json3-dev libexpected-dev libcli11-dev libmount-dev libblkid-dev \
+    libseccomp-dev libcap-ng-dev e2fsprogs xfsprogs btrfs-progs cryptsetup-bin \
     libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
 }
 
