@@ -41,9 +41,10 @@ TEST(ExportPattern, SaysWhatOneLooksLike) {
        {"", "nas", "nas:", "nas:vol", ":/vol", "/vol", "nas:/vol/../x", "a/b:/vol", "fd00::/64"}) {
     const auto checked = CheckExportPattern(bad);
     ASSERT_FALSE(checked) << bad;
-    EXPECT_THAT(checked.error().message,
-                ::testing::AllOf(::testing::HasSubstr("export pattern \"" + std::string(bad) + "\""),
-                               ::testing::HasSubstr("nas.example.com:/vol/fast")));
+    EXPECT_THAT(
+        checked.error().message,
+        ::testing::AllOf(::testing::HasSubstr("export pattern \"" + std::string(bad) + "\""),
+                         ::testing::HasSubstr("nas.example.com:/vol/fast")));
     EXPECT_FALSE(MatchesExport(bad, *ParseServer("nas"), "/vol")) << bad;
   }
 }
