@@ -18,16 +18,7 @@ set(apart
   host/wire/keeper_protocol.cpp
   host/worker/call_table_test.cpp
   host/worker/datapath_mode.cpp
-  host/worker/load.cpp
-  plugins/common/trash.cpp
-  plugins/nfs/nfs_storage_ganesha_test.cpp
-  plugins/nfs/rpc/client_test.cpp
-  plugins/nfs/rpc/connect.cpp
-  plugins/nfs/rpc/nfs3.cpp
-  plugins/nfs/rpc/nfs3_test.cpp
-  plugins/nfs/rpc/pool.cpp
-  plugins/nfs/rpc/pool_test.cpp
-  plugins/nfs/rpc/rpc_stream_test.cpp)
+  host/worker/load.cpp)
 
 # tests/simulation defines these files' functions itself, so that the linker leaves them out.
 list(APPEND apart

@@ -22,11 +22,11 @@ int64_t ToBytes(uint64_t bytes) {
 }
 
 google::protobuf::Timestamp ToTime(int64_t ns) {
-  const auto time = std::chrono::nanoseconds(ns);
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+  constexpr int64_t kNsPerS = 1'000'000'000;
+  const int64_t nanos = (ns % kNsPerS + kNsPerS) % kNsPerS;
   google::protobuf::Timestamp out;
-  out.set_seconds(seconds.count());
-  out.set_nanos(static_cast<int32_t>((time - seconds).count()));
+  out.set_seconds(ns / kNsPerS - (ns % kNsPerS < 0 ? 1 : 0));
+  out.set_nanos(static_cast<int32_t>(nanos));
   return out;
 }
 

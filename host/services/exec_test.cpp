@@ -43,16 +43,19 @@ class Gone final : public core::Cancellation {
  public:
   bool cancelled() const override { return cancelled_; }
   std::shared_ptr<void> OnCancel(std::function<void()> fn) override {
+    const std::lock_guard lock(mutex_);
     fn_ = std::move(fn);
     return nullptr;
   }
   void Cancel() {
     cancelled_ = true;
+    const std::lock_guard lock(mutex_);
     fn_();
   }
 
  private:
   std::atomic<bool> cancelled_ = false;
+  std::mutex mutex_;
   std::function<void()> fn_;
 };
 

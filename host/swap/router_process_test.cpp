@@ -2,6 +2,8 @@
 // How calls live through the deaths of the workers that have them.
 #include "host/swap/router_process.hpp"
 
+#include <gmock/gmock.h>
+
 #include <array>
 
 namespace gantry::swap {
@@ -280,8 +282,9 @@ TEST_F(RouterTest, ReplacesAWorkerThatServesNobodyAndSaysWhy) {
   for (uint32_t i = 0; i < supervise::kVainCallsMax; ++i)
     EXPECT_EQ(Answer("never", 30ms), "DEADLINE_EXCEEDED");
   EXPECT_TRUE(Eventually([&] { return backend->state().generation == 2; }));
-  EXPECT_NE(backend->state().last_death.find("by the host: 1 stuck call"), std::string::npos)
-      << backend->state().last_death;
+  // How many of the calls are stuck by then is a matter of the machine's speed.
+  EXPECT_THAT(backend->state().last_death,
+              ::testing::ContainsRegex("by the host: [123] stuck call"));
   EXPECT_EQ(Answer("echo"), "attempt-1");
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Trees copied and removed on a real server, compared behind its back. The number of files comes
-// from the environment (GANTRY_TREE_FILES), so that the long tests run the same with more.
+// from the environment (GANTRY_TREE_FILES), so that the long tests run the same with more, and so does
+// a source tree that people have written (GANTRY_TREE_OF_PEOPLE).
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 
@@ -118,6 +119,24 @@ TEST(NfsTreeCopy, IsEqualEntryByEntryAndRemovedAgain) {
   EXPECT_EQ(removal.state(), plugin::TreeRemoval::State::kGone) << removal.stuck();
   EXPECT_EQ(removal.removed(), outcome->progress.entries);
   EXPECT_FALSE(fs::exists(share.target()));
+}
+
+TEST(NfsTreeCopy, OfASourceTreeIsEqualEntryByEntry) {
+  const char* people = std::getenv("GANTRY_TREE_OF_PEOPLE");
+  const fs::path tree =
+      people != nullptr ? people : fs::path(std::getenv("GANTRY_SOURCE_DIR")) / "sdk";
+  const auto server = Started();
+  Export share(server);
+  ASSERT_EQ(std::system(("cp -a " + (tree / ".").string() + " " + share.source().string()).c_str()),
+            0);
+  const auto begin = std::chrono::steady_clock::now();
+  const auto outcome = share.Copy();
+  ExpectDone(outcome);
+  std::printf("copied %zu entries, %zu MiB of %s in %.2f s\n",
+              static_cast<size_t>(outcome->progress.entries),
+              static_cast<size_t>(outcome->progress.bytes >> 20), tree.c_str(),
+              SecondsSince(begin));
+  testing::ExpectSameTree(share.source(), share.target());
 }
 
 TEST(NfsTreeCopy, GoesOnAfterBeingStoppedAtRandomPoints) {

@@ -120,6 +120,8 @@ grpc::Status NfsNode::Create(Volume& volume, std::chrono::milliseconds within) {
   request.mutable_capacity_range()->set_required_bytes(1 << 30);
   *request.add_volume_capabilities() = Capability(volume);
   request.mutable_parameters()->insert(volume.parameters.begin(), volume.parameters.end());
+  if (!volume.clone_of.empty())
+    request.mutable_volume_content_source()->mutable_volume()->set_volume_id(volume.clone_of);
   AddSecrets(request);
   csi::v1::CreateVolumeResponse response;
   auto status = controller_->CreateVolume(Patient(within).get(), request, &response);

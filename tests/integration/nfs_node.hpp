@@ -40,6 +40,7 @@ struct Volume {
   std::vector<std::string> mount_flags;
   std::string mount_group;
   std::map<std::string, std::string> parameters;  // of its StorageClass
+  std::string clone_of;  // the id of the volume that it begins as a copy of
 };
 
 struct NfsNodeOptions {

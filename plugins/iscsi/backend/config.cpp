@@ -207,13 +207,17 @@ Result<ClassParameters> ParseParameters(const Config& config,
         return BadValue("parameters[\"ioTimeoutSeconds\"]", "\"" + value + "\"",
                         "a whole number from 0 to " + std::to_string(kIoTimeoutSecondsMax));
       parameters.io_timeout_seconds = seconds;
+    } else if (key == "mkfsOptions" || key == "encrypted") {
+      parameters.durable[key] = value;  // the host's to judge
     } else {
-      return Fail(code::kInvalidArgument, "parameters has the unknown key \"" + key +
-                                              "\"; known are: mounter, ioTimeoutSeconds");
+      return Fail(code::kInvalidArgument,
+                  "parameters has the unknown key \"" + key +
+                      "\"; known are: mounter, ioTimeoutSeconds, mkfsOptions, encrypted");
     }
   }
-  parameters.durable = {{"mounter", std::string(NameOf(parameters.mounter))},
-                        {"ioTimeoutSeconds", std::to_string(parameters.io_timeout_seconds)}};
+  parameters.durable.merge(std::map<std::string, std::string>{
+      {"mounter", std::string(NameOf(parameters.mounter))},
+      {"ioTimeoutSeconds", std::to_string(parameters.io_timeout_seconds)}});
   return parameters;
 }
 

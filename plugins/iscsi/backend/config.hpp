@@ -65,7 +65,8 @@ extern const std::string_view kConfigSchema;
 // INVALID_ARGUMENT names the key, the value and what was expected.
 plugin::Result<Config> ParseConfig(std::string_view json);
 
-// The parameters of a StorageClass. "mkfsOptions" and the like are the host's and not among them.
+// The parameters of a StorageClass. "mkfsOptions" and "encrypted" are the host's: kept, so that
+// volumes that differ in them are different ones, and not judged.
 struct ClassParameters {
   Mounter mounter = Mounter::kUserspace;
   uint32_t io_timeout_seconds = 0;

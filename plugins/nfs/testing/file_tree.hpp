@@ -110,7 +110,7 @@ inline std::map<std::string, struct stat> StatTree(const std::filesystem::path& 
   std::map<std::string, struct stat> all;
   EXPECT_EQ(lstat(top.c_str(), &all["."]), 0);
   for (const auto& entry : fs::recursive_directory_iterator(top)) {
-    EXPECT_EQ(lstat(entry.path().c_str(), &all[fs::relative(entry.path(), top)]), 0);
+    EXPECT_EQ(lstat(entry.path().c_str(), &all[entry.path().lexically_relative(top)]), 0);
   }
   return all;
 }

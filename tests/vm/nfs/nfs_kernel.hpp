@@ -19,6 +19,8 @@ inline constexpr std::chrono::seconds kPublishMax{20};   // likewise
 inline constexpr std::chrono::seconds kTakeDownMax{45};  // likewise, of unpublish and unstage each
 inline constexpr std::chrono::seconds kOthersMax{10};  // for a call about another server meanwhile
 inline constexpr std::chrono::seconds kBackMax{60};    // for the first call that succeeds again
+// Ganesha answers from memory for a minute what became of a directory that went behind its back.
+inline constexpr std::chrono::seconds kServersCacheMax{180};
 inline constexpr std::chrono::seconds kPatience{120};  // for a call that has to succeed
 
 inline NfsNodeOptions KernelOptions() {

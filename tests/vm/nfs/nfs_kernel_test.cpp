@@ -269,7 +269,7 @@ TEST_P(NfsKernel, AStaleVolumeIsHealedByTheNextPublishAndRunningPodsAreTold) {
       [&] {
         return node_->Stats(volume, &stats, kPatience).ok() && stats.volume_condition().abnormal();
       },
-      kBackMax));
+      kServersCacheMax));
   std::cout << "  stats: " << stats.volume_condition().message() << "\n";
   EXPECT_THAT(stats.volume_condition().message(), HasSubstr("is gone since 2"));
 
