@@ -147,6 +147,21 @@ TEST_F(AccessTest, NoSecretIsInTheStore) {
   }
 }
 
+TEST_F(AccessTest, AccessEndsWithoutTheKeyOfTheSecrets) {
+  Must(Make("t0-1"));
+  const auto a = WithChap(Shared(Publish("t0-1")));
+  const auto b = WithChap(Shared(Publish("t0-1", "node-b", kNodeB)));
+  Must(a);
+  const auto volume = Must(b);
+  std::filesystem::remove(key_path());
+  Must(Unpublish("t0-1", "node-a"));
+  EXPECT_FALSE(TryLogin(volume, kNodeA, a.chap));
+  EXPECT_TRUE(TryLogin(volume, kNodeB, b.chap));
+  ExpectError(a, code::kFailedPrecondition, "chap_key_file");
+  Must(Unpublish("t0-1", "node-b"));
+  EXPECT_EQ(tgt_->Show().value(), "");
+}
+
 TEST_F(AccessTest, TwoNodesHaveSecretsOfTheirOwn) {
   Must(Make("t0-1"));
   const auto a = WithChap(Shared(Publish("t0-1")), true);

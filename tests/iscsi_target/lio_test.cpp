@@ -144,9 +144,8 @@ TEST_F(LioTest, WhatIsMissingIsMadeAgainAndWhatNobodyWantsRemoved) {
   EXPECT_EQ(Must(Rebuild{}), (Progress{0, 0, true}));
   const std::string stray = std::string(testing::kPrefix) + ":t0-9.aaaaaaaaaaaa";
   std::filesystem::create_directory("/sys/kernel/config/target/iscsi/" + stray);
-  LioKind(MakeConfig().lio, MakeConfig().portals)
-      .Remove(volume.iqn, std::chrono::steady_clock::now())
-      .value();
+  LioKind kind(MakeConfig().lio, MakeConfig().portals);
+  ASSERT_TRUE(kind.Remove(volume.iqn, std::chrono::steady_clock::now()));
   EXPECT_EQ(Must(Rebuild{}), (Progress{2, 2, true}));
   EXPECT_EQ(Targets(), std::vector<std::string>{volume.iqn});
   auto session = Login(volume);

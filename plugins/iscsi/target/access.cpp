@@ -79,6 +79,7 @@ Result<Record> AddNode(const Context& context, Record record, const PublishVolum
                       request.chap.has_value()};
   if (request.chap) {
     GANTRY_PLUGIN_TRY_ASSIGN(const auto key, KeyOf(context));
+    publication.chap_user = request.chap->user;
     GANTRY_PLUGIN_TRY_ASSIGN(publication.sealed_chap,
                              key.Seal(*request.chap, SealContext(record, request.node_id)));
   }
@@ -97,13 +98,9 @@ plugin::Status Close(const Context& context, const Record& record,
                      const std::vector<RecordedPublication>& leaving, Deadline deadline) {
   const std::string iqn = IqnOf(context.config.iqn_prefix, record.handle, record.incarnation);
   if (leaving.size() == record.nodes.size()) return context.kind.Remove(iqn, deadline);
-  for (const auto& publication : leaving) {
-    Access access{publication.node.initiator, publication.node.readonly, std::nullopt};
-    if (publication.node.chap) {
-      GANTRY_PLUGIN_TRY_ASSIGN(access.chap, OpenChap(context, record, publication));
-    }
-    GANTRY_PLUGIN_TRY(context.kind.Close(iqn, access, deadline));
-  }
+  for (const auto& publication : leaving)
+    GANTRY_PLUGIN_TRY(
+        context.kind.Close(iqn, publication.node.initiator, publication.chap_user, deadline));
   return {};
 }
 

@@ -94,9 +94,10 @@ Identity IdentityOf(const std::string& handle, const std::string& incarnation) {
 }
 
 Result<SealKey> SealKey::Read(const std::string& path) {
-  GANTRY_PLUGIN_TRY_ASSIGN(const auto fd, OpenFile(AT_FDCWD, path, O_RDONLY));
-  GANTRY_PLUGIN_TRY(CheckPrivate(fd.get(), path));
-  GANTRY_PLUGIN_TRY_ASSIGN(const auto status, Status(fd.get(), path));
+  const auto fd = OpenFile(AT_FDCWD, path, O_RDONLY);
+  if (!fd) return Fail(code::kFailedPrecondition, "chap_key_file: " + fd.error().message);
+  GANTRY_PLUGIN_TRY(CheckPrivate(fd->get(), path));
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto status, Status(fd->get(), path));
   if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
     return Fail(code::kFailedPrecondition, path + ": expected that only its owner may read it");
   constexpr size_t kKeyFileBytesMax = 256;

@@ -116,22 +116,21 @@ plugin::Status LioKind::Ensure(const Export& wanted, Deadline deadline) {
   for (const auto& access : wanted.access) names.insert(access.initiator);
   GANTRY_PLUGIN_TRY_ASSIGN(const auto there, Names("iscsi/" + wanted.iqn + "/tpgt_1/acls"));
   for (const auto& initiator : there)
-    if (!names.contains(initiator))
-      GANTRY_PLUGIN_TRY(Close(wanted.iqn, {initiator, false, std::nullopt}, deadline));
+    if (!names.contains(initiator)) GANTRY_PLUGIN_TRY(Close(wanted.iqn, initiator, "", deadline));
   if (Value("iscsi/" + wanted.iqn + "/tpgt_1/enable") != "1")
     GANTRY_PLUGIN_TRY(Do(PlanTarget(wanted, portals_)));
   for (const auto& access : wanted.access) GANTRY_PLUGIN_TRY(Do(PlanAccess(wanted, access)));
   return {};
 }
 
-plugin::Status LioKind::Close(const std::string& iqn, const Access& access, Deadline /*deadline*/) {
-  return Do(PlanClose(iqn, access.initiator));
+plugin::Status LioKind::Close(const std::string& iqn, const std::string& initiator,
+                              const std::string& /*chap_user*/, Deadline /*deadline*/) {
+  return Do(PlanClose(iqn, initiator));
 }
 
 plugin::Status LioKind::Remove(const std::string& iqn, Deadline deadline) {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto initiators, Names("iscsi/" + iqn + "/tpgt_1/acls"));
-  for (const auto& initiator : initiators)
-    GANTRY_PLUGIN_TRY(Close(iqn, {initiator, false, std::nullopt}, deadline));
+  for (const auto& initiator : initiators) GANTRY_PLUGIN_TRY(Close(iqn, initiator, "", deadline));
   GANTRY_PLUGIN_TRY_ASSIGN(const auto device, DeviceOf(iqn));
   GANTRY_PLUGIN_TRY_ASSIGN(const auto portals, Names("iscsi/" + iqn + "/tpgt_1/np"));
   const std::string loop = device.empty() ? "" : Value("core/iblock_0/" + device + "/udev_path");

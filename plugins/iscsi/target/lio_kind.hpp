@@ -25,7 +25,8 @@ class LioKind final : public TargetKind {
   plugin::Status Check(const Export& wanted) const override;
   plugin::Status Ensure(const Export& wanted, Deadline deadline) override;
   plugin::Status Remove(const std::string& iqn, Deadline deadline) override;
-  plugin::Status Close(const std::string& iqn, const Access& access, Deadline deadline) override;
+  plugin::Status Close(const std::string& iqn, const std::string& initiator,
+                       const std::string& chap_user, Deadline deadline) override;
   plugin::Status Grow(const Export& wanted, Deadline deadline) override;
   plugin::Result<Difference> Compare(const std::string& iqn_prefix,
                                      const std::vector<Export>& wanted) override;

@@ -23,6 +23,7 @@ constexpr TextRule kSealedRule{0, kSealedBytesMax, IsHex, "hex digits"};
 template <class F, Is<RecordedPublication> T>
 void Fields(F& f, T& x) {
   f.Object("node", x.node);
+  f.Text("chap_user", x.chap_user, kNoOrChapUserRule);
   f.Text("sealed_chap", x.sealed_chap, kSealedRule);
 }
 template <class F, Is<Record> T>

@@ -21,6 +21,7 @@ enum class RecordState : uint8_t { kCopying, kReady, kDeleting };  // "copying",
 
 struct RecordedPublication {
   Publication node;
+  std::string chap_user;    // so that access ends without the key that opens the rest
   std::string sealed_chap;  // crypto.hpp; empty: none
 };
 

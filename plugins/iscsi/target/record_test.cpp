@@ -18,7 +18,7 @@ Record Some() {
   record.size_bytes = 4096;
   record.was_published = true;
   record.writers = 3;
-  record.nodes.push_back({{"node-a", "iqn.2026-01.x:a", false, true, true}, "00ff"});
+  record.nodes.push_back({{"node-a", "iqn.2026-01.x:a", false, true, true}, "t0-1.user", "00ff"});
   return record;
 }
 

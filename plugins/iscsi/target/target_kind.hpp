@@ -55,8 +55,9 @@ class TargetKind {
   // Nobody has it any more: access gone, connections dropped, nothing queued, no target. Not there:
   // OK. DEADLINE_EXCEEDED: something is still queued.
   virtual plugin::Status Remove(const std::string& iqn, Deadline deadline) = 0;
-  // The same for one initiator, while others go on. Not there: OK.
-  virtual plugin::Status Close(const std::string& iqn, const Access& access, Deadline deadline) = 0;
+  // The same for one initiator, while others go on. `chap_user`: empty, none. Not there: OK.
+  virtual plugin::Status Close(const std::string& iqn, const std::string& initiator,
+                               const std::string& chap_user, Deadline deadline) = 0;
   // The file has grown. ABORTED: the LUN is busy.
   virtual plugin::Status Grow(const Export& wanted, Deadline deadline) = 0;
   // Those of `wanted` that are not whole, and targets beneath the prefix that are none of them.

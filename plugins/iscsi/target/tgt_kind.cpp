@@ -276,11 +276,12 @@ plugin::Status TgtKind::CloseInitiator(int32_t tid, const std::string& initiator
   return DropConnections(tid, initiator, deadline);
 }
 
-plugin::Status TgtKind::Close(const std::string& iqn, const Access& access, Deadline deadline) {
+plugin::Status TgtKind::Close(const std::string& iqn, const std::string& initiator,
+                              const std::string& chap_user, Deadline deadline) {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto target, Find(iqn, deadline));
   if (!target) return {};
-  GANTRY_PLUGIN_TRY(CloseInitiator(target->tid, access.initiator, deadline));
-  if (access.chap) return RemoveAccount(*target, access.chap->user, deadline);
+  GANTRY_PLUGIN_TRY(CloseInitiator(target->tid, initiator, deadline));
+  if (!chap_user.empty()) return RemoveAccount(*target, chap_user, deadline);
   return {};
 }
 

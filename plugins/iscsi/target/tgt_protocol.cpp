@@ -96,7 +96,7 @@ plugin::Status ReceiveAll(int fd, char* data, size_t size, TimePoint deadline) {
   return {};
 }
 
-Result<UniqueFd> Connect(const std::string& path) {
+Result<UniqueFd> Connect(const std::string& path, TimePoint deadline) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof(address.sun_path))
@@ -104,9 +104,15 @@ Result<UniqueFd> Connect(const std::string& path) {
   std::copy(path.begin(), path.end(), address.sun_path);
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return Fail(code::kInternal, std::string("socket: ") + std::strerror(errno));
-  // EAGAIN, of a full queue, too: it is asked again by whoever calls again.
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
-    return Fail(code::kUnavailable, "tgtd at " + path + ": " + std::strerror(errno));
+  while (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    // Its queue is full, and poll(2) cannot tell when it is not.
+    constexpr int kQueuePollMs = 2;
+    const bool is_full = errno == EAGAIN;
+    if (!is_full || std::chrono::steady_clock::now() >= deadline)
+      return Fail(is_full ? code::kDeadlineExceeded : code::kUnavailable,
+                  "tgtd at " + path + ": " + std::strerror(errno));
+    (void)poll(nullptr, 0, kQueuePollMs);
+  }
   return fd;
 }
 
@@ -126,7 +132,7 @@ Result<TgtReply> AskTgt(const std::string& socket, const TgtRequest& request, Ti
   wire.cid = request.cid;
   wire.account_direction = request.account_direction;
   wire.force = request.force ? 1 : 0;
-  GANTRY_PLUGIN_TRY_ASSIGN(const UniqueFd fd, Connect(socket));
+  GANTRY_PLUGIN_TRY_ASSIGN(const UniqueFd fd, Connect(socket, deadline));
   GANTRY_PLUGIN_TRY(
       SendAll(fd.get(), reinterpret_cast<const char*>(&wire), sizeof(wire), deadline));
   GANTRY_PLUGIN_TRY(SendAll(fd.get(), request.words.c_str(), words, deadline));
