@@ -69,8 +69,9 @@ class DataPath {
       if (const auto locked = LockProcess(kDiskLockedBytesMax); !locked)
         log_.Write(wire::LogLevel::kWarning, "not locked in memory: " + locked.error().message);
     }
-    GANTRY_TRY_ASSIGN(const Identity identity, Identity::Parse(Parameter(description_, "identity"),
-                                                               description_.mount_group));
+    // A disk knows of no users.
+    const std::string as = description_.disk ? std::string() : Parameter(description_, "identity");
+    GANTRY_TRY_ASSIGN(const Identity identity, Identity::Parse(as, description_.mount_group));
     GANTRY_TRY_ASSIGN(SlotTable slots, SlotTable::Attach(kMemoryFd));
     if (!slots.fresh())
       return base::Fail(base::Code::kFailedPrecondition,

@@ -84,7 +84,10 @@ class DiskVolumeTest : public ::testing::Test {
         Ends(both_), &plugin, reinterpret_cast<gantry_instance*>(&both_),
         DiskVolume::Expected{"naa.1", expected_bytes}, [](wire::LogLevel, std::string_view) {});
   }
-  gantry_op Next() { return MakeId(++sequence_, static_cast<uint32_t>(sequence_ % kSlotsMax)); }
+  gantry_op Next() {
+    ++sequence_;
+    return MakeId(sequence_, static_cast<uint32_t>(sequence_ % kSlotsMax));
+  }
   void Open(const gantry_disk& plugin = Plugin()) {
     Make(plugin);
     const gantry_datapath_open request{sizeof request, 0, {nullptr, 0}, {"v", 1}};

@@ -9,7 +9,7 @@
 // and the target many times that.
 #include <unistd.h>
 
-#include <array>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -17,7 +17,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
 
 #include "host/base/file.hpp"
 #include "host/services/keeper_client.hpp"
@@ -62,9 +61,8 @@ double ProcessorSeconds(pid_t pid) {
 }
 
 // `direct`: the loop device; the file itself goes through the page cache, which is its storage.
-Measured Fio(const Work& work, const fs::path& target, bool direct, pid_t path) {
-  const fs::path report =
-      target.string() == "/dev/null" ? "" : fs::temp_directory_path() / "fio.json";
+Measured Fio(const Work& work, const fs::path& target, bool direct, pid_t path,
+             const fs::path& report) {
   const std::string command =
       "fio --name=b --filename=" + target.string() + " --rw=" + work.rw + " --bs=" + work.block +
       " --iodepth=" + std::to_string(work.depth) + " --ioengine=" + (direct ? "libaio" : "psync") +
@@ -87,12 +85,13 @@ Measured Fio(const Work& work, const fs::path& target, bool direct, pid_t path) 
 }
 
 bool Measure(const fs::path& device, const fs::path& file, pid_t path) {
+  const fs::path report = file.parent_path() / "fio.json";
   bool whole = true;
   std::printf("%-28s %10s %10s %12s %10s %7s\n", "", "IOPS", "MiB/s", "path us/op", "file IOPS",
               "ratio");
   for (const Work& work : kWorks) {
-    const Measured through = Fio(work, device, true, path);
-    const Measured itself = Fio(work, file, false, 0);
+    const Measured through = Fio(work, device, true, path, report);
+    const Measured itself = Fio(work, file, false, 0, report);
     std::printf("%-28s %10.0f %10.1f %12.1f %10.0f %6.1f%%\n", work.name, through.iops,
                 through.mib_s, through.path_us, itself.iops, 100 * through.iops / itself.iops);
     whole = whole && through.iops > 0 && itself.iops > 0;

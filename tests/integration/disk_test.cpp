@@ -2,7 +2,6 @@
 // A userspace disk as the one file of a FUSE filesystem, through a real mount, over the filedisk
 // plugin.
 #include <fcntl.h>
-#include <linux/prctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>

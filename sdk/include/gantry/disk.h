@@ -66,14 +66,14 @@ typedef struct gantry_disk {
   void (*close)(gantry_instance*, gantry_op); /* done */
   /* Gives up on an operation whose caller was interrupted; it is still ended by its done. */
   void (*interrupt)(gantry_instance*, gantry_op);
-  void (*read)(gantry_instance*, gantry_op, const gantry_disk_read*);     /* done_data */
-  void (*write)(gantry_instance*, gantry_op, const gantry_disk_write*);   /* done_written */
-  void (*flush)(gantry_instance*, gantry_op);                             /* done */
+  void (*read)(gantry_instance*, gantry_op, const gantry_disk_read*);   /* done_data */
+  void (*write)(gantry_instance*, gantry_op, const gantry_disk_write*); /* done_written */
+  void (*flush)(gantry_instance*, gantry_op);                           /* done */
   /* Gives the range's space back; every block of it reads as zeroes afterwards, because a loop
    * device asks for zeroes by the request by which it discards. done. NULL: the storage does not
    * promise that; zero with MAY_UNMAP is called instead. */
   void (*discard)(gantry_instance*, gantry_op, const gantry_disk_range*);
-  void (*zero)(gantry_instance*, gantry_op, const gantry_disk_range*);    /* done; NULL: cannot */
+  void (*zero)(gantry_instance*, gantry_op, const gantry_disk_range*); /* done; NULL: cannot */
   /* Asks the storage for the size again. */
   void (*refresh)(gantry_instance*, gantry_op); /* done_disk */
 } gantry_disk;
