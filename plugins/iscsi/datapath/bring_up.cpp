@@ -91,8 +91,29 @@ tl::expected<Disk, BringUpError> ReadDisk(scsi::Session& session, const BringUpR
   if (disk.capacity.thin) {
     GANTRY_BRING_UP_TRY_ASSIGN(disk.provisioning, scsi::ReadProvisioning(session, lun, wait));
   }
-  GANTRY_BRING_UP_TRY_ASSIGN(disk.mode, scsi::ReadMode(session, lun, wait));
   return disk;
+}
+
+// Whoever is not registered is refused this while another one's reservation stands.
+tl::expected<scsi::Mode, BringUpError> ReadMode(scsi::Session& session,
+                                                const BringUpRequest& request,
+                                                const scsi::Wait& wait) {
+  scsi::Mode mode;
+  auto answer = scsi::ReadMode(session, request.options.lun, wait);
+  if (answer) mode = *answer;
+  if (!answer && !answer.error().IsReservationConflict()) {
+    return tl::make_unexpected(FromCommand(std::move(answer).error()));
+  }
+  if (!request.readonly && mode.write_protected) {
+    return tl::unexpected<BringUpError>(Refused(
+        {Failure::kCheckCondition,
+         {scsi::kDataProtect, 0x2700},
+         0,
+         "LUN " + std::to_string(request.options.lun) + " of " + request.options.login.target +
+             " is write protected, expected one that may be written"},
+        EROFS));
+  }
+  return mode;
 }
 
 #undef GANTRY_BRING_UP_TRY_ASSIGN
@@ -109,19 +130,12 @@ BringUpResult BringUp(const BringUpRequest& request, int cancel_fd) {
   GANTRY_PLUGIN_TRY(CheckIdentity(session, request, wait));
   BroughtUp result;
   GANTRY_PLUGIN_TRY_ASSIGN(result.disk, ReadDisk(session, request, wait));
-  if (!request.readonly && result.disk.mode.write_protected) {
-    return tl::unexpected<BringUpError>(
-        Refused({Failure::kCheckCondition,
-                 {scsi::kDataProtect, 0x2700},
-                 0,
-                 "LUN " + std::to_string(options.lun) + " of " + options.login.target +
-                     " is write protected, expected one that may be written"},
-                EROFS));
-  }
+  GANTRY_PLUGIN_TRY_ASSIGN(result.disk.mode, ReadMode(session, request, wait));
   if (!request.readonly && options.reserve) {
     GANTRY_PLUGIN_TRY_ASSIGN(
         result.key,
         Fence(session, options.lun, request.claim, request.announce, wait).map_error(FromFence));
+    GANTRY_PLUGIN_TRY_ASSIGN(result.disk.mode, ReadMode(session, request, wait));
   }
   result.link = session.TakeLink();
   return result;

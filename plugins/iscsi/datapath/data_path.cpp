@@ -2,6 +2,7 @@
 // The life of an opened disk; its reads and writes are in io.cpp.
 #include "plugins/iscsi/datapath/data_path.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -39,7 +40,7 @@ IscsiDataPath::IscsiDataPath(const gantry_datapath_host& host, Log log,
 
 IscsiDataPath::~IscsiDataPath() {
   dying_ = true;
-  if (watched_fd_ >= 0) host_.watch(host_.ctx, watched_fd_, 0, nullptr, nullptr);
+  Unwatch();
   link_.reset();
   if (attacher_watched_) host_.watch(host_.ctx, attacher_.fd(), 0, nullptr, nullptr);
   if (armed_ns_ != INT64_MAX) host_.timer(host_.ctx, INT64_MAX, nullptr, nullptr);
@@ -71,8 +72,7 @@ void IscsiDataPath::Settle() {
     if (link_ && link_->lost() && !doubt_) doubt_ = link_->why();
     if (doubt_ && phase_ == Phase::kServing) {
       DropLink();
-      retry_at_ = steady_clock::now();
-      BeginBringUp();
+      BringUpAnew();
     }
     if (phase_ == Phase::kClosing) ContinueClose();
     Pump();
@@ -84,24 +84,33 @@ void IscsiDataPath::Settle() {
   ArmTimer();
 }
 
+void IscsiDataPath::UseLink(std::unique_ptr<scsi::Link> link) {
+  link_ = std::move(link);
+  watch_fd_.Reset(fcntl(link_->fd(), F_DUPFD_CLOEXEC, 0));
+  if (!watch_fd_) Doubt("the session's socket can't be watched");
+}
+
 void IscsiDataPath::WatchLink() {
-  const int fd = link_ ? link_->fd() : -1;
+  if (!watch_fd_ || !link_) return;
   const uint32_t events =
-      fd < 0 ? 0
-             : uint32_t{GANTRY_FS_READABLE} |
-                   ((link_->events() & POLLOUT) != 0 ? uint32_t{GANTRY_FS_WRITABLE} : 0);
-  if (fd == watched_fd_ && events == watched_events_) return;
-  if (watched_fd_ >= 0 && fd != watched_fd_) {
-    host_.watch(host_.ctx, watched_fd_, 0, nullptr, nullptr);
-  }
-  watched_fd_ = fd;
+      link_->lost() ? 0
+                    : uint32_t{GANTRY_FS_READABLE} |
+                          ((link_->events() & POLLOUT) != 0 ? uint32_t{GANTRY_FS_WRITABLE} : 0);
+  if (events == 0) return Unwatch();
+  if (events == watched_events_) return;
   watched_events_ = events;
-  if (fd < 0) return;
   const int32_t watched = host_.watch(
-      host_.ctx, fd, events,
+      host_.ctx, watch_fd_.get(), events,
       [](void* self, uint32_t ready) { static_cast<IscsiDataPath*>(self)->OnLinkEvents(ready); },
       this);
   if (watched != 0) log_(GANTRY_LOG_ERROR, "the session's socket can't be watched");
+}
+
+void IscsiDataPath::Unwatch() {
+  if (std::exchange(watched_events_, 0) != 0) {
+    host_.watch(host_.ctx, watch_fd_.get(), 0, nullptr, nullptr);
+  }
+  watch_fd_.Reset();
 }
 
 IscsiDataPath::TimePoint IscsiDataPath::NextAt() const {
@@ -163,7 +172,6 @@ void IscsiDataPath::Open(gantry_op op, const gantry_disk_open& request) {
   size_bytes_min_ = request.size_bytes;
   readonly_ = request.readonly != 0;
   epoch_.reset();
-  logins_ = 0;
   // A successor has to know who was before it; the first takes over from whoever is there.
   if (const auto last = ReservationKey::From(state_->key)) {
     if (last->epoch() == UINT32_MAX) return refuse(EIO, "no reservation key can follow the last");
@@ -178,7 +186,7 @@ void IscsiDataPath::Open(gantry_op op, const gantry_disk_open& request) {
 
 void IscsiDataPath::BeginBringUp() {
   phase_ = Phase::kBringingUp;
-  if (attacher_.busy()) return;  // Its end begins the next.
+  ++attempts_;
   BringUpRequest request;
   request.options = options_;
   // Behind the portal that served last: it is the one that was lost.
@@ -192,7 +200,8 @@ void IscsiDataPath::BeginBringUp() {
   request.identity = identity_;
   request.size_bytes_min = size_bytes_min_;
   request.readonly = readonly_;
-  request.claim = {epoch_, static_cast<uint32_t>(seconds_now_()), ++logins_, options_.owner};
+  request.claim = {epoch_, static_cast<uint32_t>(seconds_now_()), static_cast<uint16_t>(attempts_),
+                   options_.owner};
   request.announce = [state = state_](const ReservationKey& key) { state->key = key.value(); };
   auto time_max = milliseconds(kAttemptMsMax);
   if (open_op_ != 0) {
@@ -209,7 +218,7 @@ void IscsiDataPath::OnBroughtUp() {
   if (!result) return;
   if (phase_ == Phase::kClosing) {
     if (!*result) return FinishClose();
-    link_ = std::move((*result)->link);
+    UseLink(std::move((*result)->link));
     return BeginLogout();
   }
   if (phase_ != Phase::kBringingUp) return;  // What came up is dropped.
@@ -218,7 +227,7 @@ void IscsiDataPath::OnBroughtUp() {
 }
 
 void IscsiDataPath::Serve(BroughtUp up) {
-  link_ = std::move(up.link);
+  UseLink(std::move(up.link));
   disk_ = up.disk;
   if (up.key) epoch_ = up.key->epoch();
   size_bytes_min_ = std::max(size_bytes_min_, disk_.capacity.size_bytes());
@@ -226,8 +235,7 @@ void IscsiDataPath::Serve(BroughtUp up) {
   for (const scsi::Portal& portal : options_.portals) {
     if (portal == link_->portal()) last_portal_ = portal;
   }
-  const auto now = steady_clock::now();
-  heard_at_ = now;
+  served_at_ = heard_at_ = steady_clock::now();
   ping_by_ = TimePoint::max();
   busy_until_ = {};
   phase_ = Phase::kServing;
@@ -240,7 +248,10 @@ void IscsiDataPath::Serve(BroughtUp up) {
   }
   for (auto at = operations_.begin(); at != operations_.end();) {
     const auto operation = at++;
-    if (operation->kind == Kind::kRefresh) {
+    if (operation->kind != Kind::kRefresh) continue;
+    if (operation->attempt_min > attempts_) {
+      Doubt("asked to look at the disk again");
+    } else {
       const gantry_op op = operation->op;
       by_op_.erase(op);
       operations_.erase(operation);
@@ -299,13 +310,18 @@ void IscsiDataPath::DropLink() {
   log_(GANTRY_LOG_WARNING,
        "target " + options_.login.target + ": session over: " + doubt_.value_or("closed"));
   said_.clear();
-  // The fd is unwatched before it is closed.
-  if (watched_fd_ >= 0) host_.watch(host_.ctx, watched_fd_, 0, nullptr, nullptr);
-  watched_fd_ = -1;
-  watched_events_ = 0;
+  Unwatch();
   link_->Drop(doubt_.value_or("closed"));
   link_.reset();
   doubt_.reset();
+}
+
+// At once, but a session that did not last is no reason to hurry.
+void IscsiDataPath::BringUpAnew() {
+  const auto now = steady_clock::now();
+  if (now - served_at_ >= milliseconds(kRetryMs)) return BeginBringUp();
+  phase_ = Phase::kPausing;
+  retry_at_ = now + milliseconds(kRetryMs);
 }
 
 void IscsiDataPath::EndAll(int error_number) {

@@ -89,6 +89,7 @@ class IscsiDataPath {
   void BringUpFailed(const BringUpError& error);
   void Serve(BroughtUp up);
   void Doubt(std::string_view why);
+  void BringUpAnew();
   void DropLink();
   void EndAll(int error_number);
   void FailOpen(int error_number, std::string_view why);
@@ -96,7 +97,9 @@ class IscsiDataPath {
   void BeginLogout();
   void ContinueClose();
   void FinishClose();
+  void UseLink(std::unique_ptr<scsi::Link> link);
   void WatchLink();
+  void Unwatch();
   void ArmTimer();
   void CheckAlive(TimePoint now);
   TimePoint NextAt() const;
@@ -131,7 +134,7 @@ class IscsiDataPath {
   bool readonly_ = false;
   State* state_ = nullptr;
   std::optional<uint32_t> epoch_;  // Of the reservation; nothing before the first.
-  uint16_t logins_ = 0;
+  uint64_t attempts_ = 0;          // Of bringing up, begun so far.
   gantry_op open_op_ = 0;
   TimePoint open_by_ = TimePoint::max();
   gantry_op close_op_ = 0;
@@ -144,10 +147,13 @@ class IscsiDataPath {
   Attacher attacher_;
   bool attacher_watched_ = false;
   std::unique_ptr<scsi::Link> link_;
-  int watched_fd_ = -1;
-  uint32_t watched_events_ = 0;
+  // The link's socket as the host watches it: a copy, because libiscsi closes its own when it likes,
+  // and what is watched has to be unwatched before.
+  plugin::UniqueFd watch_fd_;
+  uint32_t watched_events_ = 0;  // 0: not watched.
   std::optional<std::string> doubt_;
   std::optional<scsi::Portal> last_portal_;
+  TimePoint served_at_{};                 // Since when there is this session.
   TimePoint heard_at_{};                  // The last answer.
   TimePoint ping_by_ = TimePoint::max();  // A ping is to be answered; never: none is under way.
   TimePoint busy_until_{};

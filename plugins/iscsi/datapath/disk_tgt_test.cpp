@@ -64,7 +64,10 @@ TEST_F(DiskTest, ReadsBackWhatWasWrittenAtDepth32) {
                   : disk.Write(offset, slot.data,
                                random() % 8 == 0 ? uint32_t{GANTRY_DISK_FORCE_UNIT_ACCESS} : 0);
   };
-  while (begun < kOperations || host.under_way() > 0) {
+  const auto all_finished = [&] {
+    return std::all_of(slots.begin(), slots.end(), [](const Slot& slot) { return slot.op == 0; });
+  };
+  while (begun < kOperations || !all_finished()) {
     for (size_t i = 0; i < kDepth; ++i) {
       if (slots[i].op != 0 && !host.IsUnderWay(slots[i].op)) finish(i);
       if (slots[i].op == 0 && begun < kOperations) {

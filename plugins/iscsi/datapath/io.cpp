@@ -70,7 +70,10 @@ void IscsiDataPath::BeginRange(gantry_op op, Kind kind, const gantry_disk_range&
 // new size has lost the reservation: so a new session it is.
 void IscsiDataPath::Refresh(gantry_op op) {
   const Turn turn(*this);
-  if (Begin(op, Kind::kRefresh, 0, 0, 0) == nullptr) return;
+  Operation* operation = Begin(op, Kind::kRefresh, 0, 0, 0);
+  if (operation == nullptr) return;
+  // One that is under way may have asked before.
+  operation->attempt_min = attempts_ + 1;
   if (phase_ == Phase::kServing) Doubt("asked to look at the disk again");
 }
 
@@ -328,7 +331,7 @@ void IscsiDataPath::ExpireOperations(TimePoint now) {
     }
     Doubt("an operation was not answered within ioTimeoutSeconds");
     DropLink();
-    BeginBringUp();
+    BringUpAnew();
   }
 }
 

@@ -37,6 +37,7 @@ struct Operation {
   uint32_t attentions = 0;                           // That told us to repeat something.
   bool sync_due = false;     // What is written has to be made stable by a command of its own.
   bool waiting = false;      // In the queue of what has something to send.
+  uint64_t attempt_min = 0;  // kRefresh: the attempt of bringing up that is late enough.
   bool interrupted = false;  // Its caller is gone.
   int error_number = 0;      // The first; nothing more is sent.
 

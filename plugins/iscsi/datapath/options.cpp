@@ -56,21 +56,23 @@ uint64_t Hash(std::initializer_list<std::string_view> texts) {
   return hash;
 }
 
-plugin::Result<std::string> Secret(const gantry_datapath_host& host, std::string_view key) {
+// Valid until the next call.
+plugin::Result<std::string_view> Secret(const gantry_datapath_host& host, std::string_view key) {
   gantry_str value{};
   const std::string name(key);
   if (host.secret(host.ctx, gantry::ToStr(name), &value) != 1 || value.len == 0) {
     return plugin::Fail(code::kUnauthenticated,
                         "secret " + name + " is missing, which parameter chap asks for");
   }
-  return std::string(gantry::View(value));
+  return gantry::View(value);
 }
 
 plugin::Result<scsi::Chap> SecretPair(const gantry_datapath_host& host, std::string_view user_key,
                                       std::string_view password_key) {
-  GANTRY_PLUGIN_TRY_ASSIGN(std::string user, Secret(host, user_key));
-  GANTRY_PLUGIN_TRY_ASSIGN(std::string password, Secret(host, password_key));
-  return scsi::Chap(std::move(user), std::move(password));
+  GANTRY_PLUGIN_TRY_ASSIGN(const std::string_view found, Secret(host, user_key));
+  const std::string user(found);
+  GANTRY_PLUGIN_TRY_ASSIGN(const std::string_view password, Secret(host, password_key));
+  return scsi::Chap(user, password);
 }
 
 plugin::Status AddDerivedSecrets(const gantry_datapath_host& host, DiskOptions* options) {

@@ -293,7 +293,10 @@ void Link::Service(short revents) {
   if (!lost_ && (result != 0 || (up_ && iscsi_is_logged_in(context_) == 0) || fd() < 0 ||
                  (revents & (POLLERR | POLLHUP)) != 0 ||
                  ((revents & POLLIN) != 0 && !progress_ && PeerHasClosed()))) {
-    Lose(LibraryError());
+    const std::string error = LibraryError();
+    // What it says when the target closed the connection is about itself.
+    const bool closed = error.find("reconnect_if_loggedin") != error.npos;
+    Lose(closed ? "the target closed the connection" : error);
   }
   if (!lost_) return;
   const std::string why = why_;

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include <string_view>
-#include <utility>
 
 namespace gantry::iscsi::scsi {
 namespace {
@@ -34,8 +33,7 @@ ScsiOutcome CheckChap(std::string_view field, const std::optional<Chap>& chap) {
 
 }  // namespace
 
-Chap::Chap(std::string user, std::string secret)
-    : user_(std::move(user)), secret_(std::move(secret)) {}
+Chap::Chap(std::string_view user, std::string_view secret) : user_(user), secret_(secret) {}
 
 Chap::~Chap() { explicit_bzero(secret_.data(), secret_.size()); }
 

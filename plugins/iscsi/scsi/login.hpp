@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "plugins/iscsi/scsi/scsi_error.hpp"
 
@@ -20,7 +21,7 @@ using TimePoint = std::chrono::steady_clock::time_point;
 // A name and a secret; the secret's memory is wiped at the end.
 class Chap {
  public:
-  Chap(std::string user, std::string secret);
+  Chap(std::string_view user, std::string_view secret);
   Chap(const Chap&) = default;
   Chap& operator=(const Chap&) = default;
   ~Chap();
