@@ -78,7 +78,7 @@ class TargetFixture : public ::testing::Test {
     config.kind = kind_;
     config.portals = {Portal{"127.0.0.1", tgt_ ? tgt_->port() : kLioPort}};
     config.chap_key_file = key_path();
-    config.tgt.socket = temp_.path() / "tgt/socket.1";
+    if (tgt_) config.tgt.socket = tgt_->management_socket();
     return config;
   }
   void Open(Step step = [](const char*) {}) {

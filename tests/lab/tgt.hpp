@@ -83,6 +83,7 @@ class Tgt {
   const std::string& portal() const { return portals_.front(); }
   std::filesystem::path luns() const { return directory_ / "luns"; }
   std::filesystem::path file(const TgtLun& lun) const;
+  std::filesystem::path management_socket() const { return directory_ / "socket.1"; }
   std::filesystem::path log() const { return directory_ / "tgtd.log"; }
 
  private:
