@@ -276,7 +276,7 @@ base::Status RefuseUidOfAnother(const Yaml& uid, const Config& config,
 }
 
 base::Result<DriverConfig> ReadDriver(const Yaml& yaml, const Config& config) {
-  GANTRY_TRY(yaml.KeysAre({"name", "endpoint", "backends", "default_backend"}));
+  GANTRY_TRY(yaml.KeysAre({"name", "endpoint", "backends", "default_backend", "nodes"}));
   DriverConfig driver;
   GANTRY_TRY_ASSIGN(driver.name, yaml["name"].Text());
   if (!IsDriverName(driver.name))
@@ -296,6 +296,7 @@ base::Result<DriverConfig> ReadDriver(const Yaml& yaml, const Config& config) {
   if (std::find(driver.backends.begin(), driver.backends.end(), driver.default_backend) ==
       driver.backends.end())
     return yaml["default_backend"].Complain("one of the driver's backends");
+  GANTRY_TRY_ASSIGN(driver.nodes, yaml["nodes"].Texts());
   return driver;
 }
 

@@ -18,6 +18,7 @@ drivers:
   - name: nfs.example.org
     endpoint: unix:///csi/csi.sock
     backends: [fast-nfs]
+    nodes: [worker-*]
 backends:
   fast-nfs:
     plugin: nfs
@@ -91,6 +92,7 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
   EXPECT_EQ(config->node_id, "node-1");
   EXPECT_EQ(config->keeper_socket, "/var/lib/gantry/keeper.sock");
   EXPECT_EQ(config->drivers.at(0).default_backend, "fast-nfs");
+  EXPECT_EQ(config->drivers.at(0).nodes, std::vector<std::string>{"worker-*"});
   const auto& backend = config->backends.at("fast-nfs");
   EXPECT_EQ(backend.gid, 61001U);
   EXPECT_EQ(backend.config_json,

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/core/controller.hpp"
 
+#include <fnmatch.h>
 #include <gantry/controller.h>
 #include <gantry/host.h>
+
+#include <algorithm>
 
 #include "host/core/block_parameters.hpp"
 #include "host/core/limits.hpp"
@@ -69,6 +72,18 @@ base::Result<csi::v1::ControllerGetVolumeResponse> ToGetVolume(const std::string
   if (auto condition = ToCondition(volume))
     *status.mutable_volume_condition() = std::move(*condition);
   return response;
+}
+
+// A controller knows of nodes what its configuration says.
+base::Status CheckNodeExists(const DriverConfig& driver, const std::string& node_id) {
+  const bool exists =
+      driver.nodes.empty() ||
+      std::any_of(driver.nodes.begin(), driver.nodes.end(), [&](const auto& pattern) {
+        return fnmatch(pattern.c_str(), node_id.c_str(), 0) == 0;
+      });
+  if (exists) return {};
+  return base::Fail(Code::kNotFound,
+                    "node_id: \"" + node_id + "\": none of driver " + driver.name + "'s nodes");
 }
 
 }  // namespace
@@ -142,6 +157,7 @@ base::Result<csi::v1::ControllerPublishVolumeResponse> Controller::ControllerPub
   GANTRY_TRY(RequireText(request.node_id(), "node_id"));
   GANTRY_TRY(RequireCapability(request.has_volume_capability(), request.volume_capability(),
                                "volume_capability"));
+  GANTRY_TRY(CheckNodeExists(driver_.parts().config, request.node_id()));
   GANTRY_TRY_ASSIGN(const auto located,
                     driver_.LocateVolume(request.volume_id(), context, &request.volume_context()));
   GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::PUBLISH_VOLUME));

@@ -365,6 +365,18 @@ TEST(ControllerPublish, NeedsVolumeNodeAndCapability) {
   EXPECT_EQ(CodeOf(controller.ControllerPublishVolume(request, Soon())), Code::kInvalidArgument);
 }
 
+TEST(ControllerPublish, KnowsNoNodeThatTheConfigurationDoesNotName) {
+  FakeDriver fake;
+  fake.HasNodes({"worker-*", "gpu-?"});
+  const Controller controller(fake.driver());
+  auto request = PublishRequest();
+  EXPECT_EQ(CodeOf(controller.ControllerPublishVolume(request, Soon())), Code::kNotFound);
+  for (const char* node : {"worker-17", "gpu-1"}) {
+    request.set_node_id(node);
+    EXPECT_TRUE(controller.ControllerPublishVolume(request, Soon())) << node;
+  }
+}
+
 TEST(ControllerPublish, GivesThePublishContextAndFindsAStaticVolumeByItsContext) {
   FakeDriver fake;
   channel::Emit emit;

@@ -417,7 +417,7 @@ base::Result<csi::v1::NodeExpandVolumeResponse> Node::NodeExpandVolume(
     const csi::v1::NodeExpandVolumeRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::RESCAN));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  GANTRY_TRY(RequirePath(request.volume_path(), "volume_path"));
+  GANTRY_TRY(RequireText(request.volume_path(), "volume_path"));
   GANTRY_TRY(CheckRange(request.capacity_range(), "capacity_range"));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto& parts = driver_.parts();

@@ -381,6 +381,11 @@ class FakeDriver {
   }
   ~FakeDriver() { tasks.Stop(); }
 
+  // Before driver() is asked for.
+  void HasNodes(std::vector<std::string> patterns) {
+    parts_.config.nodes = std::move(patterns);
+    driver_ = std::make_unique<Driver>(parts_);
+  }
   Driver& driver() { return *driver_; }
   FakeBackend& backend(const std::string& name = "fast") { return *backends_.at(name); }
   // The same node after a reboot: nothing is mounted any more.

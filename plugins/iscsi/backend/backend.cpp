@@ -73,10 +73,15 @@ Made<IscsiBackend> IscsiBackend::Create(const Host& host, const gantry_create& r
                       " and " + std::to_string(request.context_format) + "; expected 0 or 1");
   auto config = ParseConfig(View(request.config_json));
   if (!config) return ToStatus(config.error());
-  auto transport = MakeTransport(host, *config);
-  if (!transport) return ToStatus(transport.error());
+  // Nodes and data paths know all that they need from their calls.
+  std::unique_ptr<target_client::Transport> transport;
+  if ((request.roles & GANTRY_ROLE_CONTROLLER) != 0) {
+    auto made = MakeTransport(host, *config);
+    if (!made) return ToStatus(made.error());
+    transport = std::move(*made);
+  }
   std::unique_ptr<IscsiBackend> backend(
-      new IscsiBackend(std::move(*config), ToString(request.owner), std::move(*transport)));
+      new IscsiBackend(std::move(*config), ToString(request.owner), std::move(transport)));
   if ((request.roles & GANTRY_ROLE_DATAPATH) != 0) {
     const auto* loop = host.Extension<gantry_datapath_host>(GANTRY_EXT_DATAPATH_HOST);
     if (loop == nullptr)
@@ -90,7 +95,8 @@ Made<IscsiBackend> IscsiBackend::Create(const Host& host, const gantry_create& r
 }
 
 bool IscsiBackend::Offers(std::string_view extension) const {
-  return extension != GANTRY_EXT_DISK || data_path_ != nullptr;
+  if (extension == GANTRY_EXT_DISK) return data_path_ != nullptr;
+  return extension == GANTRY_EXT_NODE || transport_ != nullptr;
 }
 
 IscsiBackend::IscsiBackend(Config config, std::string owner,

@@ -34,7 +34,8 @@ const gantry_disk* IscsiDiskTable() {
     t.read = &DiskSlot<Of, gantry_disk_read, &IscsiDataPath::Read>;
     t.write = &DiskSlot<Of, gantry_disk_write, &IscsiDataPath::Write>;
     t.flush = &DiskStep<Of, &IscsiDataPath::Flush>;
-    t.discard = &DiskSlot<Of, gantry_disk_range, &IscsiDataPath::Discard>;
+    // No discard: a loop device zeroes by it too, and UNMAP may leave blocks as they were (SBC-4, 4.7.3).
+    // Zeroing that may unmap gives the space back where the target does.
     t.zero = &DiskSlot<Of, gantry_disk_range, &IscsiDataPath::Zero>;
     t.refresh = &DiskStep<Of, &IscsiDataPath::Refresh>;
     return t;
