@@ -34,6 +34,7 @@ if(GANTRY_SANITIZE)
   if(GANTRY_SANITIZE STREQUAL thread)
     # With it protobuf's headers add members to maps that the installed library does not know of.
     add_compile_options(-U__SANITIZE_THREAD__)
+    add_compile_definitions(GANTRY_SANITIZED_THREADS=1)
   endif()
 endif()
 option(GANTRY_FUZZ "Count coverage for libFuzzer; needs clang" OFF)

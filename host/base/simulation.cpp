@@ -10,7 +10,7 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
-#elif defined(__SANITIZE_THREAD__)
+#elif defined(GANTRY_SANITIZED_THREADS)
 #include <sanitizer/tsan_interface.h>
 #endif
 
@@ -84,7 +84,7 @@ void BeforeSwitch([[maybe_unused]] void** fake_stack, [[maybe_unused]] const voi
                   [[maybe_unused]] size_t bytes, [[maybe_unused]] void* watched_as) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(fake_stack, stack, bytes);
-#elif defined(__SANITIZE_THREAD__)
+#elif defined(GANTRY_SANITIZED_THREADS)
   __tsan_switch_to_fiber(watched_as, 0);
 #endif
 }
@@ -95,19 +95,19 @@ void AfterSwitch([[maybe_unused]] void* fake_stack, [[maybe_unused]] const void*
 #endif
 }
 void* Watch() {
-#if defined(__SANITIZE_THREAD__)
+#if defined(GANTRY_SANITIZED_THREADS)
   return __tsan_create_fiber(0);
 #else
   return nullptr;
 #endif
 }
 void Unwatch([[maybe_unused]] void* watched_as) {
-#if defined(__SANITIZE_THREAD__)
+#if defined(GANTRY_SANITIZED_THREADS)
   __tsan_destroy_fiber(watched_as);
 #endif
 }
 void* WatchedAs() {
-#if defined(__SANITIZE_THREAD__)
+#if defined(GANTRY_SANITIZED_THREADS)
   return __tsan_get_current_fiber();
 #else
   return nullptr;

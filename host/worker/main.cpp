@@ -133,7 +133,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace gantry::worker
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(GANTRY_SANITIZED_THREADS)
 // A worker ends by _exit with its threads running, which ThreadSanitizer would call a leak of each.
 extern "C" const char* __tsan_default_options() { return "report_thread_leaks=0"; }
 #endif

@@ -19,6 +19,7 @@
 #include "host/base/fd.hpp"
 #include "host/base/file.hpp"
 #include "tests/lab/gantryd.hpp"
+#include "tests/lab/sanitizer_report.hpp"
 
 namespace gantry::tests {
 namespace {
@@ -88,7 +89,8 @@ class AdminTest : public ::testing::Test {
     if (!binary) return {-1, "", binary.error().message};
     base::SpawnOptions options;
     options.arguments = arguments;
-    options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
+    options.environment = lab::SanitizerEnvironment();
+    options.environment.emplace_back("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
     options.stdout_fd = out.get();
     options.stderr_fd = err.get();
     auto child = base::Spawn(*binary, options);

@@ -64,7 +64,8 @@ class CheckConfig : public ::testing::Test {
     options.arguments = {"gantryd",   "--config",
                          file(),      "--check-config",
                          "--libexec", std::filesystem::absolute(BuildDirectory() / "bin")};
-    options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
+    options.environment = lab::SanitizerEnvironment();
+    options.environment.emplace_back("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
     options.stdout_fd = out.get();
     options.stderr_fd = out.get();
     auto child = base::Spawn(*binary, options);

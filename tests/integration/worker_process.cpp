@@ -33,15 +33,6 @@ std::filesystem::path BuildDirectory() {
   return directory != nullptr ? directory : std::filesystem::current_path().string();
 }
 
-// What a sanitizer is told must reach the worker too.
-std::vector<std::string> Environment() {
-  std::vector<std::string> environment;
-  for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"})
-    if (const char* value = std::getenv(name))
-      environment.push_back(std::string(name) + "=" + value);
-  return environment;
-}
-
 }  // namespace
 
 std::filesystem::path WorkerProcess::Binary() { return BuildDirectory() / "bin" / "gantry-worker"; }
@@ -66,7 +57,7 @@ WorkerProcess::WorkerProcess(const std::string& zoo_plugin, std::vector<std::str
                        "--gid",
                        std::to_string(kPluginGid)};
   options.arguments.insert(options.arguments.end(), extra.begin(), extra.end());
-  options.environment = Environment();
+  options.environment = lab::SanitizerEnvironment();
   options.pass_fds = {pair.theirs.get(), log.writer.get(), lease_.get()};
   options.stderr_fd = log.writer.get();
   child_ = Must(base::Spawn(binary, options));

@@ -115,10 +115,8 @@ base::Status Gantryd::Launch() {
     options.arguments[0] = program;
     options.arguments.insert(options.arguments.begin(), launcher.begin(), launcher.end());
   }
-  options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
-  for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"})
-    if (const char* value = std::getenv(name))
-      options.environment.push_back(std::string(name) + "=" + value);
+  options.environment = SanitizerEnvironment();
+  options.environment.emplace_back("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
   options.stdout_fd = log.get();
   options.stderr_fd = log.get();
   GANTRY_TRY_ASSIGN(const auto binary,

@@ -2,6 +2,7 @@
 #include "tests/lab/sanitizer_report.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace gantry::lab {
 namespace {
@@ -17,6 +18,14 @@ bool IsReport(std::string_view line, Segfaults segfaults) {
 }
 
 }  // namespace
+
+std::vector<std::string> SanitizerEnvironment() {
+  std::vector<std::string> environment;
+  for (const char* name : {"ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"})
+    if (const char* value = std::getenv(name))
+      environment.push_back(std::string(name) + "=" + value);
+  return environment;
+}
 
 std::string SanitizerReport(std::string_view log, Segfaults segfaults) {
   for (size_t begin = 0; begin < log.size();) {
