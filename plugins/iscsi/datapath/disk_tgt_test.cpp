@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <random>
 
-#include "plugins/iscsi/datapath/testing/disk_fixture.hpp"
+#include "plugins/iscsi/datapath/testing/disk_fixture_test.hpp"
 
 namespace gantry::iscsi::test {
 namespace {

@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 
-#include "plugins/iscsi/datapath/testing/disk_fixture.hpp"
+#include "plugins/iscsi/datapath/testing/disk_fixture_test.hpp"
 #include "plugins/iscsi/datapath/testing/relay.hpp"
 
 namespace gantry::iscsi::test {
