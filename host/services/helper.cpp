@@ -171,7 +171,6 @@ base::Result<HelperReply> HelperRunner::Converse(const HelperRequest& request,
                       Describe(request) + ": its helper ended without an answer: " + end);
   GANTRY_TRY_ASSIGN(HelperReply reply, DecodeReply(*bytes));
   if (!fds.empty()) reply.fd = std::move(fds[0]);
-  if (fds.size() > 1) reply.mount = std::move(fds[1]);
   return reply;
 }
 

@@ -48,8 +48,7 @@ int main(int argc, char** argv, char** environment) {
     reply.message = request.error().message;
   }
   std::vector<int> sent_along;
-  for (const auto* fd : {&reply.fd, &reply.mount})
-    if (*fd) sent_along.push_back(fd->get());
+  if (reply.fd) sent_along.push_back(reply.fd.get());
   const auto sent = SendMessage(kHelperSocketFd, Encode(reply), sent_along);
   _exit(sent ? 0 : 1);
 }

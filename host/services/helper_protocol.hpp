@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What gantryd and gantry-helper say to each other: one request and one reply over a
-// SOCK_SEQPACKET pair, as CBOR (JSON would refuse paths that are not UTF-8), and a few fds.
+// SOCK_SEQPACKET pair, as CBOR (JSON would refuse paths that are not UTF-8), and at most one fd.
 #pragma once
 
 #include <cstdint>
@@ -38,9 +38,8 @@ enum class HelperOperation : int {
   kReleaseDevice =
       14,  // what the host has put on it is gone: read-only ones, mappings, its own loop
   kLocateDevice = 15,  // which one it is, also while it is in use
-  kMountDisk =
-      16,  // FUSE, attached nowhere; the reply carries the fd, INIT answered, and the mount
-  kAttachDisk = 17,  // the mount's file "disk", under a loop device
+  kMountDisk = 16,     // FUSE, among the disks; the reply carries the fd, INIT answered
+  kAttachDisk = 17,    // the mount's file "disk", under a loop device
 };
 std::string OperationName(HelperOperation operation);
 
@@ -86,7 +85,7 @@ struct HelperRequest {
   std::optional<uint32_t> group;     // kMountFilesystem: the root is given to it, setgid
   bool file = false;                 // kBind: source and path are files
   DeviceRequest device;
-  int fd = -1;  // sent along, not owned: the passphrase's pipe, or kAttachDisk's mount
+  int fd = -1;  // sent along, not owned: the passphrase's pipe, or the directory of disks
 };
 
 struct HelperReply {
@@ -102,8 +101,7 @@ struct HelperReply {
   uint64_t inodes = 0;
   uint64_t inodes_free = 0;
   DeviceReply device;
-  base::UniqueFd fd;     // kMountFuse, kMountDisk
-  base::UniqueFd mount;  // kMountDisk
+  base::UniqueFd fd;  // kMountFuse, kMountDisk
 
   base::Status ToStatus() const;
 };
@@ -113,7 +111,7 @@ std::string Encode(const HelperReply& reply);
 base::Result<HelperRequest> DecodeRequest(std::string_view bytes);
 base::Result<HelperReply> DecodeReply(std::string_view bytes);
 
-constexpr size_t kHelperFdsMax = 2;
+constexpr size_t kHelperFdsMax = 1;
 
 // One message; blocks when the socket does. At most kHelperFdsMax are sent along.
 base::Status SendMessage(int socket, std::string_view bytes, const std::vector<int>& fds);

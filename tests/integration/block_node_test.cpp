@@ -36,7 +36,9 @@ using ::testing::HasSubstr;
 using Mode = csi::v1::VolumeCapability::AccessMode;
 
 constexpr seconds kCallMax{60};
+constexpr seconds kRefusedMax{5};
 constexpr uint64_t kDiskBytes = 512 * kMiB;
+constexpr uint64_t kPagesBytes = 64 * kMiB;
 constexpr const char* kVolume = "disks:v1";
 
 std::string Text(const grpc::Status& status) {
@@ -97,14 +99,14 @@ class BlockNode : public ::testing::Test {
     capability.mutable_access_mode()->set_mode(mode_);
     return capability;
   }
-  grpc::Status Stage() {
+  grpc::Status Stage(std::chrono::milliseconds within = kCallMax) {
     csi::v1::NodeStageVolumeRequest request;
     request.set_volume_id(kVolume);
     request.set_staging_target_path(staging_);
     *request.mutable_volume_capability() = Capability();
     request.mutable_volume_context()->insert(context_.begin(), context_.end());
     csi::v1::NodeStageVolumeResponse response;
-    const auto context = lab::Within(kCallMax);
+    const auto context = lab::Within(within);
     context->set_wait_for_ready(true);
     return node_->NodeStageVolume(context.get(), request, &response);
   }
@@ -300,9 +302,10 @@ TEST_F(BlockNode, ACrashInsideMkfsIsFinishedByFormattingAgain) {
 class DiskNode : public BlockNode {
  protected:
   DiskNode() {
-    context_ = {{"memory", std::to_string(kDiskBytes)},
+    fs_type_ = "ext4";  // xfs wants a larger one
+    context_ = {{"pages", std::to_string(kPagesBytes)},
                 {"disk_identity", "naa.6001405aabbccdd"},
-                {"size", std::to_string(kDiskBytes)},
+                {"size", std::to_string(kPagesBytes)},
                 {"may_format", "1"}};
   }
   // Loop devices that the host has made.
@@ -344,22 +347,22 @@ TEST_F(DiskNode, AUserspaceDiskGrowsWhileItIsInUse) {
   {
     const base::UniqueFd device(open(target_.c_str(), O_RDWR | O_CLOEXEC));
     const std::string block(4096, 'x');
-    ASSERT_EQ(pwrite(device.get(), block.data(), block.size(), kDiskBytes - 4096), 4096);
+    ASSERT_EQ(pwrite(device.get(), block.data(), block.size(), kPagesBytes - 4096), 4096);
     ASSERT_EQ(fsync(device.get()), 0);
   }
   int64_t bytes = 0;
-  ASSERT_GRPC_OK(Expand(2 * kDiskBytes, &bytes));
-  EXPECT_EQ(bytes, static_cast<int64_t>(2 * kDiskBytes));
+  ASSERT_GRPC_OK(Expand(2 * kPagesBytes, &bytes));
+  EXPECT_EQ(bytes, static_cast<int64_t>(2 * kPagesBytes));
   ASSERT_GRPC_OK(Unpublish());
   ASSERT_GRPC_OK(Unstage());
   EXPECT_EQ(Loops(), 0U);
 }
 
 TEST_F(DiskNode, AnotherDiskThanTheOneThatWasMeantIsNotServed) {
-  context_["memory"] = std::to_string(kDiskBytes / 2);
-  EXPECT_FALSE(Stage().ok());
-  EXPECT_EQ(Loops(), 0U);
+  context_["pages"] = std::to_string(kPagesBytes / 2);
+  EXPECT_FALSE(Stage(kRefusedMax).ok());  // the keeper tries to open it until the deadline
   ASSERT_GRPC_OK(Unstage());
+  EXPECT_EQ(Loops(), 0U);
   EXPECT_TRUE(fs::is_empty(host_->directory() / "state/disks"));
 }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // gantry.disk/1 over a local file, so that disks are tested and measured without a target.
 // As a backend it makes no volumes: NodeStage's context says which there is (Attach below), and is
-// what a disk is opened with too. Parameters: `file`, or `memory` (bytes) where a sandbox hides files; `block` (512) bytes; `grows=1` (below); `direct=1` opens it with O_DIRECT; `disk_identity`, what
+// what a disk is opened with too. Parameters: `file`, or `memory` (bytes) where a sandbox hides files; `block` (512) bytes; `pages` (bytes) in memory of its own, where a file may not be so large, and `grows=1` makes
+// that twice as large, once its last byte is written to; `direct=1` opens it with O_DIRECT; `disk_identity`, what
 // it says it is. Delays, failures and counters: filedisk_control.hpp.
 //
 // What has no delay ends at once, within the operation: a file's reads and writes are not waited
 // for anywhere else either.
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -50,10 +52,7 @@ class FileDisk {
   static gantry::Made<FileDisk> Create(const gantry::Host& host, const gantry_create&) {
     return std::make_unique<FileDisk>(host);
   }
-  explicit FileDisk(const gantry::Host& host) {
-    const auto* api = host.Extension<gantry_datapath_host>(GANTRY_EXT_DATAPATH_HOST);
-    if (api != nullptr) api_ = *api;  // only a data path has it
-  }
+  explicit FileDisk(const gantry::Host& host) : api_(ApiOf(host)) {}
 
   // The volume's context says what is emitted: BLOCK where it has `paths`, else DISK.
   gantry::Status Attach(gantry::Call& call, const gantry_attach& request) {
@@ -97,6 +96,10 @@ class FileDisk {
     grows_ = parameters["grows"] == "1";
     if (!parameters["block"].empty())
       block_bytes_ = static_cast<uint32_t>(std::stoul(parameters["block"]));
+    if (!parameters["pages"].empty()) {
+      if (!MapPages(std::stoull(parameters["pages"]))) return Fail(op, errno);
+      return EndWithFacts(op);
+    }
     fd_ = file.empty()
               ? OpenMemory(parameters["memory"])
               : open(file.c_str(), (request.readonly != 0 ? O_RDONLY : O_RDWR) | O_CLOEXEC |
@@ -124,8 +127,7 @@ class FileDisk {
     RaiseTo(control_->read_bytes_max, request.length);
     Begin(op, true, [this, op, &request] {
       if (const int error = Error(control_->read_errno)) return Fail(op, error);
-      const ssize_t n =
-          pread(fd_, request.buffer, request.length, static_cast<off_t>(request.offset));
+      const ssize_t n = ReadAt(request.buffer, request.length, request.offset);
       if (n < 0) return Fail(op, errno);
       api_.done_data(api_.ctx, op, static_cast<uint32_t>(n));
     });
@@ -138,11 +140,8 @@ class FileDisk {
       if (const int error = Error(control_->write_errno)) return Fail(op, error);
       const bool forced = (request.flags & GANTRY_DISK_FORCE_UNIT_ACCESS) != 0;
       if (forced) Count(control_->forced_writes);
-      const iovec part{const_cast<void*>(request.data.ptr), request.data.len};
-      const ssize_t n =
-          pwritev2(fd_, &part, 1, static_cast<off_t>(request.offset), forced ? RWF_DSYNC : 0);
+      const ssize_t n = WriteAt(request.data, request.offset, forced);
       if (n < 0) return Fail(op, errno);
-      if (!GrowIfAsked(request.offset + request.data.len)) return Fail(op, errno);
       api_.done_written(api_.ctx, op, static_cast<uint32_t>(n));
     });
   }
@@ -151,7 +150,7 @@ class FileDisk {
     Count(control_->flushes);
     Begin(op, false, [this, op] {
       if (const int error = Error(control_->flush_errno)) return Fail(op, error);
-      End(op, fdatasync(fd_));
+      End(op, pages_ != nullptr ? 0 : fdatasync(fd_));
     });
   }
 
@@ -185,13 +184,30 @@ class FileDisk {
     std::function<void()> work;
   };
 
-  // `grows=1`: a write to its last byte makes the disk twice as large, once.
-  bool GrowIfAsked(uint64_t written_to) {
-    struct stat status {};
-    if (!grows_ || fstat(fd_, &status) != 0 || written_to < static_cast<uint64_t>(status.st_size))
-      return true;
-    grows_ = false;
-    return ftruncate(fd_, 2 * status.st_size) == 0;
+  // Room to grow to twice the size; only what is written takes memory.
+  bool MapPages(uint64_t bytes) {
+    void* const pages = mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages == MAP_FAILED) return false;
+    pages_ = static_cast<char*>(pages);
+    pages_bytes_ = bytes;
+    return true;
+  }
+  ssize_t ReadAt(void* to, size_t length, uint64_t offset) const {
+    if (pages_ == nullptr) return pread(fd_, to, length, static_cast<off_t>(offset));
+    std::memcpy(to, pages_ + offset, length);
+    return static_cast<ssize_t>(length);
+  }
+  ssize_t WriteAt(const gantry_bytes& data, uint64_t offset, bool forced) {
+    const iovec part{const_cast<void*>(data.ptr), data.len};
+    if (pages_ == nullptr)
+      return pwritev2(fd_, &part, 1, static_cast<off_t>(offset), forced ? RWF_DSYNC : 0);
+    std::memcpy(pages_ + offset, data.ptr, data.len);
+    if (grows_ && offset + data.len == pages_bytes_) {
+      grows_ = false;
+      pages_bytes_ *= 2;
+    }
+    return static_cast<ssize_t>(data.len);
   }
   static int OpenMemory(const std::string& bytes) {
     const int fd = memfd_create("filedisk", MFD_CLOEXEC);
@@ -206,7 +222,9 @@ class FileDisk {
 
   void EndWithFacts(gantry_op op) {
     struct stat status {};
-    if (fstat(fd_, &status) != 0) return Fail(op, errno);
+    status.st_size = static_cast<off_t>(pages_bytes_);
+    status.st_blksize = block_bytes_;
+    if (pages_ == nullptr && fstat(fd_, &status) != 0) return Fail(op, errno);
     gantry_disk_facts facts{};
     facts.block_bytes = block_bytes_;
     facts.size_bytes = static_cast<uint64_t>(status.st_size) / block_bytes_ * block_bytes_;
@@ -215,11 +233,16 @@ class FileDisk {
   }
 
   int Punch(const gantry_disk_range& range) const {
+    if (pages_ != nullptr) {
+      std::memset(pages_ + range.offset, 0, range.length);
+      return 0;
+    }
     return fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                      static_cast<off_t>(range.offset), static_cast<off_t>(range.length));
   }
 
   int WriteZeroes(const gantry_disk_range& range) const {
+    if (pages_ != nullptr) return Punch(range);
     if (fallocate(fd_, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(range.offset),
                   static_cast<off_t>(range.length)) == 0)
       return 0;
@@ -267,8 +290,17 @@ class FileDisk {
     if (!waiting_.empty()) Arm();
   }
 
-  gantry_datapath_host api_{};
-  bool grows_ = false;
+  // Only a data path has it.
+  static const gantry_datapath_host& ApiOf(const gantry::Host& host) {
+    static const gantry_datapath_host kNone{};
+    const auto* api = host.Extension<gantry_datapath_host>(GANTRY_EXT_DATAPATH_HOST);
+    return api != nullptr ? *api : kNone;
+  }
+
+  const gantry_datapath_host& api_;
+  char* pages_ = nullptr;
+  uint64_t pages_bytes_ = 0;
+  bool grows_ = false;  // twice as large once its last byte is written to
   FileDiskControl no_control_{};
   FileDiskControl* control_ = nullptr;
   int fd_ = -1;
