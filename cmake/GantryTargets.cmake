@@ -27,6 +27,8 @@ find_program(GANTRY_MOLD mold)
 if(GANTRY_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
+# Where containers and guests of tests see it too.
+configure_file(${CMAKE_SOURCE_DIR}/tests/tsan.supp ${CMAKE_BINARY_DIR}/tsan.supp COPYONLY)
 if(GANTRY_SANITIZE)
   add_compile_options(-fsanitize=${GANTRY_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${GANTRY_SANITIZE})
@@ -72,7 +74,7 @@ function(gantry_test name)
   if(NOT arg_TIMEOUT_S)
     set(arg_TIMEOUT_S 120)
   endif()
-  set(tsan_options suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp)
+  set(tsan_options suppressions=${CMAKE_BINARY_DIR}/tsan.supp)
   if(GANTRY_SANITIZE)
     math(EXPR arg_TIMEOUT_S "${arg_TIMEOUT_S} * 4")
     if(arg_LABEL STREQUAL integration)
@@ -100,7 +102,7 @@ function(gantry_vm_test name)
     COMMAND ${CMAKE_SOURCE_DIR}/tests/vm/run --time-limit-s ${arg_TIMEOUT_S} -- ${arg_COMMAND}
     WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(vm_${name} PROPERTIES LABELS vm TIMEOUT ${outer_s} PROCESSORS 2
-    ENVIRONMENT "GANTRY_BUILD_DIR=${CMAKE_BINARY_DIR};GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR};TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
+    ENVIRONMENT "GANTRY_BUILD_DIR=${CMAKE_BINARY_DIR};GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR};TSAN_OPTIONS=suppressions=${CMAKE_BINARY_DIR}/tsan.supp")
 endfunction()
 
 # gantry_plugin(NAME SOURCES... LINK targets...): lib/gantry/plugins/NAME.so, exporting the entry alone.
