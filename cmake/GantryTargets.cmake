@@ -27,14 +27,16 @@ find_program(GANTRY_MOLD mold)
 if(GANTRY_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
+# Where containers and guests of tests see it too.
+configure_file(${CMAKE_SOURCE_DIR}/tests/tsan.supp ${CMAKE_BINARY_DIR}/tsan.supp COPYONLY)
 if(GANTRY_SANITIZE)
   add_compile_options(-fsanitize=${GANTRY_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${GANTRY_SANITIZE})
   add_compile_definitions(GANTRY_SANITIZED=1)
   if(GANTRY_SANITIZE STREQUAL thread)
-    # With it protobuf's headers add members to maps that the installed library does not know of.
+    # With it protobuf's headers add members to maps that the installed library does not know of. Our
+    # own files that have to know are told by GANTRY_SANITIZED_THREADS, in their folders.
     add_compile_options(-U__SANITIZE_THREAD__)
-    add_compile_definitions(GANTRY_SANITIZED_THREADS=1)
   endif()
 endif()
 option(GANTRY_FUZZ "Count coverage for libFuzzer; needs clang" OFF)
@@ -72,7 +74,7 @@ function(gantry_test name)
   if(NOT arg_TIMEOUT_S)
     set(arg_TIMEOUT_S 120)
   endif()
-  set(tsan_options suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp)
+  set(tsan_options suppressions=${CMAKE_BINARY_DIR}/tsan.supp)
   if(GANTRY_SANITIZE)
     math(EXPR arg_TIMEOUT_S "${arg_TIMEOUT_S} * 4")
     if(arg_LABEL STREQUAL integration)
@@ -100,7 +102,7 @@ function(gantry_vm_test name)
     COMMAND ${CMAKE_SOURCE_DIR}/tests/vm/run --time-limit-s ${arg_TIMEOUT_S} -- ${arg_COMMAND}
     WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(vm_${name} PROPERTIES LABELS vm TIMEOUT ${outer_s} PROCESSORS 2
-    ENVIRONMENT "GANTRY_BUILD_DIR=${CMAKE_BINARY_DIR};GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR};TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
+    ENVIRONMENT "GANTRY_BUILD_DIR=${CMAKE_BINARY_DIR};GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR};TSAN_OPTIONS=suppressions=${CMAKE_BINARY_DIR}/tsan.supp")
 endfunction()
 
 # gantry_plugin(NAME SOURCES... LINK targets...): lib/gantry/plugins/NAME.so, exporting the entry alone.

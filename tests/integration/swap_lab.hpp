@@ -55,7 +55,10 @@ class Tally {
   }
   uint64_t calls() const { return calls_; }
   uint64_t failed() const { return failed_; }
-  double longest_ms() const { return static_cast<double>(longest_.count()) / 1e6; }
+  double longest_ms() const {
+    const std::lock_guard lock(mutex_);
+    return static_cast<double>(longest_.count()) / 1e6;
+  }
   std::string errors() const {
     const std::lock_guard lock(mutex_);
     std::string all;

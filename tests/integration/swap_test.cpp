@@ -251,7 +251,12 @@ TEST_F(Swap, NoCallFailsWhileReleasesAreSwappedEveryHundredMilliseconds) {
               static_cast<unsigned long long>(tally.calls()),
               static_cast<unsigned long long>(tally.failed()), tally.longest_ms());
   EXPECT_EQ(tally.failed(), 0U) << tally.errors();
+  // A start takes a second with a sanitizer.
+#ifdef GANTRY_SANITIZED
+  EXPECT_GE(swaps, 2U);
+#else
   EXPECT_GE(swaps, 5U);
+#endif
   EXPECT_EQ(Logged("swap: rollback"), 0U) << host_->Log();
 }
 
