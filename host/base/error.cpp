@@ -24,6 +24,8 @@ Code CodeOfErrno(int error_number) {
     case EPERM:
     case EROFS:
       return Code::kPermissionDenied;
+    case EKEYREJECTED:
+      return Code::kUnauthenticated;
     case EINVAL:
     case ENAMETOOLONG:
     case ELOOP:

@@ -83,7 +83,8 @@ struct DriverConfig {
   std::string endpoint;  // unix:///path
   std::vector<std::string> backends;
   std::string default_backend;
-  std::vector<std::string> nodes;  // patterns (fnmatch(3)) of the ids of nodes there are; empty: any
+  std::vector<std::string>
+      nodes;  // patterns (fnmatch(3)) of the ids of nodes there are; empty: any
   bool operator==(const DriverConfig&) const = default;
 };
 

@@ -38,6 +38,12 @@ Policy ServingPolicy(const wire::DataPathDescription& description) {
   return {.readonly = description.readonly};
 }
 
+// Time does not mend it: the storage was reached and said no, or it is another volume.
+bool IsFinal(base::Code code) {
+  return code == base::Code::kUnauthenticated || code == base::Code::kPermissionDenied ||
+         code == base::Code::kFailedPrecondition;
+}
+
 class DataPath {
  public:
   DataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
@@ -56,8 +62,10 @@ class DataPath {
       wire::KeeperMessage fault;
       fault.kind = wire::KeeperKind::kFault;
       keeper_.Tell(
-          fault.Add(wire::KeeperTag::kFault,
-                    std::string_view(status.error().message).substr(0, wire::kFaultBytesMax)));
+          fault
+              .Add(wire::KeeperTag::kFault,
+                   std::string_view(status.error().message).substr(0, wire::kFaultBytesMax))
+              .Add(wire::KeeperTag::kFaultCode, static_cast<uint64_t>(status.error().code)));
     }
     return status;
   }
@@ -132,6 +140,7 @@ class DataPath {
       }
       if (*ended) return {};
       last = *ended;
+      if (IsFinal(last.error().code)) break;
       const int64_t again_ns = EventLoop::Now() + retry_ms * kMillisecond;
       if (again_ns >= deadline_ns) break;
       bool waited = false;

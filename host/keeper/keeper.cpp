@@ -41,7 +41,8 @@ void AddState(KeeperMessage& message, const KeptPath& path) {
   message.Add(KeeperTag::kVolume, path.volume_id)
       .Add(KeeperTag::kPid, static_cast<uint64_t>(path.child ? path.child.pid() : 0))
       .Add(KeeperTag::kServing, uint64_t{path.serving})
-      .Add(KeeperTag::kFault, path.fault);
+      .Add(KeeperTag::kFault, path.fault)
+      .Add(KeeperTag::kFaultCode, path.fault_code);
 }
 
 // A name or a fault comes from a process with vendor code in it.
@@ -325,6 +326,7 @@ void Keeper::OnControl(KeptPath& path) {
     if (request.kind == KeeperKind::kServing || request.kind == KeeperKind::kFault) {
       path.serving = request.kind == KeeperKind::kServing;
       path.fault = Printable(request.Text(KeeperTag::kFault));
+      path.fault_code = request.Number(KeeperTag::kFaultCode);
       TellChanged(path);
     } else {
       int fd = -1;

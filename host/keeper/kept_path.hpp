@@ -41,6 +41,7 @@ struct KeptPath {
   std::map<std::string, base::UniqueFd, std::less<>> kept_fds;
   bool serving = false;
   std::string fault;
+  uint64_t fault_code = 0;  // a base::Code, if it is one
   std::optional<Stopping> stopping;
 };
 

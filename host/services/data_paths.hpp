@@ -40,9 +40,10 @@ struct DataPathSpec {
 
 struct DataPathState {
   std::string volume_id;
-  int32_t pid = 0;       // 0: no process runs
-  bool serving = false;  // its root has been opened
-  std::string fault;     // why not
+  int32_t pid = 0;                                   // 0: no process runs
+  bool serving = false;                              // its root has been opened
+  std::string fault;                                 // why not
+  base::Code fault_code = base::Code::kUnavailable;  // with a fault
 };
 
 class DataPaths {

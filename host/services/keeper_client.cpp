@@ -63,16 +63,26 @@ base::Result<base::UniqueFd> Describe(const DataPathSpec& spec) {
   return wire::SealDescription(d);
 }
 
+// Of an open that storage refused; whatever else a data path may say, it is to be tried again.
+base::Code FaultCode(uint64_t number) {
+  for (const auto code : {base::Code::kUnauthenticated, base::Code::kPermissionDenied,
+                          base::Code::kFailedPrecondition})
+    if (number == static_cast<uint64_t>(code)) return code;
+  return base::Code::kUnavailable;
+}
+
 // The groups of fields that a list or an event consists of; each begins with the volume.
 std::vector<DataPathState> States(const KeeperMessage& message) {
   std::vector<DataPathState> states;
   for (const auto& [tag, value] : message.fields) {
-    if (tag == KeeperTag::kVolume) states.push_back({value, 0, false, {}});
+    if (tag == KeeperTag::kVolume)
+      states.push_back({value, 0, false, {}, base::Code::kUnavailable});
     if (states.empty()) continue;
     DataPathState& state = states.back();
     if (tag == KeeperTag::kPid) state.pid = static_cast<int32_t>(KeeperMessage::ToNumber(value));
     if (tag == KeeperTag::kServing) state.serving = KeeperMessage::ToNumber(value) != 0;
     if (tag == KeeperTag::kFault) state.fault = value;
+    if (tag == KeeperTag::kFaultCode) state.fault_code = FaultCode(KeeperMessage::ToNumber(value));
   }
   return states;
 }
@@ -248,7 +258,7 @@ base::Status KeeperClient::WaitUntilServing(const std::string& volume_id,
     return state.serving || !state.fault.empty() || !connected_ || connection_ != connection;
   });
   if (state.serving) return {};
-  if (!state.fault.empty()) return base::Fail(base::Code::kUnavailable, state.fault);
+  if (!state.fault.empty()) return base::Fail(state.fault_code, state.fault);
   if (!connected_ || connection_ != connection)
     return base::Fail(base::Code::kUnavailable, "the connection to the keeper was lost");
   return base::Fail(base::Code::kDeadlineExceeded, "the data path does not serve yet");

@@ -37,13 +37,13 @@ enum class KeeperKind : uint16_t {
   // From gantryd.
   kSpawn = 10,  // kVolume, kArgument...; fds: fuse, memory, description
   kStop,        // kVolume, kTimeoutMs: ends and forgets it; not there: OK
-  kList,        // kAfter: a page of kVolume, kPid, kServing, kFault groups, and kMore
+  kList,        // kAfter: a page of kVolume, kPid, kServing, kFault, kFaultCode groups, and kMore
   kFds,         // kVolume: the reply carries copies of fuse, memory, description, then the kept
   // To gantryd: what List would now say of one volume.
-  kChanged = 20,  // kVolume, kPid, kServing, kFault
+  kChanged = 20,  // kVolume, kPid, kServing, kFault, kFaultCode
   // From a data path.
   kServing = 30,
-  kFault,   // kFault: it is about to end
+  kFault,   // kFault, kFaultCode: it is about to end
   kRegion,  // kName, kBytes: the reply has kFresh and the region's memfd
   kKeepFd,  // kName, with the fd
   kTakeFd,  // kName: the reply carries a copy
@@ -65,6 +65,7 @@ enum class KeeperTag : uint16_t {
   kName = 10,
   kBytes = 11,
   kFresh = 12,
+  kFaultCode = 13,  // beside kFault: a base::Code
 };
 
 struct KeeperMessage {

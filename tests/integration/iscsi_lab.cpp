@@ -66,7 +66,8 @@ IscsiTarget::IscsiTarget() : tgt_(Started()), config_(directory_.path() / "targe
 std::vector<std::string> IscsiTarget::Files() const {
   std::vector<std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(store()))
-    if (entry.is_regular_file() && entry.path().filename() != "lock")
+    if (entry.is_regular_file() && entry.path().parent_path().filename() != "locks" &&
+        entry.path().filename() != "reserve")
       files.push_back(entry.path().lexically_relative(store()));
   return files;
 }

@@ -147,7 +147,7 @@ void IscsiDataPath::Open(gantry_op op, const gantry_disk_open& request) {
   auto options = ParseOptions(request.parameters, gantry::View(request.volume_key));
   if (!options) return refuse(EINVAL, options.error().message);
   if (const auto secrets = AddSecrets(host_, &*options); !secrets) {
-    return refuse(EACCES, secrets.error().message);
+    return refuse(EKEYREJECTED, secrets.error().message);
   }
   identity_ = gantry::View(request.identity);
   if (identity_.empty()) return refuse(EINVAL, "identity: \"\", expected the name of the disk");

@@ -192,11 +192,11 @@ TEST_F(DiskTest, ChapIsUsedAndAWrongSecretIsSaidAtOnceAndNeverShown) {
   ASSERT_TRUE(server_->BindAccount(1, "alice"));
   FakeHost host;
   Disk disk(host);
-  EXPECT_EQ(disk.Open(Source(kNode1, {{"chap", "oneWay"}})).error_number, EACCES);
+  EXPECT_EQ(disk.Open(Source(kNode1, {{"chap", "oneWay"}})).error_number, EKEYREJECTED);
   host.SetSecret("node.session.auth.username", "alice");
   host.SetSecret("node.session.auth.password", "wrong1234567");
   const auto begin = steady_clock::now();
-  EXPECT_EQ(disk.Open(Source(kNode1, {{"chap", "oneWay"}})).error_number, EACCES);
+  EXPECT_EQ(disk.Open(Source(kNode1, {{"chap", "oneWay"}})).error_number, EKEYREJECTED);
   EXPECT_LT(steady_clock::now() - begin, kAtOnceMs);
   EXPECT_EQ(disk.log().find("wrong1234567"), std::string::npos) << disk.log();
   host.SetSecret("node.session.auth.password", "secret123456");

@@ -260,10 +260,11 @@ int ToErrno(const ScsiError& error) {
     case Failure::kCheckCondition:
       return SenseErrno(error.sense);
     case Failure::kLogin:
-      if (error.status == kAuthenticationFailed || error.status == kNotAuthorized) return EACCES;
+      if (error.status == kAuthenticationFailed) return EKEYREJECTED;
+      if (error.status == kNotAuthorized) return EACCES;
       return error.status == kTargetNotFound || error.status == kTargetRemoved ? ENXIO : EIO;
     case Failure::kImpostor:
-      return EACCES;
+      return EKEYREJECTED;
     case Failure::kDeadline:
       return ETIMEDOUT;
     case Failure::kCancelled:

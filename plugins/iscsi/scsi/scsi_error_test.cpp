@@ -37,7 +37,7 @@ TEST(ScsiError, ATargetThatDoesNotProveItselfIsAnImpostor) {
       FromLoginText("Failed to log in to target. It did not return CHAP_N during SECNEG.");
   EXPECT_EQ(error.failure, Failure::kImpostor);
   EXPECT_EQ(ToCode(error), code::kUnauthenticated);
-  EXPECT_EQ(ToErrno(error), EACCES);
+  EXPECT_EQ(ToErrno(error), EKEYREJECTED);
 }
 
 TEST(ScsiError, OtherSentencesMeanThatTheTargetIsAway) {
