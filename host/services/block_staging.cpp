@@ -91,7 +91,10 @@ base::Result<HelperRequest> BlockStaging::RequestFor(HelperOperation operation,
   HelperRequest request;
   request.operation = operation;
   request.domain = DomainOfOrigin(device.origin, backend);
-  GANTRY_TRY_ASSIGN(request.device.volume, ShortHash(volume_id, kVolumeHashBytes));
+  // Another gantryd of this machine, with a state directory of its own, may have the volume too.
+  GANTRY_TRY_ASSIGN(
+      request.device.volume,
+      ShortHash(parts_.config.state_directory.string() + '\0' + volume_id, kVolumeHashBytes));
   request.device.origin = device.origin;
   request.device.identity = device.identity;
   request.device.multipath = device.multipath;

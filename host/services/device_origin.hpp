@@ -31,7 +31,8 @@ base::Status JudgeOrigin(const std::string& origin, const std::string& wwid,
 // Whose fault it is when such a device hangs (HelperRequest::domain).
 std::string DomainOfOrigin(const std::string& origin, const std::string& backend);
 
-// What the host puts on a device is named by a hash of the volume's id, and so found again.
+// What the host puts on a device is named by a hash of the state directory and the volume's id, and
+// so found again.
 std::string DiskLoopName(const std::string& volume);
 std::string MappingName(const std::string& volume);
 constexpr const char* kReadOnlyLoopPrefix = "gantry-ro:";
