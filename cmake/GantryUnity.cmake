@@ -11,6 +11,7 @@ set(apart
   host/ctl/plugin.cpp
   host/datapath/event_loop.cpp
   host/datapath/server_requests.cpp
+  host/services/block_staging.cpp
   host/services/exec_test.cpp
   host/services/helper.cpp
   host/services/provenance.cpp

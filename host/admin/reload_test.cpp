@@ -16,7 +16,7 @@ core::Config Config() {
     backend.uid = 61001;
     backend.config_json = "{}";
   }
-  config.drivers = {{"d", "unix:///d.sock", {"a", "b"}, "a"}};
+  config.drivers = {{"d", "unix:///d.sock", {"a", "b"}, "a", {}}};
   return config;
 }
 

@@ -96,7 +96,7 @@ class FakeParts {
     parts.version = "1.2.3";
     parts.config_file = "/etc/gantry/gantry.yaml";
     parts.config.node_id = "node-1";
-    parts.config.drivers = {{"test.gantry", "unix:///csi.sock", {"fast"}, "fast"}};
+    parts.config.drivers = {{"test.gantry", "unix:///csi.sock", {"fast"}, "fast", {}}};
     auto& backend = parts.config.backends["fast"];
     backend.name = "fast";
     backend.plugin = "nfs";

@@ -63,7 +63,8 @@ class NfsController : public testing::Test {
   void ExpectUnchanged(const std::map<std::string, std::string>& before) {
     EXPECT_TRUE(WaitFor([&] { return TreeOf(root_) == before; }))
         << "before: " << testing::PrintToString(before)
-        << "\nnow: " << testing::PrintToString(TreeOf(root_));
+        << "\nnow: " << testing::PrintToString(TreeOf(root_)) << "\n"
+        << host_->Log();
   }
 
   static lab::Ganesha* server_;
