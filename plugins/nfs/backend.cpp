@@ -312,7 +312,10 @@ Status NfsBackend::CreateVolume(Call& call, const gantry_create_volume& request)
         if (spec.source) GANTRY_PLUGIN_TRY(copies_.LookForSource(storage, layout, &spec));
         return copies_.Open(storage, layout).Create(spec);
       });
-  if (!record) return ToStatus(record.error());
+  if (!record) {
+    AskForTrash(call, share);  // where the record is that had been begun
+    return ToStatus(record.error());
+  }
   if (!*record) return ToStatus(spec.path.error());
   if ((*record)->state == plugin::RecordState::kCreating) {
     record = copies_.Await(call, share, Realm::kVolumes, **record);
