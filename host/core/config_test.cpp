@@ -18,7 +18,6 @@ drivers:
   - name: nfs.example.org
     endpoint: unix:///csi/csi.sock
     backends: [fast-nfs]
-    nodes: [worker-*]
 backends:
   fast-nfs:
     plugin: nfs
@@ -92,7 +91,7 @@ TEST_F(ConfigTest, ReadsAWholeFile) {
   EXPECT_EQ(config->node_id, "node-1");
   EXPECT_EQ(config->keeper_socket, "/var/lib/gantry/keeper.sock");
   EXPECT_EQ(config->drivers.at(0).default_backend, "fast-nfs");
-  EXPECT_EQ(config->drivers.at(0).nodes, std::vector<std::string>{"worker-*"});
+  EXPECT_TRUE(config->drivers.at(0).nodes.empty());
   const auto& backend = config->backends.at("fast-nfs");
   EXPECT_EQ(backend.gid, 61001U);
   EXPECT_EQ(backend.config_json,
@@ -115,6 +114,15 @@ TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
             "owner, uid, gid, config, credentials, grants, limits, stuck, trust, watch");
+}
+
+TEST_F(ConfigTest, ADriverMayNameItsNodes) {
+  std::string text = kGood;
+  const std::string before = "backends: [fast-nfs]\n";
+  text.replace(text.find(before), before.size(), before + "    nodes: [worker-*]\n");
+  const auto config = Load(text);
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->drivers.at(0).nodes, std::vector<std::string>{"worker-*"});
 }
 
 TEST_F(ConfigTest, AWorkerIsNeverRoot) {

@@ -95,7 +95,7 @@ TEST(Emit, RefusesWhatTheHostCouldNotStore) {
 TEST(Emit, ChecksTheOtherItemsToo) {
   gantry_source source{};
   source.kind = 9;
-  EXPECT_EQ(Message(source), "source.kind is 9, expected 1 to 4");
+  EXPECT_EQ(Message(source), "source.kind is 9, expected 1 to 5");
   gantry_task task{};
   task.kind = Str("no spaces");
   EXPECT_EQ(Message(task), "task.kind is \"no spaces\", expected 1 to 32 of [a-z0-9-]");

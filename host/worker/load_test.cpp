@@ -48,7 +48,7 @@ TEST_F(CheckPluginTest, TakesAGoodOneAndFillsInTheDefaults) {
 
 TEST_F(CheckPluginTest, SaysWhyThePluginRefuses) {
   EXPECT_EQ(CheckPlugin(nullptr, "needs minor 7").error().message,
-            "the plugin refuses this host (ABI 0.2): needs minor 7");
+            "the plugin refuses this host (ABI 0.3): needs minor 7");
 }
 
 TEST_F(CheckPluginTest, NamesTheFieldOfTheTableThatDoesNotMatch) {
@@ -58,8 +58,8 @@ TEST_F(CheckPluginTest, NamesTheFieldOfTheTableThatDoesNotMatch) {
   table.abi_major = 9;
   EXPECT_EQ(Check(), "abi_major is 9, expected 0");
   table.abi_major = 0;
-  table.abi_minor = 3;
-  EXPECT_EQ(Check(), "abi_minor is 3, expected 1 to 2");
+  table.abi_minor = 4;
+  EXPECT_EQ(Check(), "abi_minor is 4, expected 1 to 3");
   table.abi_minor = 1;
   table.size = 8;
   EXPECT_EQ(Check(), "size is 8, expected at least 96");
