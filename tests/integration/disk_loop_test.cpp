@@ -19,30 +19,6 @@ constexpr uint64_t kBytes = 512 * kMib;
 constexpr std::chrono::seconds kToolTime{60};
 constexpr int kMadvCollapse = 25;  // MADV_COLLAPSE, Linux 6.1
 
-// A control group with little memory, removed by its destructor. cgroup v1 where the machine has it,
-// since there reclaim waits for writeback, which is where a disk's process could wait for itself.
-class SmallMemory {
- public:
-  explicit SmallMemory(uint64_t bytes) {
-    const fs::path v1 = "/sys/fs/cgroup/memory";
-    const fs::path v2 = "/sys/fs/cgroup";
-    const bool old = fs::exists(v1 / "memory.limit_in_bytes");
-    if (!old) std::ofstream(v2 / "cgroup.subtree_control") << "+memory";
-    path_ = (old ? v1 : v2) / ("gantry-disk-test-" + std::to_string(getpid()));
-    fs::create_directory(path_);
-    std::ofstream limit(path_ / (old ? "memory.limit_in_bytes" : "memory.max"));
-    if (!(limit << bytes << std::flush)) throw std::runtime_error("no memory cgroup");
-  }
-  SmallMemory(const SmallMemory&) = delete;
-  ~SmallMemory() {
-    (void)Eventually([this] { return rmdir(path_.c_str()) == 0; }, std::chrono::seconds(2));
-  }
-  fs::path processes() const { return path_ / "cgroup.procs"; }
-
- private:
-  fs::path path_;
-};
-
 class DiskLoopTest : public DiskFixture {
  protected:
   ~DiskLoopTest() override {
@@ -256,23 +232,6 @@ TEST_F(DiskLoopTest, ADiskThatIsAwayForAWhileCostsTimeOnly) {
   const auto ended = writer->Wait(kToolTime);
   ASSERT_TRUE(ended && ended->has_value());
   EXPECT_EQ((*ended)->code, 0);
-  Unmount(at);
-}
-
-// Everything that has to do with the disk shares 64 MiB, while four times as much is dirtied.
-TEST_F(DiskLoopTest, WritesBackUnderMemoryPressureWithoutWaitingForItself) {
-  const SmallMemory memory(64 * kMib);
-  const LoopDevice loop(ServeDisk(kBytes, false, {{"direct", "1"}}));
-  const fs::path at = MakeExt4(loop);
-  {
-    std::ofstream processes(memory.processes());
-    ASSERT_TRUE(processes << State("disk").pid << std::flush);
-  }
-  std::string command = "echo $$ > " + memory.processes().string() + " && exec";
-  for (const auto& word : Fio(at / "f", {"--direct=0", "--rw=randwrite", "--bs=16k", "--size=256m",
-                                         "--end_fsync=1", "--verify=crc32c", "--verify_fatal=1"}))
-    command += " " + word;
-  ASSERT_EQ(Run({"sh", "-c", command}, kToolTime), 0) << output();
   Unmount(at);
 }
 
