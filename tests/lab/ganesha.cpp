@@ -1,24 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/lab/ganesha.hpp"
 
-#include <fcntl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <sstream>
 #include <string_view>
-#include <thread>
 #include <utility>
 
-#include "host/base/fd.hpp"
-#include "host/base/file.hpp"
-#include "host/base/process.hpp"
+#include "tests/lab/tool.hpp"
 
 namespace gantry::lab {
 namespace {
@@ -31,59 +23,9 @@ using base::Status;
 // Above the sum of the tool's own deadlines, so that its message arrives instead of ours.
 constexpr std::chrono::milliseconds kToolMsMax{90000};
 
-constexpr std::chrono::milliseconds kSignalMsMax{3000};
-constexpr size_t kStatBytesMax = 4096;
-
-std::string Environment(const char* name, const char* otherwise) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : otherwise;
-}
-
-// What the tool said fits into a pipe (64 KiB): it is read after the tool has ended.
-std::string ReadAvailable(int fd) {
-  std::string text;
-  std::array<char, 4096> buffer{};
-  for (;;) {
-    const ssize_t got = read(fd, buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return text;
-    text.append(buffer.data(), static_cast<size_t>(got));
-  }
-}
-
-struct Pipe {
-  base::UniqueFd reader;
-  base::UniqueFd writer;
-};
-
-Result<Pipe> MakePipe() {
-  std::array<int, 2> fds{};
-  if (pipe2(fds.data(), O_CLOEXEC | O_NONBLOCK) != 0) return base::FailErrno(errno, "pipe2");
-  return Pipe{base::UniqueFd(fds[0]), base::UniqueFd(fds[1])};
-}
-
-// Runs tests/lab/ganesha with these arguments; its output, or an error with what it complained of.
 Result<std::string> RunTool(const std::vector<std::string>& arguments) {
-  const std::filesystem::path tool =
-      std::filesystem::path(Environment("GANTRY_SOURCE_DIR", ".")) / "tests/lab/ganesha";
-  GANTRY_TRY_ASSIGN(const auto bash, base::PinnedBinary::Open("/bin/bash"));
-  GANTRY_TRY_ASSIGN(const auto out, MakePipe());
-  GANTRY_TRY_ASSIGN(const auto complaints, MakePipe());
-  base::SpawnOptions options;
-  options.arguments = {"bash", tool.string()};
-  options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
-  options.environment = {"PATH=" + Environment("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
-                         "GANTRY_BUILD_DIR=" + Environment("GANTRY_BUILD_DIR", "")};
-  options.stdout_fd = out.writer.get();
-  options.stderr_fd = complaints.writer.get();
-  GANTRY_TRY_ASSIGN(auto child, base::Spawn(bash, options));
-  GANTRY_TRY_ASSIGN(const auto status, child.Wait(kToolMsMax));
-  const std::string what = tool.string() + " " + arguments.front();
-  if (!status) return Fail(Code::kDeadlineExceeded, what + " did not end in time");
-  if (status->code != 0 || status->signal != 0)
-    return Fail(Code::kUnavailable,
-                what + " " + status->Describe() + ": " + ReadAvailable(complaints.reader.get()));
-  return ReadAvailable(out.reader.get());
+  return RunLabTool("ganesha", arguments, kToolMsMax,
+                    {"GANTRY_BUILD_DIR=" + EnvironmentOr("GANTRY_BUILD_DIR", "")});
 }
 
 template <class Number>
@@ -168,24 +110,6 @@ Status Ganesha::Run(const std::string& verb) {
   return TakeFacts(facts);
 }
 
-// No tool is spawned: a child that closes a file of this server's frozen mount would wait for it.
-Status Ganesha::SignalUntil(int signal, bool stopped) {
-  const base::UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
-  if (!process) return base::FailErrno(errno, "pidfd_open " + std::to_string(pid_));
-  if (syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0) != 0)
-    return base::FailErrno(errno, "pidfd_send_signal " + std::to_string(pid_));
-  const std::filesystem::path stat = "/proc/" + std::to_string(pid_) + "/stat";
-  const auto deadline = std::chrono::steady_clock::now() + kSignalMsMax;
-  do {
-    GANTRY_TRY_ASSIGN(const std::string line, base::ReadFile(stat, kStatBytesMax));
-    const size_t name_end = line.rfind(") ");
-    if (name_end != std::string::npos && (line[name_end + 2] == 'T') == stopped) return {};
-    std::this_thread::yield();
-  } while (std::chrono::steady_clock::now() < deadline);
-  return Fail(Code::kDeadlineExceeded,
-              stat.string() + ": the server did not " + (stopped ? "stop" : "go on"));
-}
-
 Status Ganesha::TakeFacts(const std::string& facts) {
   const std::string lines = "\n" + facts;
   GANTRY_TRY(TakeNumber(lines, "GANESHA_PID", &pid_));
@@ -193,8 +117,8 @@ Status Ganesha::TakeFacts(const std::string& facts) {
   return TakeNumber(lines, "GANESHA_MOUNT_PORT", &mount_port_);
 }
 
-Status Ganesha::Freeze() { return SignalUntil(SIGSTOP, true); }
-Status Ganesha::Thaw() { return SignalUntil(SIGCONT, false); }
+Status Ganesha::Freeze() { return StopProcess(pid_); }
+Status Ganesha::Thaw() { return ContinueProcess(pid_); }
 Status Ganesha::Kill() { return Run("kill"); }
 Status Ganesha::Restart() { return Run("restart"); }
 Status Ganesha::Stop() { return Run("stop"); }

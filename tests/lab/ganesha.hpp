@@ -57,7 +57,6 @@ class Ganesha {
  private:
   Ganesha() = default;
   base::Status Run(const std::string& verb);
-  base::Status SignalUntil(int signal, bool stopped);
   base::Status TakeFacts(const std::string& facts);
 
   std::unique_ptr<base::TempDir> temporary_;

@@ -90,7 +90,6 @@ class Tgt {
   Tgt() = default;
   base::Status Run(const std::string& verb);
   base::Status AdmDone(const std::vector<std::string>& arguments);
-  base::Status SignalUntil(int signal, bool stopped);
   base::Status TakeFacts(const std::string& facts);
 
   std::unique_ptr<base::TempDir> temporary_;
