@@ -197,18 +197,8 @@ Status IscsiBackend::GetVolume(Call& call, const gantry_volume_ref& request) {
 Status IscsiBackend::ListVolumes(Call& call, const gantry_list_volumes& request) {
   target::ListVolumes operation;
   operation.after = ToString(request.after);
-  size_t emitted = 0;
-  while (true) {
-    if (request.max_entries > 0)
-      operation.max_entries = std::min<uint32_t>(
-          target::kPageEntriesMax, request.max_entries - static_cast<uint32_t>(emitted));
-    const auto page = Ask(call, operation);
-    if (!page) return ToStatus(page.error());
-    for (const auto& volume : page->volumes)
-      if (!EmitVolume(call, volume) || ++emitted == request.max_entries) return Ok();
-    if (!page->more || page->volumes.empty()) return Ok();
-    operation.after = page->volumes.back().handle;
-  }
+  return EmitPages(call, std::move(operation), request.max_entries, &target::VolumePage::volumes,
+                   [&](const target::Volume& volume) { return EmitVolume(call, volume); });
 }
 
 Status IscsiBackend::GetCapacity(Call& call, const gantry_get_capacity& request) {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "plugins/iscsi/backend/config.hpp"
 #include "plugins/iscsi/datapath/data_path.hpp"
@@ -77,6 +78,11 @@ class IscsiBackend {
   template <class Operation>
   plugin::Result<typename Operation::Reply> AskUntil(
       Call& call, const Operation& operation, std::chrono::steady_clock::time_point deadline) const;
+  // Asks for one page after the other and emits up to max_entries (0: all) of what is in `entries`,
+  // as long as the host wants more.
+  template <class Operation, class Entry, class Emit>
+  Status EmitPages(Call& call, Operation operation, uint32_t max_entries,
+                   std::vector<Entry> Operation::Reply::*entries, Emit emit) const;
   static void Schedule(Call& call, const target::Task& task);
   std::map<std::string, std::string> ContextOf(const target::Volume& volume) const;
   bool EmitVolume(Call& call, const target::Volume& volume, uint32_t flags = 0) const;
@@ -105,6 +111,22 @@ plugin::Result<typename Operation::Reply> IscsiBackend::Ask(Call& call,
                                                             const Operation& operation) const {
   return AskUntil(call, operation,
                   std::min(call.deadline(), std::chrono::steady_clock::now() + config_.timeout));
+}
+
+template <class Operation, class Entry, class Emit>
+Status IscsiBackend::EmitPages(Call& call, Operation operation, uint32_t max_entries,
+                               std::vector<Entry> Operation::Reply::*entries, Emit emit) const {
+  uint32_t emitted = 0;
+  while (true) {
+    if (max_entries > 0)
+      operation.max_entries = std::min<uint32_t>(target::kPageEntriesMax, max_entries - emitted);
+    const auto page = Ask(call, operation);
+    if (!page) return ToStatus(page.error());
+    for (const auto& entry : (*page).*entries)
+      if (!emit(entry) || ++emitted == max_entries) return Ok();
+    if (!page->more || ((*page).*entries).empty()) return Ok();
+    operation.after = ((*page).*entries).back().handle;
+  }
 }
 
 }  // namespace gantry::iscsi

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The snapshots' half of the iSCSI backend.
+#include <utility>
+
 #include "plugins/iscsi/backend/backend.hpp"
 
 namespace gantry::iscsi {
@@ -65,18 +67,9 @@ Status IscsiBackend::ListSnapshots(Call& call, const gantry_list_snapshots& requ
   operation.after = ToString(request.after);
   operation.source = ToString(request.source_volume_handle);
   if (!operation.source.empty() && !IsHandle(operation.source)) return Ok();
-  size_t emitted = 0;
-  while (true) {
-    if (request.max_entries > 0)
-      operation.max_entries = std::min<uint32_t>(
-          target::kPageEntriesMax, request.max_entries - static_cast<uint32_t>(emitted));
-    const auto page = Ask(call, operation);
-    if (!page) return ToStatus(page.error());
-    for (const auto& snapshot : page->snapshots)
-      if (!EmitSnapshot(call, snapshot) || ++emitted == request.max_entries) return Ok();
-    if (!page->more || page->snapshots.empty()) return Ok();
-    operation.after = page->snapshots.back().handle;
-  }
+  return EmitPages(call, std::move(operation), request.max_entries,
+                   &target::SnapshotPage::snapshots,
+                   [&](const target::Snapshot& snapshot) { return EmitSnapshot(call, snapshot); });
 }
 
 }  // namespace gantry::iscsi
