@@ -7,11 +7,13 @@
 # "redefinition of" in a unity_N_cxx.cxx means: one more for this list.
 set(apart
   host/core/groups_test.cpp
+  host/core/node_block_test.cpp
   host/core/server_pattern.cpp
   host/ctl/plugin.cpp
   host/datapath/event_loop.cpp
   host/datapath/server_requests.cpp
   host/services/block_staging.cpp
+  host/services/block_staging_test.cpp
   host/services/exec_test.cpp
   host/services/helper.cpp
   host/services/provenance.cpp
@@ -19,7 +21,10 @@ set(apart
   host/wire/keeper_protocol.cpp
   host/worker/call_table_test.cpp
   host/worker/datapath_mode.cpp
-  host/worker/load.cpp)
+  host/worker/load.cpp
+  tests/integration/disk_loop_test.cpp
+  tests/lab/sshd.cpp
+  tests/lab/tgt.cpp)
 
 # tests/simulation defines these files' functions itself, so that the linker leaves them out.
 list(APPEND apart

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <optional>
 #include <set>
 #include <sstream>
 
@@ -265,7 +264,7 @@ TEST_F(DiskTest, StatsThatComeDuringARefreshShareTheNextOne) {
   const auto fd = OpenDirect(disk);
   const uint64_t before = control().refreshes;
   std::vector<std::jthread> callers;
-  std::optional<Held> held(control());
+  auto held = std::make_unique<Held>(control());
   constexpr int kStats = 8;
   std::atomic<int> right = 0;
   const auto ask = [&] {
@@ -288,7 +287,7 @@ TEST_F(DiskTest, StatsThatComeDuringARefreshShareTheNextOne) {
 TEST_F(DiskTest, AKilledReaderAndAKilledStatLeaveAtOnce) {
   const fs::path disk = ServeDisk(kBytes);
   const auto fd = OpenDirect(disk);
-  std::optional<Held> held(control());
+  auto held = std::make_unique<Held>(control());
   const auto leaves = [&](const std::function<void()>& call) {
     const pid_t child = fork();
     if (child == 0) {
