@@ -14,6 +14,7 @@ set(apart
   host/datapath/server_requests.cpp
   host/services/block_staging.cpp
   host/services/block_staging_test.cpp
+  host/services/disk_release_test.cpp
   host/services/exec_test.cpp
   host/services/helper.cpp
   host/services/provenance.cpp

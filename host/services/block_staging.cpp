@@ -29,7 +29,8 @@ constexpr size_t kVolumeHashBytes = 32;  // of hexadecimal digits
 constexpr size_t kTargetHashBytes = 16;
 constexpr size_t kPassphraseBytesMax = 8192;
 constexpr std::chrono::milliseconds kUndoMsMax{20000};
-constexpr std::chrono::milliseconds kReleaseMsMax{30000};  // while its data path serves
+constexpr std::chrono::milliseconds kReleaseMsMax{30000};   // while its data path serves
+constexpr std::chrono::milliseconds kStopDiskMsMax{20000};  // of a data path that has no users left
 
 base::Result<std::string> ShortHash(const std::string& text, size_t bytes) {
   GANTRY_TRY_ASSIGN(const std::string hash, HashOf(text));
@@ -351,10 +352,19 @@ Status BlockStaging::Release(const std::string& volume_id, const core::NodeDevic
     return tl::unexpected(released.error());
   // A disk that does not answer keeps its loop device from going. Without its data path everything
   // that is under way ends with an error.
-  GANTRY_TRY(parts_.data_paths.Stop(volume_id, std::max(deadline, In(kUndoMsMax))));
-  if (released) return {};
-  GANTRY_TRY(Run(request, std::max(deadline, In(kUndoMsMax))));
-  return {};
+  auto stopped =
+      parts_.data_paths.Stop(volume_id, std::clamp(deadline, In(kUndoMsMax), In(kStopDiskMsMax)));
+  if (!stopped) {
+    // Not even killed: where it is no I/O flusher it may wait for memory that only its own disk could
+    // free. Giving up what is under way frees both.
+    HelperRequest abort = request;
+    abort.operation = HelperOperation::kAbortDisk;
+    GANTRY_TRY(Run(abort, In(kUndoMsMax)));
+    stopped = parts_.data_paths.Stop(volume_id, In(kUndoMsMax));
+  }
+  if (!released) GANTRY_TRY(Run(request, std::max(deadline, In(kUndoMsMax))));
+  // A process that is still there could write to the volume later on.
+  return stopped;
 }
 
 Status BlockStaging::ReleaseTarget(const std::string& device, base::TimePoint deadline) {

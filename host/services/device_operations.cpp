@@ -340,6 +340,16 @@ Status UnmountDisk(const HelperRequest& request) {
   return {};
 }
 
+// MNT_FORCE aborts the FUSE connection before it looks whether the mount is busy, which it is.
+Status AbortDisk(const HelperRequest& request) {
+  const std::string place =
+      "/proc/self/fd/" + std::to_string(request.fd) + "/" + request.device.volume;
+  if (umount2(place.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW) != 0 && errno != EBUSY &&
+      errno != EINVAL && errno != ENOENT)
+    return base::FailErrno(errno, "abort a disk's filesystem");
+  return {};
+}
+
 // A format that this node began and gives up: the device was blank before, and holds nothing that is
 // whole, so it is made blank again. Else no node could ever use it. Where that cannot be done now, it
 // stays as it is, and is refused as such.
@@ -425,6 +435,8 @@ Status Dispatch(const HelperRequest& request, int root, HelperReply* reply) {
       return MountDisk(request, reply);
     case HelperOperation::kAttachDisk:
       return AttachDisk(request, reply);
+    case HelperOperation::kAbortDisk:
+      return AbortDisk(request);
     default:
       return Fail(Code::kInternal, OperationName(request.operation));
   }

@@ -98,6 +98,8 @@ std::string OperationName(HelperOperation operation) {
       return "mount disk";
     case HelperOperation::kAttachDisk:
       return "attach disk";
+    case HelperOperation::kAbortDisk:
+      return "abort disk";
   }
   return "operation " + std::to_string(static_cast<int>(operation));
 }

@@ -40,6 +40,7 @@ enum class HelperOperation : int {
   kLocateDevice = 15,  // which one it is, also while it is in use
   kMountDisk = 16,     // FUSE, among the disks; the reply carries the fd, INIT answered
   kAttachDisk = 17,    // the mount's file "disk", under a loop device
+  kAbortDisk = 18,     // all that waits for it ends with an error, and whatever comes later
 };
 std::string OperationName(HelperOperation operation);
 

@@ -158,6 +158,7 @@ base::Status TestDataPaths::Start(DataPathSpec spec, base::TimePoint) {
 
 base::Status TestDataPaths::Stop(const std::string& volume_id, base::TimePoint) {
   if (on_stop) on_stop();
+  if (auto error = std::exchange(stop_error, std::nullopt)) return tl::unexpected(*error);
   servers_.erase(volume_id);
   return {};
 }

@@ -77,6 +77,7 @@ class TestDataPaths final : public DataPaths {
   // The process dies and its fd with it.
   void Lose(const std::string& volume_id);
   std::optional<base::Error> start_error;
+  std::optional<base::Error> stop_error;  // of the next one alone
   std::function<void()> on_stop;
   DataPathSpec last_spec;
   int starts = 0;

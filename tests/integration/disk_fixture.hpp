@@ -9,6 +9,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,9 @@ struct Free {
 // Aligned for direct I/O.
 using Buffer = std::unique_ptr<char, Free>;
 inline Buffer MakeBuffer(size_t bytes, char fill) {
-  Buffer buffer(static_cast<char*>(aligned_alloc(4096, bytes)));
+  void* pages = nullptr;
+  if (posix_memalign(&pages, 4096, bytes) != 0) throw std::bad_alloc();
+  Buffer buffer(static_cast<char*>(pages));
   std::memset(buffer.get(), fill, bytes);
   return buffer;
 }
