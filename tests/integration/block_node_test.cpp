@@ -105,26 +105,44 @@ TEST_F(BlockNode, ADeviceSwappedUnderItsRecordIsRefusedAndNotFormatted) {
   EXPECT_EQ(ioctl(device.get(), LOOP_CLR_FD), 0);
 }
 
-TEST_F(BlockNode, ACrashInsideMkfsIsFinishedByFormattingAgain) {
-  // As slow as it goes: every inode table is written.
-  constexpr uint64_t kLargeBytes = 32ULL << 30;
-  disk_.ResizeFile(kLargeBytes);
-  ASSERT_TRUE(block::RefreshLoop(disk_.loop()));
-  context_["size"] = std::to_string(kLargeBytes);
-  context_["mkfsOptions"] = "-E lazy_itable_init=0";
-  fs_type_ = "ext4";
-  std::thread caller([this] { (void)Stage(); });
-  pid_t mkfs = 0;
-  EXPECT_TRUE(
-      Eventually([&] { return (mkfs = Running("mkfs.ext4", disk_.path())) != 0; }, kCallMax));
-  EXPECT_TRUE(host_->Kill(SIGKILL));
-  caller.join();
-  EXPECT_TRUE(Eventually([&] { return Running("mkfs.ext4", disk_.path()) == 0; }, kCallMax))
-      << "mkfs outlived the gantryd that wanted it";
-  EXPECT_NE(Content().kind, block::Content::Kind::kFilesystem);
+class CrashInsideMkfs : public BlockNode {
+ protected:
+  CrashInsideMkfs() {
+    constexpr uint64_t kLargeBytes = 128ULL << 30;  // so that it takes a while
+    disk_.ResizeFile(kLargeBytes);
+    EXPECT_TRUE(block::RefreshLoop(disk_.loop()));
+    context_["size"] = std::to_string(kLargeBytes);
+    context_["mkfsOptions"] = "-E lazy_itable_init=0";
+    fs_type_ = "ext4";
+  }
+  bool IsFormatting() const { return Running("mkfs.ext4", disk_.path()) != 0; }
+  void KillWhileItFormats() {
+    std::thread caller([this] { (void)Stage(); });
+    EXPECT_TRUE(Eventually([this] { return IsFormatting(); }, kCallMax));
+    EXPECT_TRUE(host_->Kill(SIGKILL));
+    caller.join();
+    EXPECT_TRUE(Eventually([this] { return !IsFormatting(); }, kCallMax))
+        << "mkfs outlived the gantryd that wanted it";
+  }
+  void Restart() {
+    ASSERT_TRUE(host_->Restart());
+    Connect();
+  }
+};
+
+TEST_F(CrashInsideMkfs, IsFinishedByFormattingAgain) {
+  constexpr int kAttemptsMax = 20;
+  KillWhileItFormats();
+  // It had come to its end already: a busy machine is slow to see it.
+  for (int i = 1; Content().kind == block::Content::Kind::kFilesystem && i < kAttemptsMax; ++i) {
+    Restart();
+    ASSERT_GRPC_OK(Unstage());
+    ASSERT_TRUE(block::MakeBlank(disk_.Open().get()));
+    KillWhileItFormats();
+  }
+  ASSERT_NE(Content().kind, block::Content::Kind::kFilesystem);
   EXPECT_THAT(Record(), HasSubstr("\"formatting\": \""));
-  ASSERT_TRUE(host_->Restart());
-  Connect();
+  Restart();
   ASSERT_GRPC_OK(Stage());
   ASSERT_GRPC_OK(Publish());
   std::ofstream(target_ + "/file") << "data";
