@@ -383,7 +383,7 @@ bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within) {
   return true;
 }
 
-LunVolume Named(const std::string& name, const std::string& fs_type = "ext4") {
+LunVolume Named(const std::string& name, const std::string& fs_type) {
   LunVolume volume;
   volume.name = name;
   volume.fs_type = fs_type;
