@@ -75,7 +75,7 @@ Made<IscsiBackend> IscsiBackend::Create(const Host& host, const gantry_create& r
   if (!config) return ToStatus(config.error());
   // Nodes and data paths know all that they need from their calls.
   std::unique_ptr<target_client::Transport> transport;
-  if ((request.roles & GANTRY_ROLE_CONTROLLER) != 0) {
+  if ((request.roles & GANTRY_ROLE_CONTROLLER) != 0 && !config->fixed) {
     auto made = MakeTransport(host, *config);
     if (!made) return ToStatus(made.error());
     transport = std::move(*made);
@@ -96,6 +96,8 @@ Made<IscsiBackend> IscsiBackend::Create(const Host& host, const gantry_create& r
 
 bool IscsiBackend::Offers(std::string_view extension) const {
   if (extension == GANTRY_EXT_DISK) return data_path_ != nullptr;
+  if (config_.fixed && (extension == GANTRY_EXT_CONTROLLER || extension == GANTRY_EXT_PUBLISH))
+    return true;
   return extension == GANTRY_EXT_NODE || transport_ != nullptr;
 }
 
@@ -178,6 +180,11 @@ Status IscsiBackend::CreateVolume(Call& call, const gantry_create_volume& reques
 
 Status IscsiBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
+  if (config_.fixed)
+    return Refuse(code::kFailedPrecondition,
+                  "volume " + handle +
+                      " is a LUN that somebody else has made, and is not deleted; expected a "
+                      "PersistentVolume with reclaim policy Retain");
   if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
   const auto deleted = Ask(call, target::DeleteVolume{handle, {}});
   if (!deleted) return ToStatus(deleted.error());

@@ -40,6 +40,9 @@ class IscsiBackend {
   // gantry.disk/1, in a process of one volume's own.
   static const gantry_disk* Disk();
   bool Offers(std::string_view extension) const;
+  // The table of an extension, without what the configured kind of target has not: static LUNs are
+  // not made, listed, measured or grown, and all others have ids of the host's own (backend_static.cpp).
+  const void* Narrow(std::string_view extension, const void* table) const;
 
   Status Probe(Call& call);
 
@@ -65,6 +68,9 @@ class IscsiBackend {
   Status Attach(Call& call, const gantry_attach& request);
   Status Rescan(Call& call, const gantry_attach& request);
 
+  // backend_static.cpp
+  Status RecognizeVolume(Call& call, const gantry_volume_ref& request);
+
   // backend_tasks.cpp
   Status ListTasks(Call& call, const gantry_task_run& unused);
   Status RunTask(Call& call, const gantry_task_run& request);
@@ -87,6 +93,7 @@ class IscsiBackend {
   std::map<std::string, std::string> ContextOf(const target::Volume& volume) const;
   bool EmitVolume(Call& call, const target::Volume& volume, uint32_t flags = 0) const;
   Status EmitSource(Call& call, const gantry_attach& request) const;
+  Status EmitStaticSource(Call& call, const gantry_attach& request) const;
   plugin::Result<std::optional<target::Chap>> ChapFor(Call& call, const std::string& handle,
                                                       const std::string& incarnation,
                                                       const std::string& node_id) const;

@@ -67,11 +67,13 @@ Status IscsiBackend::EmitSource(Call& call, const gantry_attach& request) const 
 }
 
 Status IscsiBackend::Attach(Call& call, const gantry_attach& request) {
+  if (config_.fixed) return EmitStaticSource(call, request);
   return EmitSource(call, request);
 }
 
 // The data path asks the target itself; which disk it is has not changed.
 Status IscsiBackend::Rescan(Call& call, const gantry_attach& request) {
+  if (config_.fixed) return Ok();  // Asked by the data path, which has the secrets.
   return EmitSource(call, request);
 }
 

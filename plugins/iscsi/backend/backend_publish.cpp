@@ -7,6 +7,7 @@
 
 #include "plugins/iscsi/backend/backend.hpp"
 #include "plugins/iscsi/backend/publish_context.hpp"
+#include "plugins/iscsi/backend/static_lun.hpp"
 #include "plugins/iscsi/chap/chap.hpp"
 
 namespace gantry::iscsi {
@@ -50,6 +51,11 @@ Result<std::optional<target::Chap>> IscsiBackend::ChapFor(Call& call, const std:
 
 Status IscsiBackend::PublishVolume(Call& call, const gantry_publish_volume& request) {
   const std::string handle = ToString(request.handle);
+  if (config_.fixed) {
+    // Nothing is to be opened: whoever made the LUN has said which nodes may have it.
+    const auto lun = ParseStaticLun(config_, ToMap(request.context));
+    return lun ? Ok() : ToStatus(lun.error());
+  }
   if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
   const auto context = ToMap(request.context);
   target::PublishVolume operation;
@@ -86,6 +92,8 @@ Status IscsiBackend::PublishVolume(Call& call, const gantry_publish_volume& requ
 
 Status IscsiBackend::UnpublishVolume(Call& call, const gantry_publish_volume& request) {
   const std::string handle = ToString(request.handle);
+  // The fence of a static LUN is the reservation that the next node takes.
+  if (config_.fixed) return Ok();
   if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
   target::UnpublishVolume operation;
   operation.handle = handle;

@@ -30,7 +30,7 @@ const std::string_view kConfigSchema = R"({
   "required": ["target"],
   "properties": {
     "target": {
-      "description": "The machine of the target, where gantry-target makes volumes: this one (local) or another (ssh).",
+      "description": "The machine of the target, where gantry-target makes volumes: this one (local) or another (ssh); or LUNs that somebody else makes (static).",
       "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
       "properties": {
         "local": {
@@ -49,6 +49,15 @@ const std::string_view kConfigSchema = R"({
             "hostKey": {"description": "The only one that is accepted, as in known_hosts: \"ssh-ed25519 AAAA...\".", "type": "string"},
             "credential": {"description": "The private key, as the backend's credentials name it.", "type": "string"},
             "subsystem": {"description": "Left out: the key has a forced command.", "type": "string"}
+          }
+        },
+        "static": {
+          "type": "object", "additionalProperties": false,
+          "properties": {
+            "portals": {"description": "Which portals are served, as patterns of \"10.0.0.1:3260\".", "type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}, "default": ["*"]},
+            "iqns": {"description": "Which targets are served, as patterns of their names.", "type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}, "default": ["*"]},
+            "fence": {"description": "reservation: one writer at a time, by a persistent reservation; none: nothing keeps a second node from writing.", "enum": ["reservation", "none"], "default": "reservation"},
+            "format": {"description": "Whether a LUN that is blank gets a filesystem.", "enum": ["blank", "never"], "default": "blank"}
           }
         }
       }
@@ -77,6 +86,7 @@ constexpr size_t kPathBytesMax = 4096;
 constexpr size_t kHostKeyBytesMax = 4096;
 constexpr const char* kDefaultInitiatorPrefix = "iqn.2026-01.io.gantry:node";
 constexpr size_t kNodeDigits = 16;
+constexpr size_t kPatternsMax = 64;
 
 template <class Table, class T>
 std::string_view NameIn(const Table& table, T value) {
@@ -119,9 +129,50 @@ Result<SshTarget> ParseSsh(const json& object) {
   return ssh;
 }
 
+Status TakeTexts(const json& object, const std::string& where, const char* key, size_t count_max,
+                 std::vector<std::string>* out) {
+  const auto texts = object.find(key);
+  if (texts == object.end()) return {};
+  const bool is_list =
+      texts->is_array() && !texts->empty() && texts->size() <= count_max &&
+      std::all_of(texts->begin(), texts->end(), [](const json& text) { return text.is_string(); });
+  if (!is_list)
+    return BadValue(where + key, texts->dump(),
+                    "a list of 1 to " + std::to_string(count_max) + " strings");
+  *out = texts->get<std::vector<std::string>>();
+  return {};
+}
+
+// Of the first word: true, of the second: false.
+Status TakeEither(const json& object, const std::string& where, const char* key, const char* yes,
+                  const char* no, bool* out) {
+  const auto parse = [&](const std::string& word) -> std::optional<bool> {
+    if (word != yes && word != no) return std::nullopt;
+    return word == yes;
+  };
+  return TakeWord(object, where, key, std::string(yes) + " or " + no, parse, out);
+}
+
+Result<StaticTarget> ParseStatic(const json& object) {
+  GANTRY_PLUGIN_TRY(CheckObject(object, "target.static", {"portals", "iqns", "fence", "format"}));
+  StaticTarget fixed;
+  GANTRY_PLUGIN_TRY(TakeTexts(object, "target.static.", "portals", kPatternsMax, &fixed.portals));
+  GANTRY_PLUGIN_TRY(TakeTexts(object, "target.static.", "iqns", kPatternsMax, &fixed.iqns));
+  GANTRY_PLUGIN_TRY(
+      TakeEither(object, "target.static.", "fence", "reservation", "none", &fixed.reserve));
+  GANTRY_PLUGIN_TRY(
+      TakeEither(object, "target.static.", "format", "blank", "never", &fixed.may_format));
+  return fixed;
+}
+
 Status ParseTarget(const json& object, Config* config) {
-  GANTRY_PLUGIN_TRY(CheckObject(object, "target", {"local", "ssh"}));
-  if (object.size() != 1) return BadValue("target", object.dump(), "one of local and ssh");
+  GANTRY_PLUGIN_TRY(CheckObject(object, "target", {"local", "ssh", "static"}));
+  if (object.size() != 1) return BadValue("target", object.dump(), "one of local, ssh and static");
+  if (const auto fixed = object.find("static"); fixed != object.end()) {
+    GANTRY_PLUGIN_TRY_ASSIGN(config->fixed, ParseStatic(*fixed));
+    config->domain = "static targets";
+    return {};
+  }
   if (const auto local = object.find("local"); local != object.end()) {
     GANTRY_PLUGIN_TRY_ASSIGN(config->local, ParseLocal(*local));
     config->domain = "this machine's target";
@@ -132,16 +183,12 @@ Status ParseTarget(const json& object, Config* config) {
   return {};
 }
 
-Status ParsePortals(const json& object, Config* config) {
-  const auto portals = object.find("portals");
-  if (portals == object.end()) return {};
-  const bool is_list = portals->is_array() && !portals->empty() && portals->size() <= kPortalsMax &&
-                       std::all_of(portals->begin(), portals->end(),
-                                   [](const json& portal) { return portal.is_string(); });
-  if (!is_list)
-    return BadValue("portals", portals->dump(),
-                    "a list of 1 to " + std::to_string(kPortalsMax) + " strings");
-  for (const auto& portal : *portals) config->portals.push_back(portal.get<std::string>());
+// What a static LUN's own attributes say is not said by the backend.
+Status CheckStatic(const json& object) {
+  for (const char* key : {"portals", "chap"})
+    if (object.contains(key))
+      return BadValue(key, object.at(key).dump(),
+                      "nothing where the target is static: each volume's attributes say it");
   return {};
 }
 
@@ -169,7 +216,8 @@ Result<Config> ParseConfig(std::string_view text) {
   Config config;
   if (!object.contains("target")) return Fail(code::kInvalidArgument, "target is missing");
   GANTRY_PLUGIN_TRY(ParseTarget(object.at("target"), &config));
-  GANTRY_PLUGIN_TRY(ParsePortals(object, &config));
+  if (config.fixed) GANTRY_PLUGIN_TRY(CheckStatic(object));
+  GANTRY_PLUGIN_TRY(TakeTexts(object, "", "portals", kPortalsMax, &config.portals));
   config.initiator_prefix = kDefaultInitiatorPrefix;
   GANTRY_PLUGIN_TRY(
       TakeText(object, "", "initiatorPrefix", kInitiatorPrefixBytesMax, &config.initiator_prefix));

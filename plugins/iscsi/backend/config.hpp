@@ -48,9 +48,19 @@ struct SshTarget {
   std::string subsystem;   // empty: the key has a forced command
 };
 
+// LUNs that somebody else has made, on any target: nothing is made, listed, grown or deleted there.
+struct StaticTarget {
+  // fnmatch(3) patterns of what the backend serves: portals ("10.0.0.1:3260") and targets' names.
+  std::vector<std::string> portals = {"*"};
+  std::vector<std::string> iqns = {"*"};
+  bool reserve = true;     // One writer at a time, by persistent reservation; else nothing fences.
+  bool may_format = true;  // What is blank.
+};
+
 struct Config {
-  std::optional<LocalTarget> local;  // exactly one of the two
+  std::optional<LocalTarget> local;  // exactly one of the three
   std::optional<SshTarget> ssh;
+  std::optional<StaticTarget> fixed;
   std::string domain;                // fault domain: the machine of the target
   std::vector<std::string> portals;  // how nodes reach the target; empty: as it says itself
   std::string initiator_prefix;      // begins the names of the nodes' initiators
