@@ -108,8 +108,8 @@ plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
   const auto evict = [&call](const EvictRequest& request,
                              TimePoint until) -> Result<std::vector<std::string>> {
     const SecretText input(Encode(request));
-    const auto outcome = RunJob(call.host(), call.id(), kEvictJob, input.text(),
-                                std::chrono::nanoseconds(until.time_since_epoch()).count());
+    const auto outcome = gantry::RunJob(call.host(), call.id(), kEvictJob, input.text(),
+                                        std::chrono::nanoseconds(until.time_since_epoch()).count());
     if (outcome.code != GANTRY_OK)
       return Fail(outcome.code == GANTRY_DEADLINE_EXCEEDED ? code::kUnavailable : outcome.code,
                   "the sessions of client." + request.entity + " could not be ended in time");
