@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/cephfs/backend/backend.hpp"
+
+#include <utility>
+
+namespace gantry::cephfs {
+
+namespace code = plugin::code;
+
+Status ToStatus(const plugin::Error& error) { return {error.code, error.message}; }
+
+Status Refuse(gantry_code error_code, std::string message) {
+  return {error_code, std::move(message)};
+}
+
+Made<CephfsBackend> CephfsBackend::Create(const Host&, const gantry_create& request) {
+  if (request.record_format > kRecordFormat || request.context_format > kContextFormat)
+    return Refuse(code::kInvalidArgument,
+                  "record_format and context_format are " + std::to_string(request.record_format) +
+                      " and " + std::to_string(request.context_format) + "; expected 0 or 1");
+  auto config = ParseConfig(View(request.config_json));
+  if (!config) return ToStatus(config.error());
+  return std::unique_ptr<CephfsBackend>(
+      new CephfsBackend(std::move(*config), ToString(request.owner)));
+}
+
+CephfsBackend::CephfsBackend(Config config, std::string owner)
+    : config_(std::move(config)), owner_(std::move(owner)) {}
+
+// Whether the cluster answers is its volumes' business: a backend whose cluster is away answers so.
+Status CephfsBackend::Probe(Call&) { return Ok(); }
+
+}  // namespace gantry::cephfs
