@@ -86,9 +86,20 @@ Result<Ceph> Ceph::Start(CephOptions options) {
   return cluster;
 }
 
+Result<Ceph> Ceph::Adopt(std::filesystem::path directory) {
+  Ceph cluster;
+  cluster.adopted_ = true;
+  cluster.directory_ = std::move(directory);
+  GANTRY_TRY_ASSIGN(const std::string facts,
+                    RunTool({"facts", "--dir", cluster.directory_.string()}));
+  GANTRY_TRY(cluster.TakeFacts(facts));
+  return cluster;
+}
+
 Ceph::Ceph(Ceph&& other) noexcept
     : temporary_(std::move(other.temporary_)),
       directory_(std::exchange(other.directory_, {})),
+      adopted_(other.adopted_),
       monitor_(std::move(other.monitor_)),
       fsid_(std::move(other.fsid_)),
       filesystem_(std::move(other.filesystem_)),
@@ -100,6 +111,7 @@ Ceph& Ceph::operator=(Ceph&& other) noexcept {
     const Ceph old(std::move(*this));
     temporary_ = std::move(other.temporary_);
     directory_ = std::exchange(other.directory_, {});
+    adopted_ = other.adopted_;
     monitor_ = std::move(other.monitor_);
     fsid_ = std::move(other.fsid_);
     filesystem_ = std::move(other.filesystem_);
@@ -110,7 +122,7 @@ Ceph& Ceph::operator=(Ceph&& other) noexcept {
 }
 
 Ceph::~Ceph() {
-  if (!directory_.empty()) (void)Stop();
+  if (!directory_.empty() && !adopted_) (void)Stop();
 }
 
 Status Ceph::TakeFacts(const std::string& facts) {

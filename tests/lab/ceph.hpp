@@ -36,6 +36,8 @@ struct CephOptions {
 class Ceph {
  public:
   static base::Result<Ceph> Start(CephOptions options = {});
+  // One that somebody else started in that directory, and ends.
+  static base::Result<Ceph> Adopt(std::filesystem::path directory);
   Ceph(Ceph&&) noexcept;
   Ceph& operator=(Ceph&&) noexcept;
   ~Ceph();
@@ -68,6 +70,7 @@ class Ceph {
 
   std::unique_ptr<base::TempDir> temporary_;
   std::filesystem::path directory_;
+  bool adopted_ = false;
   std::string monitor_;
   std::string fsid_;
   std::string filesystem_;

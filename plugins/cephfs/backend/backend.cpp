@@ -125,13 +125,18 @@ Made<CephfsBackend> CephfsBackend::Create(const Host& host, const gantry_create&
                                           return ReadCredential(*secrets, name, deadline);
                                         });
   }
-  return std::unique_ptr<CephfsBackend>(
+  std::unique_ptr<CephfsBackend> backend(
       new CephfsBackend(std::move(*config), owner, std::move(cluster)));
+  if ((request.roles & GANTRY_ROLE_DATAPATH) != 0) {
+    if (auto opened = backend->OpenDataPath(host, request); !opened.ok()) return opened;
+  }
+  return backend;
 }
 
 CephfsBackend::CephfsBackend(Config config, const std::string& owner,
                              std::unique_ptr<Cluster> cluster)
     : config_(std::move(config)),
+      owner_(owner),
       cluster_(std::move(cluster)),
       volumes_(cluster_ == nullptr ? nullptr
                                    : std::make_unique<Volumes>(cluster_.get(), config_.fs_name,
@@ -140,7 +145,8 @@ CephfsBackend::CephfsBackend(Config config, const std::string& owner,
 bool CephfsBackend::Offers(std::string_view extension) const {
   if (extension == GANTRY_EXT_PUBLISH)
     return config_.node_keys == NodeKeys::kPerVolume && cluster_ != nullptr;
-  if (extension == GANTRY_EXT_NODE || extension == GANTRY_EXT_DATAPATH) return true;
+  if (extension == GANTRY_EXT_DATAPATH) return data_path_ != nullptr;
+  if (extension == GANTRY_EXT_NODE) return true;
   return cluster_ != nullptr;
 }
 

@@ -16,6 +16,7 @@
 #include "plugins/cephfs/backend/config.hpp"
 #include "plugins/cephfs/backend/volumes.hpp"
 #include "plugins/cephfs/cluster/cluster.hpp"
+#include "plugins/cephfs/datapath/data_path.hpp"
 
 namespace gantry::cephfs {
 
@@ -31,6 +32,9 @@ class CephfsBackend {
   static constexpr uint32_t kPublishFlags = GANTRY_PUBLISH_READONLY | GANTRY_PUBLISH_LISTS_NODES;
 
   static gantry::Made<CephfsBackend> Create(const gantry::Host& host, const gantry_create& request);
+
+  // gantry.datapath/1, in a process of one volume's own (backend_node.cpp).
+  static const gantry_datapath* DataPath();
   bool Offers(std::string_view extension) const;
 
   Status Probe(Call& call);
@@ -60,6 +64,9 @@ class CephfsBackend {
   Status ListTasks(Call& call, const gantry_task_run& unused);
   Status RunTask(Call& call, const gantry_task_run& request);
 
+  // backend_node.cpp
+  Status Attach(Call& call, const gantry_attach& request);
+
  private:
   CephfsBackend(Config config, const std::string& owner, std::unique_ptr<Cluster> cluster);
 
@@ -74,10 +81,15 @@ class CephfsBackend {
                            TimePoint deadline) const;
   Status RunCopy(Call& call, const std::string& handle);
 
+  Status OpenDataPath(const gantry::Host& host, const gantry_create& request);
+  static CephDataPath& DataPathOf(gantry_instance* instance);
+
   const Config config_;
+  const std::string owner_;
   const std::unique_ptr<Cluster> cluster_;     // null where the role has no controller
   const std::unique_ptr<Volumes> volumes_;     // likewise
   std::atomic<int64_t> orphans_after_ns_ = 0;  // of the monotonic clock; when to look for them next
+  std::unique_ptr<CephDataPath> data_path_;    // only where the role asks for it
 };
 
 }  // namespace gantry::cephfs
