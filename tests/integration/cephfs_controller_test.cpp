@@ -30,7 +30,9 @@ class CephfsController : public testing::Test {
 
   void SetUp() override { ASSERT_NE(cluster_, nullptr); }
   void TearDown() override {
-    if (!HasFailure()) EXPECT_THAT(cluster_->Subvolumes(), IsEmpty());
+    if (!HasFailure()) {
+      EXPECT_THAT(cluster_->Subvolumes(), IsEmpty());
+    }
     if (HasFailure() && host_ != nullptr) std::cerr << host_->Log();
   }
 

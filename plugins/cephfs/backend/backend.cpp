@@ -206,9 +206,9 @@ Status CephfsBackend::CreateVolume(Call& call, const gantry_create_volume& reque
   if (config_.node_keys == NodeKeys::kPerVolume) given.emplace("namespaceIsolated", "true");
   auto parameters = ParseParameters(config_, given);
   if (!parameters) return ToStatus(parameters.error());
-  wanted.mutable_given = ToMap(request.mutable_parameters);
-  auto modified = ParseMutableParameters(wanted.mutable_given);
-  if (!modified) return ToStatus(modified.error());
+  wanted.mutable_parameters = ToMap(request.mutable_parameters);
+  if (const auto modified = ParseMutableParameters(wanted.mutable_parameters); !modified)
+    return ToStatus(modified.error());
   wanted.handle = ToString(request.key);
   if (!IsHandle(wanted.handle))
     return Refuse(code::kInvalidArgument,
@@ -220,7 +220,6 @@ Status CephfsBackend::CreateVolume(Call& call, const gantry_create_volume& reque
   wanted.required_bytes = request.required_bytes;
   wanted.limit_bytes = request.limit_bytes;
   wanted.parameters = std::move(*parameters);
-  wanted.mutable_parameters = std::move(*modified);
   const TimePoint deadline = DeadlineOf(call);
   const auto created = volumes_->Create(wanted, deadline);
   if (!created) {

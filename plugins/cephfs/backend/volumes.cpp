@@ -92,12 +92,7 @@ Result<Creation> Volumes::Create(const VolumeRequest& request, TimePoint deadlin
     }
     if (!made) return tl::unexpected(made.error());
     if (!*made) return Creation{};
-    if (found->record.state == RecordState::kReady) {
-      if (!request.mutable_parameters.empty())
-        GANTRY_PLUGIN_TRY(
-            Modify(request.handle, request.mutable_parameters, request.mutable_given, deadline));
-      return Creation{std::move(found->record)};
-    }
+    if (found->record.state == RecordState::kReady) return Creation{std::move(found->record)};
   }
   return Contested(request.handle);
 }
@@ -112,6 +107,7 @@ Result<Volumes::StoredVolume> Volumes::Plan(const VolumeRequest& request,
   record.required_bytes = request.required_bytes;
   record.limit_bytes = request.limit_bytes;
   record.parameters = request.parameters.durable;
+  record.mutable_parameters = request.mutable_parameters;
   record.group = request.parameters.group;
   record.content = request.content;
   record.content_handle = request.content_handle;
@@ -203,6 +199,9 @@ Result<bool> Volumes::Finish(StoredVolume* stored, TimePoint deadline) const {
   if (!info || info->path.empty()) return Contested(record.handle);
   if (info->quota_bytes != record.capacity_bytes)
     GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, record.capacity_bytes, deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(const MutableParameters modified,
+                           ParseMutableParameters(record.mutable_parameters));
+  GANTRY_PLUGIN_TRY(Apply(record, modified, deadline));
   record.path = info->path;
   record.data_pool = info->data_pool;
   record.pool_namespace = info->pool_namespace;

@@ -24,8 +24,7 @@ struct VolumeRequest {
   uint64_t required_bytes = 0;
   uint64_t limit_bytes = 0;  // 0: none
   ClassParameters parameters;
-  MutableParameters mutable_parameters;
-  std::map<std::string, std::string> mutable_given;
+  std::map<std::string, std::string> mutable_parameters;  // as ParseMutableParameters takes them
   ContentKind content = ContentKind::kNone;
   std::string content_handle;
 };

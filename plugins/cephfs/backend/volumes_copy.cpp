@@ -86,6 +86,10 @@ Result<bool> Volumes::GoOnCopying(const std::string& handle, uint64_t* done_perc
 // before it counts: who finds a user without a record may forget it.
 Result<bool> Volumes::FinishBacking(StoredVolume* stored, TimePoint deadline) const {
   VolumeRecord& record = stored->record;
+  if (!record.mutable_parameters.empty())
+    return Fail(code::kInvalidArgument, "mutable_parameters[\"" +
+                                            record.mutable_parameters.begin()->first +
+                                            "\"]: the volume is a snapshot, which has none");
   GANTRY_PLUGIN_TRY_ASSIGN(auto snapshot, snapshots_.Find(record.content_handle, deadline));
   if (!snapshot || snapshot->record.state != RecordState::kReady)
     return Fail(code::kNotFound, "there is no snapshot " + record.content_handle);
