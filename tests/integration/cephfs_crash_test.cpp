@@ -102,7 +102,9 @@ TEST_F(CephfsCrash, AWorkerKilledAtAnyMomentLeavesOneVolumeAndNoOrphan) {
   CrashEverywhere(kMoments, [&] {
     KillWorkerOnce();
     // The pause before workers that keep dying are started is not what this is about.
-    if (++kills % 4 == 0) EXPECT_TRUE(host_->Restart());
+    if (++kills % 4 == 0) {
+      EXPECT_TRUE(host_->Restart());
+    }
   });
 }
 
