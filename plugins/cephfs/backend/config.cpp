@@ -211,6 +211,11 @@ Result<ClassParameters> ParseParameters(const Config& config,
                       "mounter, backingSnapshot");
     }
   }
+  // No kernel mounts a path within a snapshot: an MDS does not find it.
+  if (parameters.backing_snapshot && parameters.mounter == Mounter::kKernel)
+    return BadParameter("parameters", "mounter", "kernel",
+                        "userspace or auto, because with backingSnapshot the volume is a snapshot");
+  if (parameters.backing_snapshot) parameters.mounter = Mounter::kUserspace;
   auto& durable = parameters.durable;
   durable["group"] = parameters.group;
   durable["mounter"] = NameOf(parameters.mounter);

@@ -68,6 +68,14 @@ TEST(CephfsParameters, NameKeyAndValueOfWhatTheyDoNotTake) {
   }
 }
 
+TEST(CephfsParameters, LetNoKernelMountASnapshot) {
+  EXPECT_FALSE(ParseParameters(Least(), {{"backingSnapshot", "true"}, {"mounter", "kernel"}}));
+  const auto parameters =
+      ParseParameters(Least(), {{"backingSnapshot", "true"}, {"mounter", "auto"}});
+  ASSERT_TRUE(parameters);
+  EXPECT_EQ(parameters->mounter, Mounter::kUserspace);
+}
+
 TEST(CephfsMutableParameters, TakePinsAndVisibility) {
   const auto parameters =
       ParseMutableParameters({{"pin", "random:0.25"}, {"snapshotsVisible", "false"}});

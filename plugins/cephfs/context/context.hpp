@@ -36,7 +36,8 @@ struct VolumeContext {
   std::string path;  // of the directory to be mounted, from the filesystem's root; absolute
   Mounter mounter = Mounter::kUserspace;
   std::string incarnation;        // a volume made again is another one
-  bool backing_snapshot = false;  // the directory is within a snapshot: it can only be read
+  bool backing_snapshot = false;  // the directory is within a snapshot ("/.snap/" in its path): it
+                                  // can only be read, and only what is above can be mounted
   bool operator==(const VolumeContext&) const = default;
 };
 

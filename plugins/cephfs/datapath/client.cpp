@@ -99,7 +99,9 @@ tl::expected<std::shared_ptr<Client>, ClientError> Client::Mount(const DataPathO
   }
   ceph_finish_reclaim(mount);
   ceph_set_uuid(mount, uuid.c_str());
-  if (const int result = ceph_mount(mount, options.path.c_str()); result != 0) {
+  // An MDS finds no path within a snapshot; the client does (InSnapshot).
+  const std::string top = options.path.substr(0, options.path.find(kSnapshotsPart));
+  if (const int result = ceph_mount(mount, top.c_str()); result != 0) {
     // A user without a right to the path, but also a session with our UUID that lives.
     const int shown =
         result == -EPERM && (reclaimed == 0 || reclaimed == -ENOENT) ? -EACCES : result;

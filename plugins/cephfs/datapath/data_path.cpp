@@ -97,8 +97,11 @@ tl::expected<CephDataPath::Opened, ClientError> CephDataPath::Connect(
   const Caller root_user(gantry_fs_context{});
   Inode* root = nullptr;
   struct ceph_statx found {};
-  int result = ceph_ll_lookup_root(mount, &root);
-  if (result == 0)
+  const std::string inside = InSnapshot(options.path);
+  int result = inside.empty() ? ceph_ll_lookup_root(mount, &root)
+                              : ceph_ll_walk(mount, inside.c_str(), &root, &found,
+                                             CEPH_STATX_BASIC_STATS, 0, root_user.get());
+  if (result == 0 && inside.empty())
     result = ceph_ll_getattr(mount, root, &found, CEPH_STATX_BASIC_STATS, 0, root_user.get());
   if (result != 0) return tl::unexpected(ClientError{-result, "the volume's root"});
   auto mounted = std::make_shared<Mounted>();

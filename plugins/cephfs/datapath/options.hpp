@@ -41,4 +41,12 @@ plugin::Result<DataPathOptions> ParseDataPathOptions(const gantry_map& parameter
 // Ceph's words for a kernel's ms_mode; empty: none such.
 std::string ClientModeOf(std::string_view ms_mode);
 
+// Ends what is mounted of a path that leads into a snapshot; the rest is looked up below the mount.
+inline constexpr std::string_view kSnapshotsPart = "/.snap/";
+// "/.snap/..." of such a path; empty: it leads into none.
+inline std::string InSnapshot(const std::string& path) {
+  const size_t part = path.find(kSnapshotsPart);
+  return part == std::string::npos ? "" : path.substr(part);
+}
+
 }  // namespace gantry::cephfs
