@@ -17,8 +17,10 @@ namespace fs = std::filesystem;
 
 constexpr int kAskAgainMs = 20;
 
-lab::Tgt Started() {
-  auto server = lab::Tgt::Start();
+constexpr uint16_t kLioPort = 3260;
+
+lab::Tgt Started(const std::vector<std::string>& addresses) {
+  auto server = lab::Tgt::Start({.addresses = addresses});
   if (!server) throw std::runtime_error(server.error().message);
   return std::move(*server);
 }
@@ -48,18 +50,25 @@ grpc::Status UntilAnswered(const std::function<grpc::Status()>& call) {
 
 }  // namespace
 
-IscsiTarget::IscsiTarget() : tgt_(Started()), config_(directory_.path() / "target.json") {
+IscsiTarget::IscsiTarget(const IscsiTargetOptions& options)
+    : config_(directory_.path() / "target.json") {
+  if (!options.lio) tgt_.emplace(Started(options.addresses));
   fs::create_directory(store());
   fs::permissions(store(), fs::perms::owner_all);
   const fs::path key = directory_.path() / "chap.key";
   std::ofstream(key) << std::string(64, 'a') << "\n";
   fs::permissions(key, fs::perms::owner_read | fs::perms::owner_write);
-  std::ofstream(config_) << R"({"kind": "tgt", "store": ")" << store().string()
-                         << R"(", "iqn_prefix": "iqn.2026-01.test.gantry", "portals": [")"
-                         << tgt_.portal() << R"("], "chap_key_file": ")" << key.string()
-                         << R"(", "tgt": {"socket": ")" << tgt_.management_socket().string()
-                         << R"("}})"
-                         << "\n";
+  std::string portals;
+  for (const auto& address : options.addresses)
+    portals += (portals.empty() ? "\"" : ", \"") + address + ":" +
+               std::to_string(tgt_ ? tgt_->port() : kLioPort) + "\"";
+  std::ofstream file(config_);
+  file << R"({"kind": ")" << (options.lio ? "lio" : "tgt") << R"(", "store": ")" << store().string()
+       << R"(", "iqn_prefix": "iqn.2026-01.test.gantry", "portals": [)" << portals
+       << R"(], "chap_key_file": ")" << key.string() << "\"";
+  if (tgt_) file << R"(, "tgt": {"socket": ")" << tgt_->management_socket().string() << R"("})";
+  file << "}\n";
+  file.close();
   fs::permissions(config_, fs::perms::owner_read | fs::perms::owner_write);
 }
 
@@ -79,10 +88,13 @@ IscsiNode::IscsiNode(const IscsiTarget& target, const std::string& node_id,
   backend << "  san:\n    plugin: iscsi\n    owner: test\n    uid: " << kIscsiUid
           << "\n    config:\n      target: {local: {config: " << target.config().string() << "}}\n"
           << config
-          << "    grants:\n      block: {disks: true, raw: true, fs_types: [ext4, xfs]}\n"
+          << "    grants:\n      block: {disks: true, raw: true, fs_types: [ext4, xfs],"
+             " iscsi_targets: [\"iqn.2026-01.test.gantry:*\"]}\n"
              "      helpers:\n        gantry-target: {program: "
           << BuildDirectoryOrThrow() << "/bin/gantry-target, arguments: [[\""
-          << target.config().string() << "\"]], uid: 0}\n";
+          << target.config().string()
+          << "\"]], uid: 0}\n        gantry-initiator: {program: " << BuildDirectoryOrThrow()
+          << "/bin/gantry-initiator, arguments: [[\"/proc/self\"]], uid: 0}\n";
   lab::GantrydOptions host;
   host.backends = backend.str();
   host.driver_backends = "[san]";

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,11 +27,16 @@ constexpr std::chrono::seconds kIscsiCallMax{60};
 constexpr uint64_t kIscsiVolumeBytes = uint64_t{256} << 20;
 constexpr uint32_t kIscsiUid = 61009;
 
+struct IscsiTargetOptions {
+  bool lio = false;                                    // the kernel's target instead of a tgtd
+  std::vector<std::string> addresses = {"127.0.0.1"};  // a portal at each
+};
+
 // Throws std::runtime_error when it can't be set up, as everything here.
 class IscsiTarget {
  public:
-  IscsiTarget();
-  lab::Tgt& tgt() { return tgt_; }
+  explicit IscsiTarget(const IscsiTargetOptions& options = {});
+  lab::Tgt& tgt() { return tgt_.value(); }
   const std::filesystem::path& config() const { return config_; }
   std::filesystem::path store() const { return directory_.path() / "store"; }
   // Records and backing files of volumes and snapshots, and what lies in the trash.
@@ -38,7 +44,7 @@ class IscsiTarget {
 
  private:
   base::TempDir directory_;
-  lab::Tgt tgt_;
+  std::optional<lab::Tgt> tgt_;
   std::filesystem::path config_;
 };
 
