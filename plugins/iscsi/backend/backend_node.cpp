@@ -156,7 +156,9 @@ Status IscsiBackend::Detach(Call& call, const gantry_attach& request) {
   // An attach of these has made nothing.
   if (!publish || !mounter || *mounter == Mounter::kUserspace || !kernel_) return Ok();
   const auto done = kernel_->Ask(call, initiator::Detach{UnitOf(*publish)});
-  if (done || (*mounter == Mounter::kAuto && done.error().code == code::kPermissionDenied))
+  if (done) return Ok();
+  // Without the program there was nothing to choose at the attach.
+  if (*mounter == Mounter::kAuto && IsLacking(done.error()) && !kernel_->CanBeRun(call))
     return Ok();
   return ToStatus(done.error());
 }

@@ -26,6 +26,8 @@ class KernelInitiator {
     if (!reply) return tl::unexpected(std::move(reply.error()));
     return initiator::DecodeReply<typename Operation::Reply>(*reply);
   }
+  // Whether there is such a program for this backend, whatever it says.
+  bool CanBeRun(Call& call) const { return bool(Exchange(call, initiator::Probe{})); }
 
  private:
   plugin::Result<std::string> Exchange(Call& call, const initiator::Request& request) const;

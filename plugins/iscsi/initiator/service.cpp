@@ -313,8 +313,7 @@ Result<Nothing> Service::Do(const Detach& request, TimePoint deadline) {
   const auto sessions = SessionsOf(unit);
   if (sessions.empty()) return Nothing{};
   for (const auto& session : sessions)
-    if (!HasOtherUsers(session, unit))
-      GANTRY_PLUGIN_TRY(sysfs_.SetRecoveryTime(session, kProofSeconds));
+    if (!HasOtherUsers(session, unit)) (void)sysfs_.SetRecoveryTime(session, kProofSeconds);
   GANTRY_PLUGIN_TRY(RemoveMap(sessions, unit, deadline));
   for (const auto& session : sessions) GANTRY_PLUGIN_TRY(Remove(session, unit));
   GANTRY_PLUGIN_TRY(HideRecords());

@@ -62,7 +62,7 @@ class Service {
   plugin::Status RemoveMap(const std::vector<Session>& sessions, const Unit& unit,
                            TimePoint deadline);
   std::vector<Session> SessionsOf(const Unit& unit) const {
-    return sysfs_.Sessions(unit.target, unit.initiator);
+    return sysfs_.Sessions(unit.target, unit.initiator, InterfaceName(unit.initiator));
   }
 
   const ServicePlaces places_;

@@ -30,7 +30,9 @@ std::string Attribute(const fs::path& file) {
 
 Status Write(const fs::path& file, const std::string& text) {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto fd, target::OpenFile(AT_FDCWD, file, O_WRONLY));
-  return target::WriteAll(fd.get(), text, file);
+  const auto written = target::WriteAll(fd.get(), text, file);
+  if (written) return {};
+  return plugin::Fail(plugin::code::kUnavailable, written.error().message);
 }
 
 template <class N>
@@ -89,8 +91,8 @@ bool Session::HasOthersThan(uint32_t lun) const {
   return std::any_of(disks.begin(), disks.end(), [&](const Disk& disk) { return disk.lun != lun; });
 }
 
-std::vector<Session> Sysfs::Sessions(const std::string& target,
-                                     const std::string& initiator) const {
+std::vector<Session> Sysfs::Sessions(const std::string& target, const std::string& initiator,
+                                     const std::string& interface) const {
   constexpr std::string_view kSession = "session";
   constexpr std::string_view kHost = "host";
   std::vector<Session> sessions;
@@ -99,7 +101,8 @@ std::vector<Session> Sysfs::Sessions(const std::string& target,
     Session session;
     session.directory = all / name;
     if (Attribute(session.directory / "targetname") != target ||
-        Attribute(session.directory / "initiatorname") != initiator)
+        Attribute(session.directory / "initiatorname") != initiator ||
+        Attribute(session.directory / "ifacename") != interface)
       continue;
     std::error_code error;
     const fs::path device = fs::canonical(session.directory / "device", error);
@@ -151,7 +154,7 @@ Status Sysfs::Delete(const Disk& disk) const {
 Status Sysfs::SetOffline(const Disk& disk) const { return Write(disk.device / "state", "offline"); }
 
 Status Sysfs::SetRecoveryTime(const Session& session, std::optional<uint32_t> seconds) const {
-  return Write(session.directory / "recovery_tmo", seconds ? std::to_string(*seconds) : "-1");
+  return Write(session.directory / "recovery_tmo", seconds ? std::to_string(*seconds) : "off");
 }
 
 std::vector<std::string> Sysfs::Holders(const std::string& device) const {

@@ -41,8 +41,10 @@ class Sysfs {
  public:
   explicit Sysfs(std::filesystem::path top = "/sys") : top_(std::move(top)) {}
 
-  // Those to `target` under this initiator's name, ordered by id.
-  std::vector<Session> Sessions(const std::string& target, const std::string& initiator) const;
+  // Those to `target` under this initiator's name and by this interface record, ordered by id: an
+  // administrator's own are not among them.
+  std::vector<Session> Sessions(const std::string& target, const std::string& initiator,
+                                const std::string& interface) const;
   // The session's disk of this number, as it is now.
   std::optional<Disk> Look(const Session& session, uint32_t lun) const;
   // Whether the kernel has iSCSI over TCP.
@@ -56,7 +58,7 @@ class Sysfs {
   // Commands to it fail from now on.
   plugin::Status SetOffline(const Disk& disk) const;
   // How long commands wait while the session is away; nothing: for ever. It holds from the next loss
-  // of the connection on, whatever iscsid says later.
+  // of the connection on, whatever iscsid says later. UNAVAILABLE: it is lost just now.
   plugin::Status SetRecoveryTime(const Session& session, std::optional<uint32_t> seconds) const;
 
   // The multipath map above a disk: "dm-0".

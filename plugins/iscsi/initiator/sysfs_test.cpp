@@ -31,6 +31,7 @@ class SysfsTest : public ::testing::Test {
     const fs::path facts = place / "iscsi_session" / ("session" + n);
     Put(facts / "targetname", target);
     Put(facts / "initiatorname", "iqn.me");
+    Put(facts / "ifacename", "gantry.1");
     Put(facts / "state", state);
     Put(facts / "target_id", "0");
     Put(facts / "recovery_tmo", "120");
@@ -59,19 +60,20 @@ TEST_F(SysfsTest, OnlySessionsOfTheTargetUnderTheNameAreFound) {
   AddSession(3, "iqn.a");
   AddSession(10, "iqn.a", "FAILED");
   AddSession(4, "iqn.b");
-  const auto sessions = sysfs_.Sessions("iqn.a", "iqn.me");
+  const auto sessions = sysfs_.Sessions("iqn.a", "iqn.me", "gantry.1");
   ASSERT_THAT(sessions, SizeIs(2));
   EXPECT_EQ(sessions[0].id, "3");
   EXPECT_TRUE(sessions[0].is_up);
   EXPECT_EQ(sessions[0].portal, (target::Portal{"127.0.0.1", 3260}));
   EXPECT_FALSE(sessions[1].is_up);
-  EXPECT_THAT(sysfs_.Sessions("iqn.a", "iqn.other"), SizeIs(0));
+  EXPECT_THAT(sysfs_.Sessions("iqn.a", "iqn.other", "gantry.1"), SizeIs(0));
+  EXPECT_THAT(sysfs_.Sessions("iqn.a", "iqn.me", "default"), SizeIs(0));
 }
 
 TEST_F(SysfsTest, DisksAreCountedByTheirLun) {
   AddSession(3, "iqn.a");
   AddDisk(3, 7, "sdb", "naa.6001 ");
-  auto session = sysfs_.Sessions("iqn.a", "iqn.me").at(0);
+  auto session = sysfs_.Sessions("iqn.a", "iqn.me", "gantry.1").at(0);
   const Disk* disk = session.Find(7);
   ASSERT_NE(disk, nullptr);
   EXPECT_EQ(disk->name, "sdb");
@@ -80,19 +82,19 @@ TEST_F(SysfsTest, DisksAreCountedByTheirLun) {
   EXPECT_EQ(session.Find(1), nullptr);
   EXPECT_FALSE(session.HasOthersThan(7));
   AddDisk(3, 8, "sdc", "naa.6002");
-  EXPECT_TRUE(sysfs_.Sessions("iqn.a", "iqn.me").at(0).HasOthersThan(7));
+  EXPECT_TRUE(sysfs_.Sessions("iqn.a", "iqn.me", "gantry.1").at(0).HasOthersThan(7));
   EXPECT_EQ(sysfs_.Look(session, 8)->name, "sdc");
 }
 
 TEST_F(SysfsTest, OneLunAloneIsLookedFor) {
   AddSession(3, "iqn.a");
-  const auto session = sysfs_.Sessions("iqn.a", "iqn.me").at(0);
+  const auto session = sysfs_.Sessions("iqn.a", "iqn.me", "gantry.1").at(0);
   ASSERT_TRUE(sysfs_.Scan(session, 300));
   EXPECT_EQ(Get("class/scsi_host/host3/scan"), "0 0 300");
   ASSERT_TRUE(sysfs_.SetRecoveryTime(session, 5));
   EXPECT_EQ(Get("class/iscsi_session/session3/recovery_tmo").substr(0, 1), "5");
   ASSERT_TRUE(sysfs_.SetRecoveryTime(session, std::nullopt));
-  EXPECT_EQ(Get("class/iscsi_session/session3/recovery_tmo").substr(0, 2), "-1");
+  EXPECT_EQ(Get("class/iscsi_session/session3/recovery_tmo").substr(0, 3), "off");
 }
 
 TEST_F(SysfsTest, OnlyAMultipathMapIsAMap) {

@@ -18,8 +18,9 @@
 
 namespace gantry::tests {
 
-inline constexpr std::chrono::seconds kPatience{120};  // for what has to happen
-inline constexpr const char* kSecondAddress = "127.0.0.2";
+inline constexpr std::chrono::seconds kPatience{120};       // for what has to happen
+inline constexpr const char* kSecondAddress = "127.0.0.2";  // these two can be cut off
+inline constexpr const char* kThirdAddress = "127.0.0.3";
 
 int Shell(const std::string& command);
 
