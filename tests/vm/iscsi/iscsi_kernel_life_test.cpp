@@ -78,7 +78,8 @@ TEST_F(KernelIscsi, ARawDeviceOutlivesGantryd) {
   ASSERT_EQ(WriteSynced(node_->Target(volume), content), 0);
   ASSERT_TRUE(node_->host().Kill(SIGKILL));
   EXPECT_THAT(States(), Each(std::string("LOGGED_IN")));
-  ASSERT_TRUE(node_->host().Restart());
+  const auto restarted = node_->host().Restart();
+  ASSERT_TRUE(restarted) << restarted.error().message;
   ASSERT_DONE(node_->Stage(volume));
   ASSERT_DONE(node_->Publish(volume));
   EXPECT_THAT(Sessions(), SizeIs(1));
@@ -169,7 +170,8 @@ TEST_F(KernelIscsi, AfterARebootTheVolumeIsStagedAnew) {
   std::ofstream(boot) << "11111111-2222-3333-4444-555555555555\n";
   const char* const boot_id = "/proc/sys/kernel/random/boot_id";
   ASSERT_EQ(mount(boot.c_str(), boot_id, nullptr, MS_BIND, nullptr), 0);
-  ASSERT_TRUE(node_->host().Restart());
+  const auto restarted = node_->host().Restart();
+  ASSERT_TRUE(restarted) << restarted.error().message;
   ASSERT_DONE(node_->Stage(volume));
   ASSERT_DONE(node_->Publish(volume));
   EXPECT_THAT(Sessions(), SizeIs(1));
