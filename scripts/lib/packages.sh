@@ -51,7 +51,7 @@ packages_zoo() {
 # The guest of tests/vm; what it runs is this machine's userland, so its clients' tools are here too.
 packages_vm() {
   packages_install VM qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 nfs-common \
-    nfs-kernel-server
+    nfs-kernel-server open-iscsi multipath-tools udev
 }
 
 # libFuzzer comes with clang's runtime.

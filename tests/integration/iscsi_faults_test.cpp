@@ -174,7 +174,7 @@ class FullTarget : public ::testing::Test {
 
   base::TempDir directory_;
   iscsi::target::testing::OwnFilesystem filesystem_{directory_.path(), "mkfs.ext4 -q -F -m 0"};
-  IscsiTarget target_{filesystem_.path()};
+  IscsiTarget target_{IscsiTargetOptions{.store_parent = filesystem_.path()}};
 };
 
 TEST_F(FullTarget, APodsWriteFailsAndWhatWasWrittenStaysAndItGoesOnWithRoom) {

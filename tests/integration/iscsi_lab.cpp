@@ -21,8 +21,10 @@ namespace fs = std::filesystem;
 
 constexpr int kAskAgainMs = 20;
 
-lab::Tgt Started() {
-  auto server = lab::Tgt::Start();
+constexpr uint16_t kLioPort = 3260;
+
+lab::Tgt Started(const std::vector<std::string>& addresses) {
+  auto server = lab::Tgt::Start({.addresses = addresses});
   if (!server) throw std::runtime_error(server.error().message);
   return std::move(*server);
 }
@@ -52,21 +54,26 @@ grpc::Status UntilAnswered(const std::function<grpc::Status()>& call) {
 
 }  // namespace
 
-IscsiTarget::IscsiTarget(const fs::path& store_parent)
-    : store_((store_parent.empty() ? directory_.path() : store_parent) / "store"),
-      tgt_(Started()),
+IscsiTarget::IscsiTarget(const IscsiTargetOptions& options)
+    : store_((options.store_parent.empty() ? directory_.path() : options.store_parent) / "store"),
       config_(directory_.path() / "target.json") {
+  if (!options.lio) tgt_.emplace(Started(options.addresses));
   fs::create_directory(store());
   fs::permissions(store(), fs::perms::owner_all);
   const fs::path key = directory_.path() / "chap.key";
   std::ofstream(key) << std::string(64, 'a') << "\n";
   fs::permissions(key, fs::perms::owner_read | fs::perms::owner_write);
-  std::ofstream(config_) << R"({"kind": "tgt", "store": ")" << store().string()
-                         << R"(", "iqn_prefix": "iqn.2026-01.test.gantry", "portals": [")"
-                         << tgt_.portal() << R"("], "chap_key_file": ")" << key.string()
-                         << R"(", "tgt": {"socket": ")" << tgt_.management_socket().string()
-                         << R"("}})"
-                         << "\n";
+  std::string portals;
+  for (const auto& address : options.addresses)
+    portals += (portals.empty() ? "\"" : ", \"") + address + ":" +
+               std::to_string(tgt_ ? tgt_->port() : kLioPort) + "\"";
+  std::ofstream file(config_);
+  file << R"({"kind": ")" << (options.lio ? "lio" : "tgt") << R"(", "store": ")" << store().string()
+       << R"(", "iqn_prefix": "iqn.2026-01.test.gantry", "portals": [)" << portals
+       << R"(], "chap_key_file": ")" << key.string() << "\"";
+  if (tgt_) file << R"(, "tgt": {"socket": ")" << tgt_->management_socket().string() << R"("})";
+  file << "}\n";
+  file.close();
   fs::permissions(config_, fs::perms::owner_read | fs::perms::owner_write);
 }
 
@@ -85,7 +92,8 @@ IscsiBackend LocalBackend(const IscsiTarget& target, const std::string& config) 
   backend.config = config;
   backend.helpers = "{gantry-target: {program: " + BuildDirectoryOrThrow() +
                     "/bin/gantry-target, arguments: [[\"" + target.config().string() +
-                    "\"]], uid: 0}}";
+                    "\"]], uid: 0}, gantry-initiator: {program: " + BuildDirectoryOrThrow() +
+                    "/bin/gantry-initiator, arguments: [[\"/proc/self\"]], uid: 0}}";
   return backend;
 }
 
@@ -99,7 +107,8 @@ IscsiNode::IscsiNode(const std::vector<IscsiBackend>& backends, const std::strin
             << "\n    config:\n      target: " << one.target << "\n"
             << one.config;
     if (!one.credentials.empty()) backend << "    credentials: " << one.credentials << "\n";
-    backend << "    grants:\n      block: {disks: true, raw: true, fs_types: [ext4, xfs]}\n";
+    backend << "    grants:\n      block: {disks: true, raw: true, fs_types: [ext4, xfs],"
+               " iscsi_targets: [\"iqn.2026-01.test.gantry:*\"]}\n";
     if (!one.helpers.empty()) backend << "      helpers: " << one.helpers << "\n";
   }
   lab::GantrydOptions host;

@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,12 +29,17 @@ constexpr std::chrono::seconds kIscsiCallMax{60};
 constexpr uint64_t kIscsiVolumeBytes = uint64_t{256} << 20;
 constexpr uint32_t kIscsiUid = 61009;
 
+struct IscsiTargetOptions {
+  bool lio = false;                                    // the kernel's target instead of a tgtd
+  std::vector<std::string> addresses = {"127.0.0.1"};  // a portal at each
+  std::filesystem::path store_parent;                  // empty: a temporary directory
+};
+
 // Throws std::runtime_error when it can't be set up, as everything here.
 class IscsiTarget {
  public:
-  // `store_parent`: where the store is; empty: a temporary directory.
-  explicit IscsiTarget(const std::filesystem::path& store_parent = {});
-  lab::Tgt& tgt() { return tgt_; }
+  explicit IscsiTarget(const IscsiTargetOptions& options = {});
+  lab::Tgt& tgt() { return tgt_.value(); }
   const std::filesystem::path& config() const { return config_; }
   const std::filesystem::path& store() const { return store_; }
   // Records and backing files of volumes and snapshots, and what lies in the trash.
@@ -42,7 +48,7 @@ class IscsiTarget {
  private:
   base::TempDir directory_;
   std::filesystem::path store_;
-  lab::Tgt tgt_;
+  std::optional<lab::Tgt> tgt_;
   std::filesystem::path config_;
 };
 

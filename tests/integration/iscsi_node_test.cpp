@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "tests/integration/iscsi_lab.hpp"
+#include "tests/integration/iscsi_load.hpp"
 
 namespace gantry::tests {
 namespace {
@@ -26,8 +27,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Mode = csi::v1::VolumeCapability::AccessMode;
 using namespace std::chrono_literals;
-
-constexpr uint64_t kMiB = uint64_t{1} << 20;
 
 class IscsiLife : public ::testing::Test {
  protected:
@@ -231,38 +230,6 @@ TEST_F(IscsiLife, RefusesAnotherVolumesDisk) {
   }
   ExpectNothingLeft(node);
 }
-
-// Writes a block at a time to a raw device until one fails.
-class RawWriter {
- public:
-  explicit RawWriter(const fs::path& device)
-      : fd_(open(device.c_str(), O_WRONLY | O_DIRECT | O_SYNC | O_CLOEXEC)), thread_([this] {
-          alignas(4096) static thread_local char block[4096];
-          while (!stop_) {
-            std::fill(std::begin(block), std::end(block), 'o');
-            if (pwrite(fd_, block, sizeof block, 0) != static_cast<ssize_t>(sizeof block)) {
-              failed_ = true;
-              return;
-            }
-            ++written_;
-          }
-        }) {}
-  ~RawWriter() { Stop(); }
-  void Stop() {
-    stop_ = true;
-    if (thread_.joinable()) thread_.join();
-    if (fd_ >= 0) close(std::exchange(fd_, -1));
-  }
-  bool failed() const { return failed_; }
-  uint64_t written() const { return written_; }
-
- private:
-  int fd_;
-  std::atomic<bool> stop_ = false;
-  std::atomic<bool> failed_ = false;
-  std::atomic<uint64_t> written_ = 0;
-  std::thread thread_;
-};
 
 TEST_F(IscsiLife, OfALostNodeEndsBeforeTheNextOneBegins) {
   IscsiNode lost(target_, "node-lost", "      ioTimeoutSeconds: 3\n");

@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "plugins/iscsi/backend/config.hpp"
+#include "plugins/iscsi/backend/kernel_initiator.hpp"
+#include "plugins/iscsi/backend/publish_context.hpp"
 #include "plugins/iscsi/datapath/data_path.hpp"
 #include "plugins/iscsi/target/protocol.hpp"
 #include "plugins/iscsi/target_client/transport.hpp"
@@ -66,6 +68,7 @@ class IscsiBackend {
 
   // backend_node.cpp
   Status Attach(Call& call, const gantry_attach& request);
+  Status Detach(Call& call, const gantry_attach& request);
   Status Rescan(Call& call, const gantry_attach& request);
 
   // backend_static.cpp
@@ -77,7 +80,8 @@ class IscsiBackend {
 
  private:
   IscsiBackend(Config config, std::string owner,
-               std::unique_ptr<target_client::Transport> transport);
+               std::unique_ptr<target_client::Transport> transport,
+               std::unique_ptr<KernelInitiator> kernel);
 
   template <class Operation>
   plugin::Result<typename Operation::Reply> Ask(Call& call, const Operation& operation) const;
@@ -92,11 +96,18 @@ class IscsiBackend {
   static void Schedule(Call& call, const target::Task& task);
   std::map<std::string, std::string> ContextOf(const target::Volume& volume) const;
   bool EmitVolume(Call& call, const target::Volume& volume, uint32_t flags = 0) const;
-  Status EmitSource(Call& call, const gantry_attach& request) const;
   Status EmitStaticSource(Call& call, const gantry_attach& request) const;
-  plugin::Result<std::optional<target::Chap>> ChapFor(Call& call, const std::string& handle,
-                                                      const std::string& incarnation,
-                                                      const std::string& node_id) const;
+  // Which initiator has the volume on this node; never kAuto.
+  plugin::Result<Mounter> MounterOf(Call& call,
+                                    const std::map<std::string, std::string>& volume) const;
+  plugin::Result<initiator::Paths> AttachByKernel(Call& call, const gantry_attach& request,
+                                                  const PublishContext& publish) const;
+  static void EmitDisk(Call& call, const gantry_attach& request, const PublishContext& publish);
+  static void EmitBlock(Call& call, const PublishContext& publish, const initiator::Paths& paths);
+  static plugin::Result<std::optional<target::Chap>> ChapFor(Call& call, ChapMode mode,
+                                                             const std::string& handle,
+                                                             const std::string& incarnation,
+                                                             const std::string& node_id);
 
   static IscsiDataPath& DataPathOf(gantry_instance* instance);
 
@@ -104,6 +115,7 @@ class IscsiBackend {
   const Config config_;
   const std::string owner_;
   const std::unique_ptr<target_client::Transport> transport_;
+  const std::unique_ptr<KernelInitiator> kernel_;  // None where the host runs no programs.
 };
 
 template <class Operation>

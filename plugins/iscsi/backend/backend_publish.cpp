@@ -28,19 +28,20 @@ bool IsReaderOnly(int32_t mode) {
 
 }  // namespace
 
-Result<std::optional<target::Chap>> IscsiBackend::ChapFor(Call& call, const std::string& handle,
+Result<std::optional<target::Chap>> IscsiBackend::ChapFor(Call& call, ChapMode mode,
+                                                          const std::string& handle,
                                                           const std::string& incarnation,
-                                                          const std::string& node_id) const {
-  if (config_.chap == ChapMode::kNone) return std::nullopt;
+                                                          const std::string& node_id) {
+  if (mode == ChapMode::kNone) return std::nullopt;
   const auto key = call.Secret(kChapKeySecret);
   if (!key)
     return plugin::Fail(code::kInvalidArgument,
                         "secrets[\"" + std::string(kChapKeySecret) +
                             "\"] is missing; expected the key that the StorageClass names for "
                             "controller-publish and node-stage, since the backend has chap " +
-                            std::string(NameOf(config_.chap)));
-  GANTRY_PLUGIN_TRY_ASSIGN(auto secrets, DeriveChap(*key, {handle, incarnation, node_id},
-                                                    config_.chap == ChapMode::kMutual));
+                            std::string(NameOf(mode)));
+  GANTRY_PLUGIN_TRY_ASSIGN(
+      auto secrets, DeriveChap(*key, {handle, incarnation, node_id}, mode == ChapMode::kMutual));
   target::Chap chap;
   chap.user = secrets.user;
   chap.password = secrets.password;
@@ -66,7 +67,7 @@ Status IscsiBackend::PublishVolume(Call& call, const gantry_publish_volume& requ
   operation.initiator = InitiatorName(config_.initiator_prefix, operation.node_id);
   operation.readonly = request.readonly != 0 || IsReaderOnly(request.capability.access_mode);
   operation.single_node = IsSingleNode(request.capability.access_mode);
-  auto chap = ChapFor(call, handle, operation.incarnation, operation.node_id);
+  auto chap = ChapFor(call, config_.chap, handle, operation.incarnation, operation.node_id);
   if (!chap) return ToStatus(chap.error());
   operation.chap = std::move(*chap);
   const auto published = Ask(call, operation);

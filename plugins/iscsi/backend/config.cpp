@@ -18,6 +18,7 @@ using plugin::Fail;
 using plugin::NeedText;
 using plugin::Result;
 using plugin::Status;
+using plugin::TakeFlag;
 using plugin::TakeNumber;
 using plugin::TakeText;
 using plugin::TakeWord;
@@ -68,7 +69,16 @@ const std::string_view kConfigSchema = R"({
     },
     "initiatorPrefix": {"description": "Begins the names of the nodes' initiators.", "type": "string", "default": "iqn.2026-01.io.gantry:node"},
     "chap": {"description": "Needs the secret chapKey at ControllerPublishVolume and NodeStageVolume.", "enum": ["none", "oneWay", "mutual"], "default": "none"},
-    "mounter": {"description": "The initiator of new volumes on the nodes; recorded with each.", "enum": ["userspace", "kernel"], "default": "userspace"},
+    "mounter": {"description": "The initiator of new volumes on the nodes; recorded with each.", "enum": ["userspace", "kernel", "auto"], "default": "userspace"},
+    "kernel": {
+      "description": "The kernel's initiator on the nodes, driven by gantry-initiator.",
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "program": {"description": "As the grants for helper programs name it.", "type": "string", "default": "gantry-initiator"},
+        "process": {"description": "The directory in /proc of a process in whose mount and network namespaces iscsid and multipathd live; /proc/self: those of gantryd.", "type": "string", "pattern": "^/proc/", "default": "/proc/self"},
+        "multipath": {"description": "A session to each portal, where there are several, below one multipath map; false: one session.", "type": "boolean", "default": true}
+      }
+    },
     "timeoutSeconds": {"description": "Of one request to the target.", "type": "integer", "minimum": 1, "maximum": 600, "default": 20},
     "ioTimeoutSeconds": {"description": "After which I/O fails when the target is away; 0: it waits.", "type": "integer", "minimum": 0, "maximum": 86400, "default": 0}
   }
@@ -76,9 +86,10 @@ const std::string_view kConfigSchema = R"({
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Mounter>, 2> kMounters = {
-    std::pair{"userspace", Mounter::kUserspace}, std::pair{"kernel", Mounter::kKernel}};
-constexpr const char* kMountersExpected = "userspace or kernel";
+constexpr std::array<std::pair<std::string_view, Mounter>, 3> kMounters = {
+    std::pair{"userspace", Mounter::kUserspace}, std::pair{"kernel", Mounter::kKernel},
+    std::pair{"auto", Mounter::kAuto}};
+constexpr const char* kMountersExpected = "userspace, kernel or auto";
 constexpr std::array<std::pair<std::string_view, ChapMode>, 3> kChapModes = {
     std::pair{"none", ChapMode::kNone}, std::pair{"oneWay", ChapMode::kOneWay},
     std::pair{"mutual", ChapMode::kMutual}};
@@ -192,6 +203,19 @@ Status CheckStatic(const json& object) {
   return {};
 }
 
+Status ParseKernel(const json& object, KernelInitiatorConfig* kernel) {
+  kernel->program = "gantry-initiator";
+  kernel->process = "/proc/self";
+  const auto found = object.find("kernel");
+  if (found == object.end()) return {};
+  GANTRY_PLUGIN_TRY(CheckObject(*found, "kernel", {"program", "process", "multipath"}));
+  GANTRY_PLUGIN_TRY(TakeText(*found, "kernel.", "program", 128, &kernel->program));
+  GANTRY_PLUGIN_TRY(TakeText(*found, "kernel.", "process", kPathBytesMax, &kernel->process));
+  if (!kernel->process.starts_with("/proc/"))
+    return BadValue("kernel.process", kernel->process, "a directory in /proc");
+  return TakeFlag(*found, "kernel.", "multipath", &kernel->multipath);
+}
+
 // RFC 3720, 3.2.6.3.1, in the lower case that stringprep makes of it.
 bool IsIqnPrefix(std::string_view text) {
   return text.starts_with("iqn.") && std::all_of(text.begin(), text.end(), [](char c) {
@@ -212,7 +236,7 @@ Result<Config> ParseConfig(std::string_view text) {
   GANTRY_PLUGIN_TRY_ASSIGN(const json object, plugin::ParseJson(text, what));
   GANTRY_PLUGIN_TRY(CheckObject(object, what,
                                 {"target", "portals", "initiatorPrefix", "chap", "mounter",
-                                 "timeoutSeconds", "ioTimeoutSeconds"}));
+                                 "kernel", "timeoutSeconds", "ioTimeoutSeconds"}));
   Config config;
   if (!object.contains("target")) return Fail(code::kInvalidArgument, "target is missing");
   GANTRY_PLUGIN_TRY(ParseTarget(object.at("target"), &config));
@@ -228,6 +252,7 @@ Result<Config> ParseConfig(std::string_view text) {
       TakeWord(object, "", "chap", "none, oneWay or mutual", ParseChapMode, &config.chap));
   GANTRY_PLUGIN_TRY(
       TakeWord(object, "", "mounter", kMountersExpected, ParseMounter, &config.mounter));
+  GANTRY_PLUGIN_TRY(ParseKernel(object, &config.kernel));
   uint32_t timeout_s = kDefaultTimeoutSeconds;
   GANTRY_PLUGIN_TRY(TakeNumber(object, "", "timeoutSeconds", 1, kTimeoutSecondsMax, &timeout_s));
   config.timeout = std::chrono::seconds(timeout_s);

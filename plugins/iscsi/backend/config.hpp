@@ -24,7 +24,8 @@ inline constexpr size_t kInitiatorPrefixBytesMax = 150;  // of the 223 of RFC 71
 // Which initiator serves a volume on the nodes.
 enum class Mounter : uint8_t {
   kUserspace,  // libiscsi in a data-path process, under a loop device
-  kKernel,     // open-iscsi
+  kKernel,     // the kernel's, by open-iscsi (../initiator)
+  kAuto,       // the kernel's where the node has it and iscsid
 };
 std::string_view NameOf(Mounter mounter);
 std::optional<Mounter> ParseMounter(std::string_view name);
@@ -57,6 +58,13 @@ struct StaticTarget {
   bool may_format = true;  // What is blank.
 };
 
+// The kernel's initiator on a node: gantry-initiator, run by the host.
+struct KernelInitiatorConfig {
+  std::string program;    // as the grants map it
+  std::string process;    // in whose namespaces iscsid lives: a directory of /proc
+  bool multipath = true;  // a session to each portal, below one map; else to one of them
+};
+
 struct Config {
   std::optional<LocalTarget> local;  // exactly one of the three
   std::optional<SshTarget> ssh;
@@ -65,6 +73,7 @@ struct Config {
   std::vector<std::string> portals;  // how nodes reach the target; empty: as it says itself
   std::string initiator_prefix;      // begins the names of the nodes' initiators
   ChapMode chap = ChapMode::kNone;
+  KernelInitiatorConfig kernel;
   Mounter mounter = Mounter::kUserspace;                 // of new volumes
   std::chrono::seconds timeout{kDefaultTimeoutSeconds};  // of one request to the target
   uint32_t io_timeout_seconds = 0;  // after which I/O to a target that is away fails; 0: waits

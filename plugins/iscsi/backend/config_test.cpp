@@ -72,12 +72,29 @@ TEST(ParseConfig, NamesWhatIsWrong) {
             "target.static.format is true; expected blank or never"},
            {R"({"target": {"static": {}}, "chap": "oneWay"})", "chap is \"oneWay\""},
            {R"({"target": {"static": {}}, "portals": ["10.0.0.1"]})", "portals is [\"10.0.0.1\"]"},
+           {With(R"(, "mounter": "fuse")"), "expected userspace, kernel or auto"},
+           {With(R"(, "kernel": {"process": "/etc"})"), "kernel.process is /etc"},
+           {With(R"(, "kernel": {"multipaths": true})"), "unknown key \"multipaths\""},
        }) {
     const auto config = ParseConfig(text);
     ASSERT_FALSE(config) << text;
     EXPECT_THAT(config.error().message, HasSubstr(message));
     EXPECT_EQ(config.error().code, plugin::code::kInvalidArgument);
   }
+}
+
+TEST(ParseConfig, TheKernelsInitiatorIsThatOfGantrydsOwnNamespacesByDefault) {
+  auto config = ParseConfig(With(""));
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->kernel.program, "gantry-initiator");
+  EXPECT_EQ(config->kernel.process, "/proc/self");
+  EXPECT_TRUE(config->kernel.multipath);
+  config = ParseConfig(With(R"(, "mounter": "auto", "kernel":
+      {"process": "/proc/1", "multipath": false})"));
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->mounter, Mounter::kAuto);
+  EXPECT_EQ(config->kernel.process, "/proc/1");
+  EXPECT_FALSE(config->kernel.multipath);
 }
 
 TEST(ParseParameters, RecordsWhatWasMeantByNothing) {
