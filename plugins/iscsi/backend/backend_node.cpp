@@ -152,6 +152,7 @@ Status IscsiBackend::Attach(Call& call, const gantry_attach& request) {
 
 // The data path of a userspace volume has ended with its mount.
 Status IscsiBackend::Detach(Call& call, const gantry_attach& request) {
+  if (config_.fixed) return Ok();
   const auto publish = DecodePublishContext(ToMap(request.publish_context));
   const auto mounter = ParseMounter(Find(ToMap(request.context), "mounter", "userspace"));
   // An attach of these has made nothing.
