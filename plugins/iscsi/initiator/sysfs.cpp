@@ -146,7 +146,7 @@ Status Sysfs::Scan(const Session& session, uint32_t lun) const {
 Status Sysfs::Reread(const Disk& disk) const { return Write(disk.device / "rescan", "1"); }
 
 Status Sysfs::Delete(const Disk& disk) const {
-  const auto done = Write(disk.device / "delete", "1");
+  auto done = Write(disk.device / "delete", "1");
   if (!done && done.error().code == plugin::code::kNotFound) return {};
   return done;
 }

@@ -166,6 +166,33 @@ iscsi::initiator::Unit UnitOf(const LunVolume& volume) {
           context.at("initiator"), context.at("identity")};
 }
 
+namespace {
+
+void DetachEverything() {
+  const fs::path all = "/sys/class/iscsi_session";
+  for (const auto& name : Sessions()) {
+    iscsi::initiator::Unit unit;
+    unit.target = FirstLine(all / name / "targetname");
+    unit.initiator = FirstLine(all / name / "initiatorname");
+    unit.identity = "naa." + std::string(32, '0');
+    for (const auto& group : Names(all / name / "device", "target"))
+      for (const auto& disk : Names(all / name / "device" / group, "")) {
+        if (std::count(disk.begin(), disk.end(), ':') != 3) continue;
+        unit.lun = static_cast<uint32_t>(std::stoul(disk.substr(disk.rfind(':') + 1)));
+        unit.identity = FirstLine(all / name / "device" / group / disk / "wwid");
+      }
+    (void)AskInitiator(iscsi::initiator::Detach{unit});
+  }
+}
+
+}  // namespace
+
+KernelIscsi::~KernelIscsi() {
+  if (!HasFailure()) return;
+  node_.reset();
+  DetachEverything();
+}
+
 void KernelIscsi::Start(const IscsiTargetOptions& options, const std::string& config) {
   config_ = config;
   target_ = std::make_unique<IscsiTarget>(options);

@@ -88,10 +88,12 @@ plugin::Result<typename Operation::Reply> AskInitiator(const Operation& operatio
 // What a published volume is to gantry-initiator.
 iscsi::initiator::Unit UnitOf(const LunVolume& volume);
 
-// A target and a node that mounts by the kernel; nothing of it is left at the end.
+// A target and a node that mounts by the kernel. What a failed test leaves in the kernel is taken from
+// it, so that the next one is judged by itself.
 class KernelIscsi : public ::testing::Test {
  protected:
   KernelIscsi() { Guest::Get(); }
+  ~KernelIscsi() override;
   void Start(const IscsiTargetOptions& options = {}, const std::string& config = "");
   std::string Config() const { return "      mounter: kernel\n" + config_; }
   void ExpectNothingLeft();
