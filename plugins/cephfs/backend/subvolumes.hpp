@@ -72,7 +72,7 @@ class Subvolumes {
   plugin::Status Resize(const SubvolumeAt& at, uint64_t size_bytes, TimePoint deadline) const;
   plugin::Status Pin(const SubvolumeAt& at, const std::string& type, const std::string& setting,
                      TimePoint deadline) const;
-  // FAILED_PRECONDITION: the release cannot.
+  // INVALID_ARGUMENT: the release cannot.
   plugin::Status ShowSnapshots(const SubvolumeAt& at, bool visible, TimePoint deadline) const;
 
   // Again is success. NOT_FOUND: the subvolume.
