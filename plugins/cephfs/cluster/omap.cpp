@@ -138,12 +138,12 @@ Result<Entries> Cluster::Page(const std::string& object, const std::string& afte
                               size_t entries_max, TimePoint deadline) {
   const auto entries = std::make_shared<Entries>();
   GANTRY_PLUGIN_TRY_ASSIGN(const int number, Operate(deadline, [=](void* pool) {
+                             Iterator iterator;
                              const ReadOp read;
-                             rados_omap_iter_t iterator = nullptr;
                              unsigned char more = 0;
                              int got = 0;
                              rados_read_op_omap_get_vals2(read.op, after.c_str(), "", entries_max,
-                                                          &iterator, &more, &got);
+                                                          &iterator.at, &more, &got);
                              const int operated =
                                  rados_read_op_operate(read.op, pool, object.c_str(), 0);
                              if (operated != 0) return operated;
