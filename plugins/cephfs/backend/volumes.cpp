@@ -87,7 +87,10 @@ Result<Creation> Volumes::Create(const VolumeRequest& request, TimePoint deadlin
     if (!made &&
         (made.error().code == code::kNotFound || made.error().code == code::kInvalidArgument ||
          made.error().code == code::kOutOfRange)) {
-      GANTRY_PLUGIN_TRY(Delete(request.handle, deadline));
+      found->record.state = RecordState::kDeleting;
+      GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(&*found, deadline));
+      if (!written) continue;  // Another controller has brought it further: that counts.
+      GANTRY_PLUGIN_TRY(RemoveAll(*found, deadline));
       return tl::unexpected(made.error());
     }
     if (!made) return tl::unexpected(made.error());
