@@ -133,6 +133,9 @@ Result<std::optional<SubvolumeInfo>> Subvolumes::Info(const SubvolumeAt& at,
   if (const auto used = object.find("bytes_used");
       used != object.end() && used->is_number_unsigned())
     info.used_bytes = used->get<uint64_t>();
+  // The directory's mtime is that of its newest entry.
+  const std::string created = TextOf(object, "created_at");
+  info.untouched = info.used_bytes == 0 && !created.empty() && TextOf(object, "mtime") == created;
   return info;
 }
 

@@ -36,6 +36,7 @@ struct SubvolumeInfo {
   std::string pool_namespace;
   std::optional<uint64_t> quota_bytes;
   uint64_t used_bytes = 0;
+  bool untouched = false;  // nothing was ever made in it
 };
 
 enum class CloneState : uint8_t { kNone, kPending, kInProgress, kComplete, kFailed, kCanceled };
