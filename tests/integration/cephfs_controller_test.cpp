@@ -18,6 +18,7 @@ constexpr int kUid = 61061;
 constexpr int kOtherUid = 61062;
 constexpr int kRaceRounds = 15;
 constexpr int64_t kMiB = 1 << 20;
+constexpr int kFilesOfACopy = 100;
 
 // One cluster for all tests, and nothing of one left for the next.
 class CephfsController : public testing::Test {
@@ -215,7 +216,14 @@ TEST_F(CephfsController, SnapshotsAreRestoredCopiedAndOutliveTheirVolume) {
 
 TEST_F(CephfsController, ACopyThatWasCancelledBeginsAnewAndOneThatIsDeletedLeavesNothing) {
   ASSERT_NO_FATAL_FAILURE(Begin());
-  const auto volume = Make("pvc-source");
+  const auto volume = Make("pvc-source", {{"mode", "0777"}});
+  {
+    // Enough that a clone is met at work.
+    CephClient admin(cluster_->ceph(), "admin", cluster_->ceph().admin_key());
+    ASSERT_EQ(admin.Mount(PathOf(volume)), 0);
+    for (int i = 0; i < kFilesOfACopy; ++i)
+      ASSERT_GT(admin.Write("/file-" + std::to_string(i), std::string(4096, 'x')), 0);
+  }
   const auto request = CreateFromRequest("pvc-copy", From::kVolume, volume.volume_id());
   ASSERT_EQ(controller_->Create(request).code(), grpc::StatusCode::ABORTED);
   std::string first;

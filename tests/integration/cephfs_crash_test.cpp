@@ -148,14 +148,23 @@ TEST_F(CephfsCrash, WhatNoRecordNamesIsRemovedAndWhatIsNotOursStays) {
   spec.size_bytes = 1 << 20;
   // As a command would have made it that came late from somebody dead.
   const std::string late = name.substr(0, name.size() - 4) + "0000";
-  for (const std::string& each : {late, std::string("somebody-elses")}) {
+  const std::string used = name.substr(0, name.size() - 4) + "ffff";
+  for (const std::string& each : {late, used, std::string("somebody-elses")}) {
     spec.at = {kGroup, each};
     ASSERT_TRUE(cluster_->module().Create(spec, CephCluster::Soon()));
   }
+  // As if the records had been lost.
+  {
+    CephClient admin(cluster_->ceph(), "admin", cluster_->ceph().admin_key());
+    ASSERT_EQ(admin.Mount(cluster_->Info(used)->path), 0);
+    ASSERT_EQ(admin.Write("/file", "precious"), 8);
+  }
   ASSERT_TRUE(host_->Restart());  // Tasks are listed then.
-  EXPECT_TRUE(WaitFor([&] { return cluster_->Subvolumes() == Names{name, "somebody-elses"}; }));
+  EXPECT_TRUE(WaitFor([&] {
+    return cluster_->Subvolumes() == Names{name, used, "somebody-elses"};
+  }));
   ASSERT_TRUE(controller_->DeleteInTheEnd(kept.reply.volume().volume_id()).ok());
-  EXPECT_EQ(cluster_->Subvolumes(), Names{"somebody-elses"});
+  EXPECT_EQ(cluster_->Subvolumes(), (Names{used, "somebody-elses"}));
 }
 
 }  // namespace

@@ -52,12 +52,13 @@ Status CephfsBackend::RunTask(Call& call, const gantry_task_run& request) {
   const std::string key = ToString(request.key);
   if (kind == kCloneTask && IsHandle(key)) return RunCopy(call, key);
   if (kind != kOrphansTask) return Refuse(code::kNotFound, "there is no task " + std::string(kind));
-  const auto removed = volumes_->RemoveOrphans(key, DeadlineOf(call));
-  if (!removed) return ToStatus(removed.error());
-  if (*removed > 0)
+  const auto orphans = volumes_->RemoveOrphans(key, DeadlineOf(call));
+  if (!orphans) return ToStatus(orphans.error());
+  if (orphans->removed > 0 || orphans->left > 0)
     call.host().Log(GANTRY_LOG_WARNING,
-                    "removed " + std::to_string(*removed) + " subvolumes of group " + key +
-                        " that no record names",
+                    "group " + key + " had subvolumes that no record names: " +
+                        std::to_string(orphans->removed) + " were removed, " +
+                        std::to_string(orphans->left) + " are left because they hold something",
                     call.id());
   return Ok();
 }

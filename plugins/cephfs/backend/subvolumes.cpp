@@ -18,7 +18,15 @@ namespace code = plugin::code;
 
 namespace {
 
+// A manager that has just started has no module yet, and says so by EINVAL.
+bool IsUnknownCommand(const Reply& reply) {
+  return reply.number == EINVAL && reply.words.find("No handler found") != std::string::npos;
+}
+
 tl::unexpected<plugin::Error> Failed(const char* prefix, const Reply& reply) {
+  if (IsUnknownCommand(reply))
+    return Fail(code::kUnavailable,
+                std::string("the cluster's manager does not know the command ") + prefix);
   return tl::unexpected(FromErrno(reply.number, prefix, reply.words));
 }
 
@@ -125,6 +133,9 @@ Result<std::optional<SubvolumeInfo>> Subvolumes::Info(const SubvolumeAt& at,
   if (const auto used = object.find("bytes_used");
       used != object.end() && used->is_number_unsigned())
     info.used_bytes = used->get<uint64_t>();
+  // The directory's mtime is that of its newest entry.
+  const std::string created = TextOf(object, "created_at");
+  info.untouched = info.used_bytes == 0 && !created.empty() && TextOf(object, "mtime") == created;
   return info;
 }
 
@@ -182,8 +193,7 @@ Status Subvolumes::ShowSnapshots(const SubvolumeAt& at, bool visible, TimePoint 
   json arguments = Arguments(at);
   arguments["value"] = visible ? "true" : "false";
   const auto reply = Ask(prefix, std::move(arguments), deadline);
-  // Of a command that is not known.
-  if (reply && (reply->number == EINVAL || reply->number == EOPNOTSUPP))
+  if (reply && (IsUnknownCommand(*reply) || reply->number == EOPNOTSUPP))
     return Fail(code::kInvalidArgument,
                 "mutable_parameters[\"snapshotsVisible\"]: this release of Ceph cannot hide "
                 "snapshots");

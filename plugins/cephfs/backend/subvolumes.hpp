@@ -36,6 +36,7 @@ struct SubvolumeInfo {
   std::string pool_namespace;
   std::optional<uint64_t> quota_bytes;
   uint64_t used_bytes = 0;
+  bool untouched = false;  // nothing was ever made in it
 };
 
 enum class CloneState : uint8_t { kNone, kPending, kInProgress, kComplete, kFailed, kCanceled };
@@ -72,7 +73,7 @@ class Subvolumes {
   plugin::Status Resize(const SubvolumeAt& at, uint64_t size_bytes, TimePoint deadline) const;
   plugin::Status Pin(const SubvolumeAt& at, const std::string& type, const std::string& setting,
                      TimePoint deadline) const;
-  // FAILED_PRECONDITION: the release cannot.
+  // INVALID_ARGUMENT: the release cannot.
   plugin::Status ShowSnapshots(const SubvolumeAt& at, bool visible, TimePoint deadline) const;
 
   // Again is success. NOT_FOUND: the subvolume.

@@ -87,7 +87,10 @@ Result<Creation> Volumes::Create(const VolumeRequest& request, TimePoint deadlin
     if (!made &&
         (made.error().code == code::kNotFound || made.error().code == code::kInvalidArgument ||
          made.error().code == code::kOutOfRange)) {
-      GANTRY_PLUGIN_TRY(Delete(request.handle, deadline));
+      found->record.state = RecordState::kDeleting;
+      GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(&*found, deadline));
+      if (!written) continue;  // Another controller has brought it further: that counts.
+      GANTRY_PLUGIN_TRY(RemoveAll(*found, deadline));
       return tl::unexpected(made.error());
     }
     if (!made) return tl::unexpected(made.error());
@@ -307,8 +310,8 @@ Result<std::vector<std::string>> Volumes::Groups(TimePoint deadline) const {
 }
 
 // The record is read after the subvolume was seen, and precedes every subvolume that is meant.
-Result<size_t> Volumes::RemoveOrphans(const std::string& group, TimePoint deadline) const {
-  size_t removed = 0;
+Result<Orphans> Volumes::RemoveOrphans(const std::string& group, TimePoint deadline) const {
+  Orphans orphans;
   GANTRY_PLUGIN_TRY_ASSIGN(const auto names, subvolumes_.List(group, deadline));
   for (const auto& name : names) {
     const std::string handle = HandleOf(name);
@@ -317,12 +320,29 @@ Result<size_t> Volumes::RemoveOrphans(const std::string& group, TimePoint deadli
     if (found && (found->record.subvolume == name ||
                   std::count(found->record.replaced.begin(), found->record.replaced.end(), name)))
       continue;
-    // Of a volume that was deleted, only its snapshots are left.
-    GANTRY_PLUGIN_TRY_ASSIGN(const Removed gone, subvolumes_.Remove({group, name}, deadline));
-    if (gone == Removed::kBusy) GANTRY_PLUGIN_TRY(subvolumes_.CancelClone({group, name}, deadline));
-    removed += gone == Removed::kGone ? 1 : 0;
+    GANTRY_PLUGIN_TRY(RemoveOrphan({group, name}, &orphans, deadline));
   }
-  return removed;
+  return orphans;
+}
+
+Status Volumes::RemoveOrphan(const SubvolumeAt& at, Orphans* orphans, TimePoint deadline) const {
+  const auto info = subvolumes_.Info(at, deadline);
+  if (!info && info.error().code == code::kAborted) {  // A copy that is not finished.
+    GANTRY_PLUGIN_TRY(subvolumes_.CancelClone(at, deadline));
+    GANTRY_PLUGIN_TRY_ASSIGN(const Removed removed, subvolumes_.RemoveClone(at, deadline));
+    orphans->removed += removed == Removed::kGone ? 1 : 0;
+    return {};
+  }
+  if (!info) return tl::unexpected(info.error());
+  // Of a volume that was deleted, only its snapshots are left.
+  if (!*info || (*info)->path.empty()) return {};
+  if (!(*info)->untouched) {
+    ++orphans->left;
+    return {};
+  }
+  GANTRY_PLUGIN_TRY_ASSIGN(const Removed removed, subvolumes_.Remove(at, deadline));
+  orphans->removed += removed == Removed::kGone ? 1 : 0;
+  return {};
 }
 
 // --- look and change

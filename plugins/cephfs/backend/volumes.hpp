@@ -34,6 +34,11 @@ struct Creation {
   std::optional<VolumeRecord> volume;  // none: it is being copied
 };
 
+struct Orphans {
+  size_t removed = 0;
+  size_t left = 0;
+};
+
 class Volumes {
  public:
   // `owner` is the installation: what it made is known by its name.
@@ -70,9 +75,10 @@ class Volumes {
   plugin::Status ForEachSnapshot(const std::string& after, TimePoint deadline,
                                  const std::function<bool(const SnapshotRecord&)>& visit) const;
 
-  // Removes subvolumes that carry this installation's mark and that no record names: what a command
-  // made that came late from somebody dead. One group; how many.
-  plugin::Result<size_t> RemoveOrphans(const std::string& group, TimePoint deadline) const;
+  // Removes subvolumes of a group that carry this installation's mark and that no record names: what
+  // a command made that came late from somebody dead. Such a one is empty or an unfinished copy; what
+  // holds anything is left, since records can be lost, and the wrong pool be configured for them.
+  plugin::Result<Orphans> RemoveOrphans(const std::string& group, TimePoint deadline) const;
   // The groups of all records.
   plugin::Result<std::vector<std::string>> Groups(TimePoint deadline) const;
 
@@ -95,6 +101,7 @@ class Volumes {
   plugin::Result<bool> Finish(StoredVolume* stored, TimePoint deadline) const;
   plugin::Status RemoveAll(const StoredVolume& stored, TimePoint deadline) const;
   plugin::Status RemoveSubvolume(const SubvolumeAt& at, TimePoint deadline) const;
+  plugin::Status RemoveOrphan(const SubvolumeAt& at, Orphans* orphans, TimePoint deadline) const;
   plugin::Status RemoveUnknownSnapshots(const SubvolumeAt& at, TimePoint deadline) const;
   // Applies pinning and visibility.
   plugin::Status Apply(const VolumeRecord& record, const MutableParameters& parameters,

@@ -31,29 +31,40 @@ struct WriteOp {
   ~WriteOp() { rados_release_write_op(op); }
 };
 
+// There from the moment that the operation is told of it, whatever becomes of that.
+struct Iterator {
+  rados_omap_iter_t at = nullptr;
+  Iterator() = default;
+  Iterator(const Iterator&) = delete;
+  Iterator& operator=(const Iterator&) = delete;
+  ~Iterator() {
+    if (at != nullptr) rados_omap_get_end(at);
+  }
+};
+
 using Entries = std::vector<std::pair<std::string, std::string>>;
 
-int TakeEntries(rados_omap_iter_t iterator, Entries* entries) {
+int TakeEntries(const Iterator& iterator, Entries* entries) {
   char* key = nullptr;
   char* value = nullptr;
   size_t key_length = 0;
   size_t value_length = 0;
   int number = 0;
-  while ((number = rados_omap_get_next2(iterator, &key, &value, &key_length, &value_length)) == 0 &&
+  while ((number = rados_omap_get_next2(iterator.at, &key, &value, &key_length, &value_length)) ==
+             0 &&
          key != nullptr)
     entries->emplace_back(std::string(key, key_length), std::string(value, value_length));
-  rados_omap_get_end(iterator);
   return number;
 }
 
 int ReadValue(void* pool, const std::string& object, const std::string& key,
               std::optional<std::string>* value) {
+  Iterator iterator;  // outlives the operation
   const ReadOp read;
   const char* keys[] = {key.data()};
   const size_t lengths[] = {key.size()};
-  rados_omap_iter_t iterator = nullptr;
   int number = 0;
-  rados_read_op_omap_get_vals_by_keys2(read.op, keys, 1, lengths, &iterator, &number);
+  rados_read_op_omap_get_vals_by_keys2(read.op, keys, 1, lengths, &iterator.at, &number);
   const int operated = rados_read_op_operate(read.op, pool, object.c_str(), 0);
   if (operated != 0) return operated;
   if (number != 0) return number;
@@ -127,12 +138,12 @@ Result<Entries> Cluster::Page(const std::string& object, const std::string& afte
                               size_t entries_max, TimePoint deadline) {
   const auto entries = std::make_shared<Entries>();
   GANTRY_PLUGIN_TRY_ASSIGN(const int number, Operate(deadline, [=](void* pool) {
+                             Iterator iterator;
                              const ReadOp read;
-                             rados_omap_iter_t iterator = nullptr;
                              unsigned char more = 0;
                              int got = 0;
                              rados_read_op_omap_get_vals2(read.op, after.c_str(), "", entries_max,
-                                                          &iterator, &more, &got);
+                                                          &iterator.at, &more, &got);
                              const int operated =
                                  rados_read_op_operate(read.op, pool, object.c_str(), 0);
                              if (operated != 0) return operated;

@@ -118,7 +118,8 @@ Result<std::vector<std::string>> EvictSessions(const EvictRequest& request) {
       const json metadata = session.value("client_metadata", json::object());
       if (metadata.value("entity_id", "") != request.entity) continue;
       const std::string filter = "id=" + std::to_string(session.value("id", uint64_t{0}));
-      const json evict = {{"prefix", "session evict"}, {"filters", {filter}}, {"format", "json"}};
+      const json evict = {
+          {"prefix", "session evict"}, {"filters", json::array({filter})}, {"format", "json"}};
       GANTRY_PLUGIN_TRY(client.Ask(mds, evict));
       addresses.push_back(AddressOf(session));
     }
