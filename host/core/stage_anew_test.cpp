@@ -72,7 +72,7 @@ TEST_F(StageAnewTest, GivesTheBackendTheSecretsOfThePublish) {
   EXPECT_TRUE(Publish());
   ASSERT_EQ(Attached().size(), 2U);
   ASSERT_TRUE(Attached().back().secrets.contains("password"));
-  EXPECT_EQ(Attached().back().secrets.at("password").view(), "hunter3");
+  EXPECT_EQ(Attached().back().secrets.at("password"), "hunter3");
   EXPECT_EQ(Attached().back().message.request().find("hunter"), std::string::npos);
 }
 

@@ -112,9 +112,10 @@ tl::expected<std::shared_ptr<Client>, ClientError> Client::Mount(const DataPathO
 }
 
 Client::~Client() {
-  if (mount_ == nullptr) return;
+  ceph_mount_info* const mounted = mount_;
+  if (mounted == nullptr) return;
   try {
-    std::thread([mount = mount_] {
+    std::thread([mount = mounted] {
       (void)ceph_unmount(mount);
       (void)ceph_release(mount);
     }).detach();
@@ -124,7 +125,7 @@ Client::~Client() {
 }
 
 void Client::Unmount() {
-  ceph_mount_info* const mount = std::exchange(mount_, nullptr);
+  ceph_mount_info* const mount = mount_.exchange(nullptr);
   if (mount == nullptr) return;
   (void)ceph_unmount(mount);
   (void)ceph_release(mount);

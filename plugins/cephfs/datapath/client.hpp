@@ -17,6 +17,7 @@
 // which also blocklists it at the OSDs: whatever it had under way can't land afterwards.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -53,14 +54,15 @@ class Client {
   // What Unmount has not ended is left to a thread of its own, which may never end.
   ~Client();
 
+  // nullptr once it was unmounted: whoever still holds something of it has nothing to give back then.
   ceph_mount_info* get() const { return mount_; }
-  // Gives back all capabilities and ends the session. Blocks.
+  // Gives back all capabilities and ends the session. Blocks. Nothing may be under way.
   void Unmount();
 
  private:
   explicit Client(ceph_mount_info* mount) : mount_(mount) {}
 
-  ceph_mount_info* mount_;
+  std::atomic<ceph_mount_info*> mount_;
 };
 
 // A session's UUID: the same for the same volume, node and owner.

@@ -149,6 +149,12 @@ void CephDataPath::Close(gantry_op op) {
   const auto mounted = std::exchange(mounted_, nullptr);
   listings_ = {};
   if (!mounted) return host_.done(host_.ctx, op);
+  // What is stuck in the client can't be unmounted under; whoever comes next ends the session.
+  if (jobs_.Abandoned() > 0) {
+    log_(GANTRY_LOG_WARNING, std::to_string(jobs_.Abandoned()) +
+                                 " operations are still stuck: the session is left behind");
+    return host_.done(host_.ctx, op);
+  }
   jobs_.Submit({op,
                 Lane::kNames,
                 {},

@@ -43,7 +43,9 @@ int Fill(const std::shared_ptr<Client>& client, Inode* directory, const UserPerm
 
 }  // namespace
 
-Stream::~Stream() { (void)ceph_ll_releasedir(client_->get(), stream_); }
+Stream::~Stream() {
+  if (auto* mount = client_->get()) (void)ceph_ll_releasedir(mount, stream_);
+}
 
 void CephDataPath::Readdir(gantry_op op, const gantry_fs_readdir& request) {
   const auto node = ToHandle(request.node);

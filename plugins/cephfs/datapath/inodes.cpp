@@ -33,12 +33,14 @@ Handle HandleOf(const struct ceph_statx& attributes) {
   return {attributes.stx_ino, attributes.stx_dev};
 }
 
-File::~File() { (void)ceph_ll_close(client_->get(), fh_); }
+File::~File() {
+  if (auto* mount = client_->get()) (void)ceph_ll_close(mount, fh_);
+}
 
 Node::~Node() {
   reader_.reset();
   writer_.reset();
-  (void)ceph_ll_put(client_->get(), inode_);
+  if (auto* mount = client_->get()) (void)ceph_ll_put(mount, inode_);
 }
 
 std::shared_ptr<Node> Inodes::Adopt(Inode* inode, Handle handle) {
