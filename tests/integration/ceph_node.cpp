@@ -19,19 +19,12 @@ namespace {
 constexpr const char* kGroup = "csi";
 constexpr const char* kSealKey = "a key that is long enough to seal others";
 constexpr const char* kIncarnation = "1";
-constexpr const char* kMds = "mds.a";
 constexpr std::chrono::seconds kKeeperMax{10};
 
 template <class T>
 T Need(base::Result<T> result, const char* what) {
   if (!result) throw std::runtime_error(std::string(what) + ": " + result.error().message);
   return std::move(*result);
-}
-
-std::string Trimmed(std::string text) {
-  text.erase(text.find_last_not_of(" \n") + 1);
-  text.erase(0, text.find_first_not_of(" \n"));
-  return text;
 }
 
 std::unique_ptr<grpc::ClientContext> Patient(std::chrono::milliseconds within) {
@@ -56,7 +49,10 @@ CephNode::CephNode(const std::vector<std::string>& clusters, const std::string& 
                 "\"], fsName: " + cluster->filesystem() + ", user: admin}\n" + "    grants: {" +
                 grants + "}\n";
     names += (names.empty() ? "" : ", ") + name;
-    Cli(name, {"fs", "subvolumegroup", "create", cluster->filesystem(), kGroup});
+    admins_[name] = std::make_unique<CephAdmin>(*cluster);
+    admins_[name]->Manager({{"prefix", "fs subvolumegroup create"},
+                            {"vol_name", cluster->filesystem()},
+                            {"group_name", kGroup}});
   }
   lab::GantrydOptions options;
   options.backends = backends;
@@ -72,23 +68,29 @@ CephNode::~CephNode() {
   if (keeper > 1) kill(keeper, SIGKILL);
 }
 
-std::string CephNode::Cli(const std::string& cluster, const std::vector<std::string>& arguments) {
-  return Trimmed(Need(clusters_.at(cluster)->Cli(arguments), arguments.back().c_str()));
-}
-
 CephVolume CephNode::Make(const std::string& name, uint64_t bytes, const std::string& cluster) {
   lab::Ceph& ceph = *clusters_.at(cluster);
   CephVolume volume;
   volume.name = name;
   volume.cluster = cluster;
   volume.id = cluster + ":" + name;
-  Cli(cluster, {"fs", "subvolume", "create", ceph.filesystem(), name, "--size",
-                std::to_string(bytes), "--group_name", kGroup, "--mode", "777"});
-  volume.path =
-      Cli(cluster, {"fs", "subvolume", "getpath", ceph.filesystem(), name, "--group_name", kGroup});
-  volume.key = Need(ceph.NewKey(name, {"mds", "allow rw path=" + volume.path, "mon", "allow r",
-                                       "osd", "allow rw tag cephfs data=" + ceph.filesystem()}),
-                    "a key");
+  CephAdmin& admin = *admins_.at(cluster);
+  nlohmann::json command = {{"prefix", "fs subvolume create"},
+                            {"vol_name", ceph.filesystem()},
+                            {"sub_name", name},
+                            {"group_name", kGroup}};
+  command["size"] = bytes;
+  command["mode"] = "777";
+  admin.Manager(command);
+  command.erase("size");
+  command.erase("mode");
+  command["prefix"] = "fs subvolume getpath";
+  volume.path = admin.Manager(command);
+  volume.key = admin.Monitor({{"prefix", "auth get-or-create-key"},
+                              {"entity", "client." + name},
+                              {"caps",
+                               {"mds", "allow rw path=" + volume.path, "mon", "allow r", "osd",
+                                "allow rw tag cephfs data=" + ceph.filesystem()}}});
   cephfs::VolumeContext context;
   context.monitors = {ceph.monitor()};
   context.fsid = ceph.fsid();
@@ -120,18 +122,22 @@ CephVolume CephNode::Again(const CephVolume& volume, const std::string& suffix) 
 }
 
 void CephNode::Resize(const CephVolume& volume, uint64_t bytes) {
-  Cli(volume.cluster, {"fs", "subvolume", "resize", clusters_.at(volume.cluster)->filesystem(),
-                       volume.name, std::to_string(bytes), "--group_name", kGroup});
+  admins_.at(volume.cluster)
+      ->Manager({{"prefix", "fs subvolume resize"},
+                 {"vol_name", clusters_.at(volume.cluster)->filesystem()},
+                 {"sub_name", volume.name},
+                 {"new_size", std::to_string(bytes)},
+                 {"group_name", kGroup}});
 }
 
 void CephNode::Evict(const CephVolume& volume) {
-  const std::string text = Cli(volume.cluster, {"tell", kMds, "session", "ls"});
-  const auto sessions = nlohmann::json::parse(text.substr(text.find('[')));
+  CephAdmin& admin = *admins_.at(volume.cluster);
   size_t evicted = 0;
-  for (const auto& session : sessions) {
+  for (const auto& session : nlohmann::json::parse(
+           admin.MetadataServer({{"prefix", "session ls"}, {"format", "json"}}))) {
     if (session.at("client_metadata").value("entity_id", "") != volume.name) continue;
-    Cli(volume.cluster,
-        {"tell", kMds, "client", "evict", "id=" + std::to_string(session.at("id").get<int64_t>())});
+    admin.MetadataServer({{"prefix", "client evict"},
+                          {"filters", {"id=" + std::to_string(session.at("id").get<int64_t>())}}});
     ++evicted;
   }
   if (evicted != 1) throw std::runtime_error("evicted " + std::to_string(evicted) + " sessions");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One node with a real gantryd over real Ceph clusters, and CSI calls of one line each. Volumes are
-// made by Ceph's own command line and given to the node by their context, as a controller would.
+// made by the cluster's own commands and given to the node by their context, as a controller would.
 #pragma once
 
 #include <csi/v1/csi.grpc.pb.h>
@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/integration/ceph_admin.hpp"
 #include "tests/integration/nfs_node.hpp"
 #include "tests/lab/ceph.hpp"
 #include "tests/lab/gantryd.hpp"
@@ -76,11 +77,11 @@ class CephNode {
   std::vector<std::string> Mounted() const;
 
  private:
-  std::string Cli(const std::string& cluster, const std::vector<std::string>& arguments);
   csi::v1::VolumeCapability Capability(const CephVolume& volume) const;
   pid_t KeeperPid() const;
 
   std::map<std::string, std::unique_ptr<lab::Ceph>> clusters_;
+  std::map<std::string, std::unique_ptr<CephAdmin>> admins_;
   std::unique_ptr<lab::Gantryd> host_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<csi::v1::Node::Stub> node_;

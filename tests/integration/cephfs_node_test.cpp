@@ -337,6 +337,8 @@ TEST_F(CephfsNodeTest, ReadersDoNotWaitForAKilledDataPathWhoseVolumeIsStagedAgai
   ASSERT_TRUE(file);
   const std::string content = Random(kMiB, 5);
   ASSERT_EQ(pwrite(file.get(), content.data(), content.size(), 0), ssize_t(content.size()));
+  ASSERT_EQ(fchmod(file.get(), 0640), 0);
+  ASSERT_EQ(fchown(file.get(), 1234, 2345), 0);
   // Nobody has synced it; the writer holds the right to it.
   ASSERT_EQ(kill(node_->DataPathOf(volume), SIGKILL), 0);
   const auto begin = steady_clock::now();
@@ -349,6 +351,9 @@ TEST_F(CephfsNodeTest, ReadersDoNotWaitForAKilledDataPathWhoseVolumeIsStagedAgai
   std::printf("staged again after %ld ms, read after %ld ms\n", staged.count(), waited.count());
   EXPECT_LT(waited, seconds(15));
   EXPECT_TRUE(ReadWhole(second / "file") == content);
+  EXPECT_EQ(StatOf(second / "file").st_mode & 07777, 0640U);
+  EXPECT_EQ(StatOf(second / "file").st_uid, 1234U);
+  EXPECT_EQ(StatOf(second / "file").st_gid, 2345U);
   file.Reset();
   ASSERT_GRPC_OK(node_->UnpublishAt(volume, second));
   ASSERT_GRPC_OK(node_->End(reader));

@@ -4,8 +4,8 @@
 //
 // What the kernel keeps in its caches is as old as the host allows (a second for names and attributes,
 // to the next open for data): libcephfs could say when another client changes something, but the table
-// has no way to pass it on. A write is with the OSDs when it is answered; what fsync(2) adds is that the
-// MDS knows the size and the times.
+// has no way to pass it on. Nothing that was answered is only here: a write is with the OSDs, any other
+// change with the MDS.
 //
 // A client that the cluster has thrown out (evicted, blocklisted) answers ESHUTDOWN or ENOTCONN for
 // ever: the host sees that by its probe, reports it and mounts anew.

@@ -74,6 +74,8 @@ void CephDataPath::Getattr(gantry_op op, const gantry_fs_node& request) {
       });
 }
 
+// A client that may write a file alone keeps changes of its attributes to itself for some seconds, and
+// they would die with it; so they are flushed. (A size is taken from the objects then.)
 void CephDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
@@ -85,6 +87,8 @@ void CephDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
         if (!inode) return Fail(inode.error());
         ceph_mount_info* const mount = at.client->get();
         int result = ceph_ll_setattr(mount, (*inode)->get(), &values, mask, who.get());
+        if (result == 0 && mask != CEPH_SETATTR_SIZE)
+          result = ceph_ll_sync_inode(mount, (*inode)->get(), /*syncdataonly=*/0);
         struct ceph_statx found {};
         if (result == 0)
           result = ceph_ll_getattr(mount, (*inode)->get(), &found, kWanted, 0, who.get());
