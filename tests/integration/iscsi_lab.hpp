@@ -32,7 +32,7 @@ constexpr uint32_t kIscsiUid = 61009;
 struct IscsiTargetOptions {
   bool lio = false;                                    // the kernel's target instead of a tgtd
   std::vector<std::string> addresses = {"127.0.0.1"};  // a portal at each
-  std::filesystem::path store_parent;                  // empty: a temporary directory
+  std::filesystem::path store_parent = {};             // empty: a temporary directory
 };
 
 // Throws std::runtime_error when it can't be set up, as everything here.

@@ -6,6 +6,7 @@
 #include <poll.h>
 
 #include <atomic>
+#include <fstream>
 #include <iostream>
 #include <mutex>
 #include <thread>

@@ -5,6 +5,8 @@
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 
+#include <fstream>
+
 #include "tests/vm/iscsi/iscsi_kernel.hpp"
 
 namespace gantry::tests {
