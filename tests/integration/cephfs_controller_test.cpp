@@ -95,12 +95,18 @@ TEST_F(CephfsController, AVolumeIsWhatItsClassSaysAndOneForItsName) {
 
 TEST_F(CephfsController, WhatIsWrongIsNamedAndNothingIsMade) {
   ASSERT_NO_FATAL_FAILURE(Begin());
-  for (const auto& [key, value] :
-       {std::pair{"mode", "9"}, std::pair{"group", "../x"}, std::pair{"poolLayout", "nopool"},
-        std::pair{"nosuch", "1"}, std::pair{"backingSnapshot", "true"}}) {
+  struct Wrong {
+    const char* key;
+    const char* value;
+    const char* named;
+  };
+  for (const auto& [key, value, named] :
+       {Wrong{"mode", "9", "\"9\""}, Wrong{"group", "../x", "../x"},
+        Wrong{"poolLayout", "nopool", "nopool"}, Wrong{"nosuch", "1", "unknown key \"nosuch\""},
+        Wrong{"backingSnapshot", "true", "parameters[\"backingSnapshot\"]"}}) {
     const auto created = controller_->Create("pvc-bad", {{key, value}});
     EXPECT_EQ(created.code(), grpc::StatusCode::INVALID_ARGUMENT) << created.message();
-    EXPECT_THAT(created.message(), HasSubstr(value));
+    EXPECT_THAT(created.message(), HasSubstr(named));
     EXPECT_THAT(created.message(), ::testing::Not(HasSubstr("Traceback")));
   }
   const auto listed = controller_->List();

@@ -2,6 +2,8 @@
 #include "plugins/cephfs/backend/backend.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "plugins/cephfs/cluster/ceph_error.hpp"
@@ -18,6 +20,9 @@ namespace code = plugin::code;
 constexpr size_t kHandleDigits = 32;
 constexpr size_t kNamespaceDigits = 16;
 constexpr uint32_t kCopyRunSMax = 3'600;
+// A small copy is there in a moment, and its caller need not come again.
+constexpr std::chrono::milliseconds kCopyWaitMsMax{5'000};
+constexpr std::chrono::milliseconds kCopyLookMs{200};
 
 Result<SecretText> ReadCredential(const gantry_secret_api& api, const std::string& name,
                                   TimePoint deadline) {
@@ -221,7 +226,13 @@ Status CephfsBackend::CreateVolume(Call& call, const gantry_create_volume& reque
   wanted.limit_bytes = request.limit_bytes;
   wanted.parameters = std::move(*parameters);
   const TimePoint deadline = DeadlineOf(call);
-  const auto created = volumes_->Create(wanted, deadline);
+  const TimePoint wait_until =
+      std::min(deadline, std::chrono::steady_clock::now() + kCopyWaitMsMax) - kCopyLookMs;
+  auto created = volumes_->Create(wanted, deadline);
+  while (created && !created->volume && std::chrono::steady_clock::now() < wait_until) {
+    std::this_thread::sleep_for(kCopyLookMs);
+    created = volumes_->Create(wanted, deadline);
+  }
   if (!created) {
     if (created.error().code == code::kAborted && wanted.content != ContentKind::kNone)
       ScheduleCopy(call, wanted.handle);
