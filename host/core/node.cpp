@@ -139,10 +139,11 @@ base::Result<MountState> StagedState(Broker& broker, const NodeVolume& volume,
 }
 
 // A staging mount that is gone for good (its export was made anew, its data path is dead, somebody
-// unmounted it) is made again from what was written down when it was staged; no secrets are, so a
-// backend that needs one refuses. Pods keep the mounts they have. False: it is not gone.
-base::Result<bool> StageAnew(const Driver& driver, NodeVolume& volume, const CallContext& context,
-                             std::shared_ptr<void> hold) {
+// unmounted it) is made again from what was written down when it was staged. No secrets are: those of
+// the publish are used, so a backend that needs one for staging and finds none there refuses. Pods keep
+// the mounts they have. False: it is not gone.
+base::Result<bool> StageAnew(const Driver& driver, NodeVolume& volume, const SecretMap& secrets,
+                             const CallContext& context, std::shared_ptr<void> hold) {
   GANTRY_TRY_ASSIGN(const auto state, StagedState(*driver.parts().broker, volume, context));
   if (state.mounted && !state.gone) return false;
   GANTRY_TRY_ASSIGN(Backend * backend, driver.BackendHolding(volume.backend, volume.volume_id));
@@ -151,7 +152,7 @@ base::Result<bool> StageAnew(const Driver& driver, NodeVolume& volume, const Cal
     return base::Fail(Code::kInternal,
                       "the node record of " + volume.volume_id + " holds no stage request");
   if (const auto staged =
-          MountStaged(driver, *backend, volume, request, SecretMap(), context, std::move(hold));
+          MountStaged(driver, *backend, volume, request, secrets, context, std::move(hold));
       !staged)
     return tl::unexpected(
         base::Wrap(staged.error(), volume.volume_id + " has to be staged anew, and cannot"));
@@ -362,7 +363,8 @@ base::Result<csi::v1::NodePublishVolumeResponse> Node::NodePublishVolume(
   mount.device = known->device;
   const auto published = parts.broker->Publish(mount, context.deadline);
   if (published) return csi::v1::NodePublishVolumeResponse();
-  GANTRY_TRY_ASSIGN(const bool is_anew, StageAnew(driver_, *known, context, hold));
+  const auto split = SplitSecrets(request);
+  GANTRY_TRY_ASSIGN(const bool is_anew, StageAnew(driver_, *known, split.secrets, context, hold));
   if (!is_anew) return tl::unexpected(published.error());
   GANTRY_TRY(parts.broker->Publish(mount, context.deadline));
   return csi::v1::NodePublishVolumeResponse();

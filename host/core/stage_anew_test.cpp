@@ -39,6 +39,7 @@ class StageAnewTest : public ::testing::Test {
     request.set_staging_target_path(kStaging);
     request.set_target_path(kTarget);
     *request.mutable_volume_capability() = MountCapability();
+    for (const auto& [key, value] : secrets_) (*request.mutable_secrets())[key] = value;
     return node_.NodePublishVolume(request, Soon());
   }
   void BeGone() {
@@ -49,9 +50,10 @@ class StageAnewTest : public ::testing::Test {
 
   FakeDriver fake_;
   Node node_{fake_.driver()};
+  std::map<std::string, std::string> secrets_;  // of the publish
 };
 
-TEST_F(StageAnewTest, MountsFromTheRecordAndWithoutSecrets) {
+TEST_F(StageAnewTest, MountsFromTheRecordAndWithoutTheSecretsOfTheStage) {
   ASSERT_TRUE(Publish());
   BeGone();
   EXPECT_TRUE(Publish());
@@ -62,6 +64,16 @@ TEST_F(StageAnewTest, MountsFromTheRecordAndWithoutSecrets) {
   ASSERT_TRUE(again.ParseFromString(Attached().back().message.request()));
   EXPECT_EQ(again.volume_context().at("server"), "a");
   EXPECT_TRUE(fake_.broker.mounts.contains(kTarget));
+}
+
+TEST_F(StageAnewTest, GivesTheBackendTheSecretsOfThePublish) {
+  BeGone();
+  secrets_["password"] = "hunter3";
+  EXPECT_TRUE(Publish());
+  ASSERT_EQ(Attached().size(), 2U);
+  ASSERT_TRUE(Attached().back().secrets.contains("password"));
+  EXPECT_EQ(Attached().back().secrets.at("password"), "hunter3");
+  EXPECT_EQ(Attached().back().message.request().find("hunter"), std::string::npos);
 }
 
 TEST_F(StageAnewTest, MountsWhatSomebodyTookAway) {

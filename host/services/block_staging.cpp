@@ -14,6 +14,7 @@
 #include "host/block/format.hpp"
 #include "host/core/block_parameters.hpp"
 #include "host/services/data_path_spec.hpp"
+#include "host/services/deadline.hpp"
 #include "host/services/device_origin.hpp"
 #include "host/services/name_hash.hpp"
 
@@ -35,10 +36,6 @@ constexpr std::chrono::milliseconds kStopDiskMsMax{20000};  // of a data path th
 base::Result<std::string> ShortHash(const std::string& text, size_t bytes) {
   GANTRY_TRY_ASSIGN(const std::string hash, HashOf(text));
   return hash.substr(0, bytes);
-}
-
-base::TimePoint In(std::chrono::milliseconds time) {
-  return std::chrono::steady_clock::now() + time;
 }
 
 std::string OriginOf(const channel::Source& source) {

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "host/services/data_path_spec.hpp"
+#include "host/services/deadline.hpp"
 
 namespace gantry::services {
 namespace {
@@ -17,10 +18,6 @@ using base::Fail;
 
 base::TimePoint AtMost(base::TimePoint deadline, std::chrono::milliseconds limit) {
   return std::min(deadline, std::chrono::steady_clock::now() + limit);
-}
-
-base::TimePoint In(std::chrono::milliseconds time) {
-  return std::chrono::steady_clock::now() + time;
 }
 
 // The filesystem is gone and will not come back behind this mount.

@@ -12,6 +12,7 @@
 
 #include "host/base/fd.hpp"
 #include "host/base/file.hpp"
+#include "host/services/ceph_usage.hpp"
 #include "host/services/detached_mount.hpp"
 #include "host/services/device_operations.hpp"
 #include "host/services/nfs_server.hpp"
@@ -137,7 +138,8 @@ Outcome<void> Probe(const HelperRequest& request, int root, HelperReply* reply) 
   reply->blocks_available = status.f_bavail;
   reply->inodes = status.f_files;
   reply->inodes_free = status.f_ffree;
-  return {};
+  if (!IsCeph(status)) return {};
+  return ProbeCeph(fd->get(), request.path, reply);
 }
 
 Outcome<void> Remove(const HelperRequest& request, int root) {

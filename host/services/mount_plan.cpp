@@ -15,6 +15,7 @@
 #include "host/core/export_pattern.hpp"
 #include "host/core/option_pattern.hpp"
 #include "host/core/server_pattern.hpp"
+#include "host/services/ceph_options.hpp"
 #include "host/services/nfs_options.hpp"
 
 namespace gantry::services {
@@ -352,6 +353,7 @@ Status JudgeOption(const core::StageMount& mount, const core::Grants& grants,
                 "mount option " + Shown(option) + ": expected the source in the source alone");
   const bool is_nfs = mount.source.fs_type() == "nfs" || mount.source.fs_type() == "nfs4";
   if (is_nfs && IsPlainNfsOption(option)) return {};
+  if (mount.source.fs_type() == "ceph" && IsPlainCephOption(option)) return {};
   const bool granted = std::any_of(
       grants.mount_options.begin(), grants.mount_options.end(), [&](const std::string& pattern) {
         return core::MatchesOption(pattern, option, NamesServers(KeyOf(option)));

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "plugins/nfs/mount_flags.hpp"
+#include "plugins/common/mount_words.hpp"
 
 namespace gantry::nfs {
 namespace {
@@ -35,9 +35,9 @@ struct Wishes {
 KernelMount MakeKernelMount(const ShareConfig& share, const plugin::Path& path,
                             std::string_view recorded, const std::vector<std::string_view>& flags) {
   Wishes wishes;
-  for (const auto option : SplitOptions(recorded)) wishes.Note(option);
+  for (const auto option : plugin::SplitOptions(recorded)) wishes.Note(option);
   for (const auto words : flags)
-    for (const auto option : SplitOptions(words)) wishes.Note(option);
+    for (const auto option : plugin::SplitOptions(words)) wishes.Note(option);
   if (wishes.version == "4" && !wishes.minor.empty()) wishes.version += "." + wishes.minor;
   const bool is_v3 = wishes.version == "3";
 
@@ -56,7 +56,7 @@ KernelMount MakeKernelMount(const ShareConfig& share, const plugin::Path& path,
       mount.options.push_back("mountport=" + std::to_string(share.mount_port));
     if (!wishes.lock) mount.options.emplace_back("nolock");
   }
-  for (const auto option : SplitOptions(recorded)) mount.options.emplace_back(option);
+  for (const auto option : plugin::SplitOptions(recorded)) mount.options.emplace_back(option);
   return mount;
 }
 

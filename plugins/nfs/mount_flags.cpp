@@ -7,21 +7,12 @@
 #include <optional>
 #include <string>
 
+#include "plugins/common/mount_words.hpp"
+
 namespace gantry::nfs {
 namespace {
 
 using plugin::Result;
-
-// About the mount itself: the host does them, or refuses them, and has judged none of them yet.
-constexpr std::array<std::string_view, 32> kHosts = {
-    "ro",          "rw",       "defaults",   "async",      "exec",        "nosuid",   "nodev",
-    "_netdev",     "nofail",   "noexec",     "noatime",    "strictatime", "relatime", "nodiratime",
-    "nosymfollow", "sync",     "dirsync",    "lazytime",   "suid",        "dev",      "remount",
-    "bind",        "rbind",    "move",       "shared",     "rshared",     "slave",    "rslave",
-    "private",     "rprivate", "unbindable", "runbindable"};
-
-constexpr std::array<std::string_view, 4> kLabels = {"context", "fscontext", "defcontext",
-                                                     "rootcontext"};
 
 // What is so anyway, or makes no difference to this client. With '=': with a number.
 constexpr std::array<std::string_view, 26> kAccepted = {
@@ -74,7 +65,7 @@ class Judge {
   plugin::Status Take(std::string_view flag) {
     const auto key = flag.substr(0, flag.find('='));
     const auto value = flag.substr(std::min(key.size() + 1, flag.size()));
-    if (flag.starts_with("x-") || Holds(kHosts, flag) || Holds(kLabels, key)) return {};
+    if (plugin::IsHostsOption(flag)) return {};
     if (flag == "soft" || flag == "softerr" || flag == "hard") {
       soft_ = flag != "hard";
       return {};
@@ -143,24 +134,11 @@ class Judge {
 
 }  // namespace
 
-std::vector<std::string_view> SplitOptions(std::string_view words) {
-  std::vector<std::string_view> options;
-  bool quoted = false;
-  size_t start = 0;
-  for (size_t i = 0; i <= words.size(); ++i) {
-    if (i < words.size() && words[i] == '"') quoted = !quoted;
-    if (i < words.size() && (quoted || words[i] != ',')) continue;
-    if (i > start) options.push_back(words.substr(start, i - start));
-    start = i + 1;
-  }
-  return options;
-}
-
 Result<MountFlags> JudgeMountFlags(const std::vector<std::string_view>& flags,
                                    const ShareConfig& share, bool reserved_ports) {
   Judge judge(share, reserved_ports);
   for (const std::string_view words : flags)
-    for (const auto option : SplitOptions(words)) GANTRY_PLUGIN_TRY(judge.Take(option));
+    for (const auto option : plugin::SplitOptions(words)) GANTRY_PLUGIN_TRY(judge.Take(option));
   return judge.Finish();
 }
 

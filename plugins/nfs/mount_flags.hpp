@@ -29,10 +29,6 @@ struct MountFlags {
   uint32_t soft_timeout_seconds = 0;  // 0: hard
 };
 
-// The options of one flag, "a,b=c": separated by commas, except within double quotes, as mount(8)
-// has it (kubelet gives SELinux' label, which has commas, as context="...").
-std::vector<std::string_view> SplitOptions(std::string_view words);
-
 // Each may hold several, separated by commas; of two that contradict each other the later counts.
 // INVALID_ARGUMENT names the flag and never its value, which may be a secret.
 plugin::Result<MountFlags> JudgeMountFlags(const std::vector<std::string_view>& flags,

@@ -16,7 +16,8 @@ packages_build() {
   packages_install build \
     git cmake ninja-build g++ ccache mold pkg-config \
     libgrpc++-dev libabsl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
-    libboost-dev libboost-context-dev libnfs-dev libiscsi-dev libssh-dev libfuse3-dev libspdlog-dev \
+    libboost-dev libboost-context-dev libnfs-dev libiscsi-dev libssh-dev librados-dev libcephfs-dev \
+    libfuse3-dev libspdlog-dev \
     libyaml-cpp-dev nlohmann-json3-dev libexpected-dev libcli11-dev libmount-dev libblkid-dev \
     libseccomp-dev libcap-ng-dev e2fsprogs xfsprogs btrfs-progs cryptsetup-bin \
     libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
@@ -27,6 +28,12 @@ packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse
 # tgt's installation itself fails where its service may start and cannot.
 packages_iscsi_lab() {
   packages_install 'iSCSI lab' tgt openssh-server openssh-client xfsprogs e2fsprogs
+}
+
+# A cluster of one host for CephFS; ceph-fuse is what our userspace mount is compared with.
+packages_ceph_lab() {
+  packages_install 'Ceph lab' ceph-mon ceph-mgr ceph-mgr-modules-core ceph-osd ceph-mds ceph-common \
+    ceph-fuse fuse3 python3
 }
 
 # Filesystems and load on userspace disks.
@@ -44,7 +51,7 @@ packages_zoo() {
 # The guest of tests/vm; what it runs is this machine's userland, so its clients' tools are here too.
 packages_vm() {
   packages_install VM qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 nfs-common \
-    nfs-kernel-server
+    nfs-kernel-server open-iscsi multipath-tools udev
 }
 
 # libFuzzer comes with clang's runtime.

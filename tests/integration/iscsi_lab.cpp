@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/integration/iscsi_lab.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -17,8 +21,10 @@ namespace fs = std::filesystem;
 
 constexpr int kAskAgainMs = 20;
 
-lab::Tgt Started() {
-  auto server = lab::Tgt::Start();
+constexpr uint16_t kLioPort = 3260;
+
+lab::Tgt Started(const std::vector<std::string>& addresses) {
+  auto server = lab::Tgt::Start({.addresses = addresses});
   if (!server) throw std::runtime_error(server.error().message);
   return std::move(*server);
 }
@@ -48,18 +54,26 @@ grpc::Status UntilAnswered(const std::function<grpc::Status()>& call) {
 
 }  // namespace
 
-IscsiTarget::IscsiTarget() : tgt_(Started()), config_(directory_.path() / "target.json") {
+IscsiTarget::IscsiTarget(const IscsiTargetOptions& options)
+    : store_((options.store_parent.empty() ? directory_.path() : options.store_parent) / "store"),
+      config_(directory_.path() / "target.json") {
+  if (!options.lio) tgt_.emplace(Started(options.addresses));
   fs::create_directory(store());
   fs::permissions(store(), fs::perms::owner_all);
   const fs::path key = directory_.path() / "chap.key";
   std::ofstream(key) << std::string(64, 'a') << "\n";
   fs::permissions(key, fs::perms::owner_read | fs::perms::owner_write);
-  std::ofstream(config_) << R"({"kind": "tgt", "store": ")" << store().string()
-                         << R"(", "iqn_prefix": "iqn.2026-01.test.gantry", "portals": [")"
-                         << tgt_.portal() << R"("], "chap_key_file": ")" << key.string()
-                         << R"(", "tgt": {"socket": ")" << tgt_.management_socket().string()
-                         << R"("}})"
-                         << "\n";
+  std::string portals;
+  for (const auto& address : options.addresses)
+    portals += (portals.empty() ? "\"" : ", \"") + address + ":" +
+               std::to_string(tgt_ ? tgt_->port() : kLioPort) + "\"";
+  std::ofstream file(config_);
+  file << R"({"kind": ")" << (options.lio ? "lio" : "tgt") << R"(", "store": ")" << store().string()
+       << R"(", "iqn_prefix": "iqn.2026-01.test.gantry", "portals": [)" << portals
+       << R"(], "chap_key_file": ")" << key.string() << "\"";
+  if (tgt_) file << R"(, "tgt": {"socket": ")" << tgt_->management_socket().string() << R"("})";
+  file << "}\n";
+  file.close();
   fs::permissions(config_, fs::perms::owner_read | fs::perms::owner_write);
 }
 
@@ -72,20 +86,34 @@ std::vector<std::string> IscsiTarget::Files() const {
   return files;
 }
 
-IscsiNode::IscsiNode(const IscsiTarget& target, const std::string& node_id,
-                     const std::string& config)
+IscsiBackend LocalBackend(const IscsiTarget& target, const std::string& config) {
+  IscsiBackend backend;
+  backend.target = "{local: {config: " + target.config().string() + "}}";
+  backend.config = config;
+  backend.helpers = "{gantry-target: {program: " + BuildDirectoryOrThrow() +
+                    "/bin/gantry-target, arguments: [[\"" + target.config().string() +
+                    "\"]], uid: 0}, gantry-initiator: {program: " + BuildDirectoryOrThrow() +
+                    "/bin/gantry-initiator, arguments: [[\"/proc/self\"]], uid: 0}}";
+  return backend;
+}
+
+IscsiNode::IscsiNode(const std::vector<IscsiBackend>& backends, const std::string& node_id)
     : id_(node_id) {
   std::ostringstream backend;
-  backend << "  san:\n    plugin: iscsi\n    owner: test\n    uid: " << kIscsiUid
-          << "\n    config:\n      target: {local: {config: " << target.config().string() << "}}\n"
-          << config
-          << "    grants:\n      block: {disks: true, raw: true, fs_types: [ext4, xfs]}\n"
-             "      helpers:\n        gantry-target: {program: "
-          << BuildDirectoryOrThrow() << "/bin/gantry-target, arguments: [[\""
-          << target.config().string() << "\"]], uid: 0}\n";
+  std::string names;
+  for (const IscsiBackend& one : backends) {
+    names += (names.empty() ? "" : ", ") + one.name;
+    backend << "  " << one.name << ":\n    plugin: iscsi\n    owner: test\n    uid: " << one.uid
+            << "\n    config:\n      target: " << one.target << "\n"
+            << one.config;
+    if (!one.credentials.empty()) backend << "    credentials: " << one.credentials << "\n";
+    backend << "    grants:\n      block: {disks: true, raw: true, fs_types: [ext4, xfs],"
+               " iscsi_targets: [\"iqn.2026-01.test.gantry:*\"]}\n";
+    if (!one.helpers.empty()) backend << "      helpers: " << one.helpers << "\n";
+  }
   lab::GantrydOptions host;
   host.backends = backend.str();
-  host.driver_backends = "[san]";
+  host.driver_backends = "[" + names + "]";
   host.node_id = node_id;
   auto started = lab::Gantryd::Start(host);
   if (!started) throw std::runtime_error(started.error().message);
@@ -128,6 +156,7 @@ grpc::Status IscsiNode::Create(LunVolume& volume) {
   request.set_name(volume.name);
   request.mutable_capacity_range()->set_required_bytes(static_cast<int64_t>(volume.bytes));
   *request.add_volume_capabilities() = Capability(volume);
+  request.mutable_parameters()->insert(volume.parameters.begin(), volume.parameters.end());
   auto& source = *request.mutable_volume_content_source();
   if (!volume.of_volume.empty()) source.mutable_volume()->set_volume_id(volume.of_volume);
   if (!volume.of_snapshot.empty()) source.mutable_snapshot()->set_snapshot_id(volume.of_snapshot);
@@ -206,6 +235,14 @@ grpc::Status IscsiNode::Expand(LunVolume& volume, uint64_t bytes) {
 
 grpc::Status IscsiNode::List(csi::v1::ListVolumesResponse* response) {
   return controller_->ListVolumes(Patient().get(), {}, response);
+}
+
+std::set<csi::v1::ControllerServiceCapability::RPC::Type> IscsiNode::Capabilities() {
+  csi::v1::ControllerGetCapabilitiesResponse response;
+  std::set<csi::v1::ControllerServiceCapability::RPC::Type> types;
+  if (!controller_->ControllerGetCapabilities(Patient().get(), {}, &response).ok()) return types;
+  for (const auto& capability : response.capabilities()) types.insert(capability.rpc().type());
+  return types;
 }
 
 grpc::Status IscsiNode::Stage(const LunVolume& volume) {
@@ -313,6 +350,64 @@ std::vector<std::string> IscsiNode::Left() const {
       left.push_back(entry.path().filename().string() + " on " + backing);
   }
   return left;
+}
+
+std::string Pattern(size_t bytes, unsigned seed) {
+  std::string text(bytes, '\0');
+  uint32_t state = seed * 2654435761U + 1;
+  for (char& c : text) {
+    state = state * 1664525 + 1013904223;
+    c = static_cast<char>(state >> 24);
+  }
+  return text;
+}
+
+int WriteSynced(const fs::path& path, const std::string& content) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return errno;
+  int error = 0;
+  for (size_t at = 0; at < content.size() && error == 0;) {
+    const ssize_t wrote = write(fd, content.data() + at, content.size() - at);
+    if (wrote < 0)
+      error = errno;
+    else
+      at += static_cast<size_t>(wrote);
+  }
+  if (error == 0 && fsync(fd) != 0) error = errno;
+  close(fd);
+  return error;
+}
+
+std::string ReadAll(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within) {
+  const auto end = std::chrono::steady_clock::now() + within;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    poll(nullptr, 0, 10);
+  }
+  return true;
+}
+
+LunVolume Named(const std::string& name, const std::string& fs_type) {
+  LunVolume volume;
+  volume.name = name;
+  volume.fs_type = fs_type;
+  return volume;
+}
+
+std::string ReadDirect(const fs::path& device, size_t bytes) {
+  constexpr size_t kBlockBytes = 4096;
+  std::string content;
+  const int fd = open(device.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+  alignas(kBlockBytes) char block[kBlockBytes];
+  while (content.size() < bytes && read(fd, block, sizeof block) > 0)
+    content.append(block, std::min(sizeof block, bytes - content.size()));
+  if (fd >= 0) close(fd);
+  return content;
 }
 
 std::string Say(const grpc::Status& status) {

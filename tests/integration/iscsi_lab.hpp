@@ -11,8 +11,11 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,27 +29,47 @@ constexpr std::chrono::seconds kIscsiCallMax{60};
 constexpr uint64_t kIscsiVolumeBytes = uint64_t{256} << 20;
 constexpr uint32_t kIscsiUid = 61009;
 
+struct IscsiTargetOptions {
+  bool lio = false;                                    // the kernel's target instead of a tgtd
+  std::vector<std::string> addresses = {"127.0.0.1"};  // a portal at each
+  std::filesystem::path store_parent = {};             // empty: a temporary directory
+};
+
 // Throws std::runtime_error when it can't be set up, as everything here.
 class IscsiTarget {
  public:
-  IscsiTarget();
-  lab::Tgt& tgt() { return tgt_; }
+  explicit IscsiTarget(const IscsiTargetOptions& options = {});
+  lab::Tgt& tgt() { return tgt_.value(); }
   const std::filesystem::path& config() const { return config_; }
-  std::filesystem::path store() const { return directory_.path() / "store"; }
+  const std::filesystem::path& store() const { return store_; }
   // Records and backing files of volumes and snapshots, and what lies in the trash.
   std::vector<std::string> Files() const;
 
  private:
   base::TempDir directory_;
-  lab::Tgt tgt_;
+  std::filesystem::path store_;
+  std::optional<lab::Tgt> tgt_;
   std::filesystem::path config_;
 };
+
+// A backend of a node's configuration.
+struct IscsiBackend {
+  std::string name = "san";
+  std::string target;       // YAML of config.target: "{static: {}}"
+  std::string config;       // more lines of config, each indented by six and ended
+  std::string credentials;  // YAML: "{key: /path}"; may be empty
+  std::string helpers;      // YAML of grants.helpers; may be empty
+  uint32_t uid = kIscsiUid;
+};
+// gantry-target on the node's own machine.
+IscsiBackend LocalBackend(const IscsiTarget& target, const std::string& config = "");
 
 struct LunVolume {
   std::string name;
   std::string id;
   std::map<std::string, std::string> context;
   std::map<std::string, std::string> publish_context;
+  std::map<std::string, std::string> parameters = {};  // of its StorageClass
   std::string fs_type = "ext4";
   bool block = false;
   csi::v1::VolumeCapability::AccessMode::Mode mode =
@@ -59,7 +82,10 @@ struct LunVolume {
 class IscsiNode {
  public:
   // `config`: more lines of the backend's, each indented by six and ended.
-  IscsiNode(const IscsiTarget& target, const std::string& node_id, const std::string& config = "");
+  IscsiNode(const IscsiTarget& target, const std::string& node_id, const std::string& config = "")
+      : IscsiNode({LocalBackend(target, config)}, node_id) {}
+  // The first is the driver's default.
+  IscsiNode(const std::vector<IscsiBackend>& backends, const std::string& node_id);
   IscsiNode(const IscsiNode&) = delete;
   ~IscsiNode();
 
@@ -78,6 +104,7 @@ class IscsiNode {
   grpc::Status DeleteSnapshot(const std::string& id);
   grpc::Status Expand(LunVolume& volume, uint64_t bytes);
   grpc::Status List(csi::v1::ListVolumesResponse* response);
+  std::set<csi::v1::ControllerServiceCapability::RPC::Type> Capabilities();
   // The node's.
   grpc::Status Stage(const LunVolume& volume);
   grpc::Status Publish(const LunVolume& volume);
@@ -108,6 +135,18 @@ class IscsiNode {
   std::unique_ptr<csi::v1::Controller::Stub> controller_;
   std::unique_ptr<csi::v1::Node::Stub> node_;
 };
+
+LunVolume Named(const std::string& name, const std::string& fs_type = "ext4");
+
+// Bytes that differ by seed.
+std::string Pattern(size_t bytes, unsigned seed);
+// Written and flushed to the disk; errno, or 0.
+int WriteSynced(const std::filesystem::path& path, const std::string& content);
+std::string ReadAll(const std::filesystem::path& path);
+// Of a raw device, past the node's cache.
+std::string ReadDirect(const std::filesystem::path& device, size_t bytes);
+// Looks again and again until `done`; for what announces itself by no event.
+bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within);
 
 // "0", or "9 volume x is ...", for messages of failed expectations.
 std::string Say(const grpc::Status& status);

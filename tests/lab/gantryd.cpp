@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::chrono::milliseconds kStartMsMax{20'000};
+constexpr std::chrono::milliseconds kStartMsMax{60'000};
 constexpr std::chrono::milliseconds kEndMsMax{45'000};
 constexpr size_t kLogBytesMax = 256U << 20;
 

@@ -75,13 +75,19 @@ Made<IscsiBackend> IscsiBackend::Create(const Host& host, const gantry_create& r
   if (!config) return ToStatus(config.error());
   // Nodes and data paths know all that they need from their calls.
   std::unique_ptr<target_client::Transport> transport;
-  if ((request.roles & GANTRY_ROLE_CONTROLLER) != 0) {
+  if ((request.roles & GANTRY_ROLE_CONTROLLER) != 0 && !config->fixed) {
     auto made = MakeTransport(host, *config);
     if (!made) return ToStatus(made.error());
     transport = std::move(*made);
   }
-  std::unique_ptr<IscsiBackend> backend(
-      new IscsiBackend(std::move(*config), ToString(request.owner), std::move(transport)));
+  std::unique_ptr<KernelInitiator> kernel;
+  if ((request.roles & GANTRY_ROLE_NODE) != 0) {
+    auto made = MakeKernelInitiator(host, config->kernel);
+    if (!made && config->mounter == Mounter::kKernel) return ToStatus(made.error());
+    if (made) kernel = std::move(*made);
+  }
+  std::unique_ptr<IscsiBackend> backend(new IscsiBackend(
+      std::move(*config), ToString(request.owner), std::move(transport), std::move(kernel)));
   if ((request.roles & GANTRY_ROLE_DATAPATH) != 0) {
     const auto* loop = host.Extension<gantry_datapath_host>(GANTRY_EXT_DATAPATH_HOST);
     if (loop == nullptr)
@@ -96,12 +102,18 @@ Made<IscsiBackend> IscsiBackend::Create(const Host& host, const gantry_create& r
 
 bool IscsiBackend::Offers(std::string_view extension) const {
   if (extension == GANTRY_EXT_DISK) return data_path_ != nullptr;
+  if (config_.fixed && (extension == GANTRY_EXT_CONTROLLER || extension == GANTRY_EXT_PUBLISH))
+    return true;
   return extension == GANTRY_EXT_NODE || transport_ != nullptr;
 }
 
 IscsiBackend::IscsiBackend(Config config, std::string owner,
-                           std::unique_ptr<target_client::Transport> transport)
-    : config_(std::move(config)), owner_(std::move(owner)), transport_(std::move(transport)) {}
+                           std::unique_ptr<target_client::Transport> transport,
+                           std::unique_ptr<KernelInitiator> kernel)
+    : config_(std::move(config)),
+      owner_(std::move(owner)),
+      transport_(std::move(transport)),
+      kernel_(std::move(kernel)) {}
 
 // Whether the target answers is its volumes' business: a backend whose target is away answers so.
 Status IscsiBackend::Probe(Call&) { return Ok(); }
@@ -178,6 +190,11 @@ Status IscsiBackend::CreateVolume(Call& call, const gantry_create_volume& reques
 
 Status IscsiBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
+  if (config_.fixed)
+    return Refuse(code::kFailedPrecondition,
+                  "volume " + handle +
+                      " is a LUN that somebody else has made, and is not deleted; expected a "
+                      "PersistentVolume with reclaim policy Retain");
   if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
   const auto deleted = Ask(call, target::DeleteVolume{handle, {}});
   if (!deleted) return ToStatus(deleted.error());
@@ -221,9 +238,16 @@ Status IscsiBackend::ExpandVolume(Call& call, const gantry_expand_volume& reques
   operation.handle = ToString(request.handle);
   operation.required_bytes = request.required_bytes;
   operation.limit_bytes = request.limit_bytes;
-  operation.online = true;
   if (!IsHandle(operation.handle))
     return Refuse(code::kNotFound, "there is no volume " + operation.handle);
+  target::GetVolume wanted;
+  wanted.handle = operation.handle;
+  const auto before = Ask(call, wanted);
+  if (!before) return ToStatus(before.error());
+  // Where growing takes the LUN away for a moment, our own initiator waits; the kernel's fails I/O.
+  const auto mounter = before->parameters.find("mounter");
+  operation.online =
+      mounter == before->parameters.end() || ParseMounter(mounter->second) == Mounter::kUserspace;
   const auto volume = Ask(call, operation);
   if (!volume) return ToStatus(volume.error());
   EmitVolume(call, *volume, GANTRY_VOLUME_NODE_EXPANSION);

@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "plugins/iscsi/backend/config.hpp"
+#include "plugins/iscsi/backend/kernel_initiator.hpp"
+#include "plugins/iscsi/backend/publish_context.hpp"
 #include "plugins/iscsi/datapath/data_path.hpp"
 #include "plugins/iscsi/target/protocol.hpp"
 #include "plugins/iscsi/target_client/transport.hpp"
@@ -40,6 +42,9 @@ class IscsiBackend {
   // gantry.disk/1, in a process of one volume's own.
   static const gantry_disk* Disk();
   bool Offers(std::string_view extension) const;
+  // The table of an extension, without what the configured kind of target has not: static LUNs are
+  // not made, listed, measured or grown, and all others have ids of the host's own (backend_static.cpp).
+  const void* Narrow(std::string_view extension, const void* table) const;
 
   Status Probe(Call& call);
 
@@ -63,7 +68,11 @@ class IscsiBackend {
 
   // backend_node.cpp
   Status Attach(Call& call, const gantry_attach& request);
+  Status Detach(Call& call, const gantry_attach& request);
   Status Rescan(Call& call, const gantry_attach& request);
+
+  // backend_static.cpp
+  Status RecognizeVolume(Call& call, const gantry_volume_ref& request);
 
   // backend_tasks.cpp
   Status ListTasks(Call& call, const gantry_task_run& unused);
@@ -71,7 +80,8 @@ class IscsiBackend {
 
  private:
   IscsiBackend(Config config, std::string owner,
-               std::unique_ptr<target_client::Transport> transport);
+               std::unique_ptr<target_client::Transport> transport,
+               std::unique_ptr<KernelInitiator> kernel);
 
   template <class Operation>
   plugin::Result<typename Operation::Reply> Ask(Call& call, const Operation& operation) const;
@@ -86,10 +96,18 @@ class IscsiBackend {
   static void Schedule(Call& call, const target::Task& task);
   std::map<std::string, std::string> ContextOf(const target::Volume& volume) const;
   bool EmitVolume(Call& call, const target::Volume& volume, uint32_t flags = 0) const;
-  Status EmitSource(Call& call, const gantry_attach& request) const;
-  plugin::Result<std::optional<target::Chap>> ChapFor(Call& call, const std::string& handle,
-                                                      const std::string& incarnation,
-                                                      const std::string& node_id) const;
+  Status EmitStaticSource(Call& call, const gantry_attach& request) const;
+  // Which initiator has the volume on this node; never kAuto.
+  plugin::Result<Mounter> MounterOf(Call& call,
+                                    const std::map<std::string, std::string>& volume) const;
+  plugin::Result<initiator::Paths> AttachByKernel(Call& call, const gantry_attach& request,
+                                                  const PublishContext& publish) const;
+  static void EmitDisk(Call& call, const gantry_attach& request, const PublishContext& publish);
+  static void EmitBlock(Call& call, const PublishContext& publish, const initiator::Paths& paths);
+  static plugin::Result<std::optional<target::Chap>> ChapFor(Call& call, ChapMode mode,
+                                                             const std::string& handle,
+                                                             const std::string& incarnation,
+                                                             const std::string& node_id);
 
   static IscsiDataPath& DataPathOf(gantry_instance* instance);
 
@@ -97,6 +115,7 @@ class IscsiBackend {
   const Config config_;
   const std::string owner_;
   const std::unique_ptr<target_client::Transport> transport_;
+  const std::unique_ptr<KernelInitiator> kernel_;  // None where the host runs no programs.
 };
 
 template <class Operation>

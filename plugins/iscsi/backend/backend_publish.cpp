@@ -7,6 +7,7 @@
 
 #include "plugins/iscsi/backend/backend.hpp"
 #include "plugins/iscsi/backend/publish_context.hpp"
+#include "plugins/iscsi/backend/static_lun.hpp"
 #include "plugins/iscsi/chap/chap.hpp"
 
 namespace gantry::iscsi {
@@ -27,19 +28,20 @@ bool IsReaderOnly(int32_t mode) {
 
 }  // namespace
 
-Result<std::optional<target::Chap>> IscsiBackend::ChapFor(Call& call, const std::string& handle,
+Result<std::optional<target::Chap>> IscsiBackend::ChapFor(Call& call, ChapMode mode,
+                                                          const std::string& handle,
                                                           const std::string& incarnation,
-                                                          const std::string& node_id) const {
-  if (config_.chap == ChapMode::kNone) return std::nullopt;
+                                                          const std::string& node_id) {
+  if (mode == ChapMode::kNone) return std::nullopt;
   const auto key = call.Secret(kChapKeySecret);
   if (!key)
     return plugin::Fail(code::kInvalidArgument,
                         "secrets[\"" + std::string(kChapKeySecret) +
                             "\"] is missing; expected the key that the StorageClass names for "
                             "controller-publish and node-stage, since the backend has chap " +
-                            std::string(NameOf(config_.chap)));
-  GANTRY_PLUGIN_TRY_ASSIGN(auto secrets, DeriveChap(*key, {handle, incarnation, node_id},
-                                                    config_.chap == ChapMode::kMutual));
+                            std::string(NameOf(mode)));
+  GANTRY_PLUGIN_TRY_ASSIGN(
+      auto secrets, DeriveChap(*key, {handle, incarnation, node_id}, mode == ChapMode::kMutual));
   target::Chap chap;
   chap.user = secrets.user;
   chap.password = secrets.password;
@@ -50,6 +52,11 @@ Result<std::optional<target::Chap>> IscsiBackend::ChapFor(Call& call, const std:
 
 Status IscsiBackend::PublishVolume(Call& call, const gantry_publish_volume& request) {
   const std::string handle = ToString(request.handle);
+  if (config_.fixed) {
+    // Nothing is to be opened: whoever made the LUN has said which nodes may have it.
+    const auto lun = ParseStaticLun(config_, ToMap(request.context));
+    return lun ? Ok() : ToStatus(lun.error());
+  }
   if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
   const auto context = ToMap(request.context);
   target::PublishVolume operation;
@@ -60,7 +67,7 @@ Status IscsiBackend::PublishVolume(Call& call, const gantry_publish_volume& requ
   operation.initiator = InitiatorName(config_.initiator_prefix, operation.node_id);
   operation.readonly = request.readonly != 0 || IsReaderOnly(request.capability.access_mode);
   operation.single_node = IsSingleNode(request.capability.access_mode);
-  auto chap = ChapFor(call, handle, operation.incarnation, operation.node_id);
+  auto chap = ChapFor(call, config_.chap, handle, operation.incarnation, operation.node_id);
   if (!chap) return ToStatus(chap.error());
   operation.chap = std::move(*chap);
   const auto published = Ask(call, operation);
@@ -86,6 +93,8 @@ Status IscsiBackend::PublishVolume(Call& call, const gantry_publish_volume& requ
 
 Status IscsiBackend::UnpublishVolume(Call& call, const gantry_publish_volume& request) {
   const std::string handle = ToString(request.handle);
+  // The fence of a static LUN is the reservation that the next node takes.
+  if (config_.fixed) return Ok();
   if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
   target::UnpublishVolume operation;
   operation.handle = handle;

@@ -18,6 +18,7 @@ using plugin::Fail;
 using plugin::NeedText;
 using plugin::Result;
 using plugin::Status;
+using plugin::TakeFlag;
 using plugin::TakeNumber;
 using plugin::TakeText;
 using plugin::TakeWord;
@@ -30,7 +31,7 @@ const std::string_view kConfigSchema = R"({
   "required": ["target"],
   "properties": {
     "target": {
-      "description": "The machine of the target, where gantry-target makes volumes: this one (local) or another (ssh).",
+      "description": "The machine of the target, where gantry-target makes volumes: this one (local) or another (ssh); or LUNs that somebody else makes (static).",
       "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
       "properties": {
         "local": {
@@ -50,6 +51,15 @@ const std::string_view kConfigSchema = R"({
             "credential": {"description": "The private key, as the backend's credentials name it.", "type": "string"},
             "subsystem": {"description": "Left out: the key has a forced command.", "type": "string"}
           }
+        },
+        "static": {
+          "type": "object", "additionalProperties": false,
+          "properties": {
+            "portals": {"description": "Which portals are served, as patterns of \"10.0.0.1:3260\".", "type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}, "default": ["*"]},
+            "iqns": {"description": "Which targets are served, as patterns of their names.", "type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}, "default": ["*"]},
+            "fence": {"description": "reservation: one writer at a time, by a persistent reservation; none: nothing keeps a second node from writing.", "enum": ["reservation", "none"], "default": "reservation"},
+            "format": {"description": "Whether a LUN that is blank gets a filesystem.", "enum": ["blank", "never"], "default": "blank"}
+          }
         }
       }
     },
@@ -59,7 +69,16 @@ const std::string_view kConfigSchema = R"({
     },
     "initiatorPrefix": {"description": "Begins the names of the nodes' initiators.", "type": "string", "default": "iqn.2026-01.io.gantry:node"},
     "chap": {"description": "Needs the secret chapKey at ControllerPublishVolume and NodeStageVolume.", "enum": ["none", "oneWay", "mutual"], "default": "none"},
-    "mounter": {"description": "The initiator of new volumes on the nodes; recorded with each.", "enum": ["userspace", "kernel"], "default": "userspace"},
+    "mounter": {"description": "The initiator of new volumes on the nodes; recorded with each.", "enum": ["userspace", "kernel", "auto"], "default": "userspace"},
+    "kernel": {
+      "description": "The kernel's initiator on the nodes, driven by gantry-initiator.",
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "program": {"description": "As the grants for helper programs name it.", "type": "string", "default": "gantry-initiator"},
+        "process": {"description": "The directory in /proc of a process in whose mount and network namespaces iscsid and multipathd live; /proc/self: those of gantryd.", "type": "string", "pattern": "^/proc/", "default": "/proc/self"},
+        "multipath": {"description": "A session to each portal, where there are several, below one multipath map; false: one session.", "type": "boolean", "default": true}
+      }
+    },
     "timeoutSeconds": {"description": "Of one request to the target.", "type": "integer", "minimum": 1, "maximum": 600, "default": 20},
     "ioTimeoutSeconds": {"description": "After which I/O fails when the target is away; 0: it waits.", "type": "integer", "minimum": 0, "maximum": 86400, "default": 0}
   }
@@ -67,9 +86,10 @@ const std::string_view kConfigSchema = R"({
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Mounter>, 2> kMounters = {
-    std::pair{"userspace", Mounter::kUserspace}, std::pair{"kernel", Mounter::kKernel}};
-constexpr const char* kMountersExpected = "userspace or kernel";
+constexpr std::array<std::pair<std::string_view, Mounter>, 3> kMounters = {
+    std::pair{"userspace", Mounter::kUserspace}, std::pair{"kernel", Mounter::kKernel},
+    std::pair{"auto", Mounter::kAuto}};
+constexpr const char* kMountersExpected = "userspace, kernel or auto";
 constexpr std::array<std::pair<std::string_view, ChapMode>, 3> kChapModes = {
     std::pair{"none", ChapMode::kNone}, std::pair{"oneWay", ChapMode::kOneWay},
     std::pair{"mutual", ChapMode::kMutual}};
@@ -77,6 +97,7 @@ constexpr size_t kPathBytesMax = 4096;
 constexpr size_t kHostKeyBytesMax = 4096;
 constexpr const char* kDefaultInitiatorPrefix = "iqn.2026-01.io.gantry:node";
 constexpr size_t kNodeDigits = 16;
+constexpr size_t kPatternsMax = 64;
 
 template <class Table, class T>
 std::string_view NameIn(const Table& table, T value) {
@@ -119,9 +140,50 @@ Result<SshTarget> ParseSsh(const json& object) {
   return ssh;
 }
 
+Status TakeTexts(const json& object, const std::string& where, const char* key, size_t count_max,
+                 std::vector<std::string>* out) {
+  const auto texts = object.find(key);
+  if (texts == object.end()) return {};
+  const bool is_list =
+      texts->is_array() && !texts->empty() && texts->size() <= count_max &&
+      std::all_of(texts->begin(), texts->end(), [](const json& text) { return text.is_string(); });
+  if (!is_list)
+    return BadValue(where + key, texts->dump(),
+                    "a list of 1 to " + std::to_string(count_max) + " strings");
+  *out = texts->get<std::vector<std::string>>();
+  return {};
+}
+
+// Of the first word: true, of the second: false.
+Status TakeEither(const json& object, const std::string& where, const char* key, const char* yes,
+                  const char* no, bool* out) {
+  const auto parse = [&](const std::string& word) -> std::optional<bool> {
+    if (word != yes && word != no) return std::nullopt;
+    return word == yes;
+  };
+  return TakeWord(object, where, key, std::string(yes) + " or " + no, parse, out);
+}
+
+Result<StaticTarget> ParseStatic(const json& object) {
+  GANTRY_PLUGIN_TRY(CheckObject(object, "target.static", {"portals", "iqns", "fence", "format"}));
+  StaticTarget fixed;
+  GANTRY_PLUGIN_TRY(TakeTexts(object, "target.static.", "portals", kPatternsMax, &fixed.portals));
+  GANTRY_PLUGIN_TRY(TakeTexts(object, "target.static.", "iqns", kPatternsMax, &fixed.iqns));
+  GANTRY_PLUGIN_TRY(
+      TakeEither(object, "target.static.", "fence", "reservation", "none", &fixed.reserve));
+  GANTRY_PLUGIN_TRY(
+      TakeEither(object, "target.static.", "format", "blank", "never", &fixed.may_format));
+  return fixed;
+}
+
 Status ParseTarget(const json& object, Config* config) {
-  GANTRY_PLUGIN_TRY(CheckObject(object, "target", {"local", "ssh"}));
-  if (object.size() != 1) return BadValue("target", object.dump(), "one of local and ssh");
+  GANTRY_PLUGIN_TRY(CheckObject(object, "target", {"local", "ssh", "static"}));
+  if (object.size() != 1) return BadValue("target", object.dump(), "one of local, ssh and static");
+  if (const auto fixed = object.find("static"); fixed != object.end()) {
+    GANTRY_PLUGIN_TRY_ASSIGN(config->fixed, ParseStatic(*fixed));
+    config->domain = "static targets";
+    return {};
+  }
   if (const auto local = object.find("local"); local != object.end()) {
     GANTRY_PLUGIN_TRY_ASSIGN(config->local, ParseLocal(*local));
     config->domain = "this machine's target";
@@ -132,17 +194,26 @@ Status ParseTarget(const json& object, Config* config) {
   return {};
 }
 
-Status ParsePortals(const json& object, Config* config) {
-  const auto portals = object.find("portals");
-  if (portals == object.end()) return {};
-  const bool is_list = portals->is_array() && !portals->empty() && portals->size() <= kPortalsMax &&
-                       std::all_of(portals->begin(), portals->end(),
-                                   [](const json& portal) { return portal.is_string(); });
-  if (!is_list)
-    return BadValue("portals", portals->dump(),
-                    "a list of 1 to " + std::to_string(kPortalsMax) + " strings");
-  for (const auto& portal : *portals) config->portals.push_back(portal.get<std::string>());
+// What a static LUN's own attributes say is not said by the backend.
+Status CheckStatic(const json& object) {
+  for (const char* key : {"portals", "chap"})
+    if (object.contains(key))
+      return BadValue(key, object.at(key).dump(),
+                      "nothing where the target is static: each volume's attributes say it");
   return {};
+}
+
+Status ParseKernel(const json& object, KernelInitiatorConfig* kernel) {
+  kernel->program = "gantry-initiator";
+  kernel->process = "/proc/self";
+  const auto found = object.find("kernel");
+  if (found == object.end()) return {};
+  GANTRY_PLUGIN_TRY(CheckObject(*found, "kernel", {"program", "process", "multipath"}));
+  GANTRY_PLUGIN_TRY(TakeText(*found, "kernel.", "program", 128, &kernel->program));
+  GANTRY_PLUGIN_TRY(TakeText(*found, "kernel.", "process", kPathBytesMax, &kernel->process));
+  if (!kernel->process.starts_with("/proc/"))
+    return BadValue("kernel.process", kernel->process, "a directory in /proc");
+  return TakeFlag(*found, "kernel.", "multipath", &kernel->multipath);
 }
 
 // RFC 3720, 3.2.6.3.1, in the lower case that stringprep makes of it.
@@ -165,11 +236,12 @@ Result<Config> ParseConfig(std::string_view text) {
   GANTRY_PLUGIN_TRY_ASSIGN(const json object, plugin::ParseJson(text, what));
   GANTRY_PLUGIN_TRY(CheckObject(object, what,
                                 {"target", "portals", "initiatorPrefix", "chap", "mounter",
-                                 "timeoutSeconds", "ioTimeoutSeconds"}));
+                                 "kernel", "timeoutSeconds", "ioTimeoutSeconds"}));
   Config config;
   if (!object.contains("target")) return Fail(code::kInvalidArgument, "target is missing");
   GANTRY_PLUGIN_TRY(ParseTarget(object.at("target"), &config));
-  GANTRY_PLUGIN_TRY(ParsePortals(object, &config));
+  if (config.fixed) GANTRY_PLUGIN_TRY(CheckStatic(object));
+  GANTRY_PLUGIN_TRY(TakeTexts(object, "", "portals", kPortalsMax, &config.portals));
   config.initiator_prefix = kDefaultInitiatorPrefix;
   GANTRY_PLUGIN_TRY(
       TakeText(object, "", "initiatorPrefix", kInitiatorPrefixBytesMax, &config.initiator_prefix));
@@ -180,6 +252,7 @@ Result<Config> ParseConfig(std::string_view text) {
       TakeWord(object, "", "chap", "none, oneWay or mutual", ParseChapMode, &config.chap));
   GANTRY_PLUGIN_TRY(
       TakeWord(object, "", "mounter", kMountersExpected, ParseMounter, &config.mounter));
+  GANTRY_PLUGIN_TRY(ParseKernel(object, &config.kernel));
   uint32_t timeout_s = kDefaultTimeoutSeconds;
   GANTRY_PLUGIN_TRY(TakeNumber(object, "", "timeoutSeconds", 1, kTimeoutSecondsMax, &timeout_s));
   config.timeout = std::chrono::seconds(timeout_s);

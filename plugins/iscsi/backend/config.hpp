@@ -24,7 +24,8 @@ inline constexpr size_t kInitiatorPrefixBytesMax = 150;  // of the 223 of RFC 71
 // Which initiator serves a volume on the nodes.
 enum class Mounter : uint8_t {
   kUserspace,  // libiscsi in a data-path process, under a loop device
-  kKernel,     // open-iscsi
+  kKernel,     // the kernel's, by open-iscsi (../initiator)
+  kAuto,       // the kernel's where the node has it and iscsid
 };
 std::string_view NameOf(Mounter mounter);
 std::optional<Mounter> ParseMounter(std::string_view name);
@@ -48,13 +49,31 @@ struct SshTarget {
   std::string subsystem;   // empty: the key has a forced command
 };
 
+// LUNs that somebody else has made, on any target: nothing is made, listed, grown or deleted there.
+struct StaticTarget {
+  // fnmatch(3) patterns of what the backend serves: portals ("10.0.0.1:3260") and targets' names.
+  std::vector<std::string> portals = {"*"};
+  std::vector<std::string> iqns = {"*"};
+  bool reserve = true;     // One writer at a time, by persistent reservation; else nothing fences.
+  bool may_format = true;  // What is blank.
+};
+
+// The kernel's initiator on a node: gantry-initiator, run by the host.
+struct KernelInitiatorConfig {
+  std::string program;    // as the grants map it
+  std::string process;    // in whose namespaces iscsid lives: a directory of /proc
+  bool multipath = true;  // a session to each portal, below one map; else to one of them
+};
+
 struct Config {
-  std::optional<LocalTarget> local;  // exactly one of the two
+  std::optional<LocalTarget> local;  // exactly one of the three
   std::optional<SshTarget> ssh;
+  std::optional<StaticTarget> fixed;
   std::string domain;                // fault domain: the machine of the target
   std::vector<std::string> portals;  // how nodes reach the target; empty: as it says itself
   std::string initiator_prefix;      // begins the names of the nodes' initiators
   ChapMode chap = ChapMode::kNone;
+  KernelInitiatorConfig kernel;
   Mounter mounter = Mounter::kUserspace;                 // of new volumes
   std::chrono::seconds timeout{kDefaultTimeoutSeconds};  // of one request to the target
   uint32_t io_timeout_seconds = 0;  // after which I/O to a target that is away fails; 0: waits

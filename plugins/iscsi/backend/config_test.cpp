@@ -36,11 +36,26 @@ TEST(ParseConfig, TakesATargetOnAnotherMachine) {
   EXPECT_EQ(config->mounter, Mounter::kKernel);
 }
 
+TEST(ParseConfig, TakesLunsThatSomebodyElseMade) {
+  const auto config = ParseConfig(R"({"target": {"static": {}}})");
+  ASSERT_TRUE(config) << config.error().message;
+  ASSERT_TRUE(config->fixed);
+  EXPECT_TRUE(config->fixed->reserve);
+  EXPECT_TRUE(config->fixed->may_format);
+  const auto narrow = ParseConfig(
+      R"({"target": {"static": {"portals": ["10.0.0.*"], "iqns": ["iqn.x:*"], "fence": "none",
+          "format": "never"}}})");
+  ASSERT_TRUE(narrow) << narrow.error().message;
+  EXPECT_THAT(narrow->fixed->portals, ::testing::ElementsAre("10.0.0.*"));
+  EXPECT_FALSE(narrow->fixed->reserve);
+  EXPECT_FALSE(narrow->fixed->may_format);
+}
+
 TEST(ParseConfig, NamesWhatIsWrong) {
   for (const auto& [text, message] : {
            std::pair<std::string, std::string>("{", "is no JSON"),
            {"{}", "target is missing"},
-           {R"({"target": {}})", "expected one of local and ssh"},
+           {R"({"target": {}})", "expected one of local, ssh and static"},
            {R"({"target": {"local": {}}})", "target.local.config is missing"},
            {R"({"target": {"local": {"config": "etc"}}})", "expected an absolute path"},
            {R"({"target": {"ssh": {"host": "h"}}})", "target.ssh.user is missing"},
@@ -48,12 +63,38 @@ TEST(ParseConfig, NamesWhatIsWrong) {
            {With(R"(, "chap": "both")"), "chap is \"both\"; expected none, oneWay or mutual"},
            {With(R"(, "initiatorPrefix": "IQN.x")"), "initiatorPrefix is IQN.x"},
            {With(R"(, "portals": [])"), "portals is []"},
+           {R"({"target": {"static": {}, "local": {"config": "/x"}}})", "expected one of"},
+           {R"({"target": {"static": {"iqn": "x"}}})", "unknown key \"iqn\""},
+           {R"({"target": {"static": {"iqns": "x"}}})", "target.static.iqns is \"x\""},
+           {R"({"target": {"static": {"fence": "acl"}}})",
+            "target.static.fence is \"acl\"; expected reservation or none"},
+           {R"({"target": {"static": {"format": true}}})",
+            "target.static.format is true; expected blank or never"},
+           {R"({"target": {"static": {}}, "chap": "oneWay"})", "chap is \"oneWay\""},
+           {R"({"target": {"static": {}}, "portals": ["10.0.0.1"]})", "portals is [\"10.0.0.1\"]"},
+           {With(R"(, "mounter": "fuse")"), "expected userspace, kernel or auto"},
+           {With(R"(, "kernel": {"process": "/etc"})"), "kernel.process is /etc"},
+           {With(R"(, "kernel": {"multipaths": true})"), "unknown key \"multipaths\""},
        }) {
     const auto config = ParseConfig(text);
     ASSERT_FALSE(config) << text;
     EXPECT_THAT(config.error().message, HasSubstr(message));
     EXPECT_EQ(config.error().code, plugin::code::kInvalidArgument);
   }
+}
+
+TEST(ParseConfig, TheKernelsInitiatorIsThatOfGantrydsOwnNamespacesByDefault) {
+  auto config = ParseConfig(With(""));
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->kernel.program, "gantry-initiator");
+  EXPECT_EQ(config->kernel.process, "/proc/self");
+  EXPECT_TRUE(config->kernel.multipath);
+  config = ParseConfig(With(R"(, "mounter": "auto", "kernel":
+      {"process": "/proc/1", "multipath": false})"));
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->mounter, Mounter::kAuto);
+  EXPECT_EQ(config->kernel.process, "/proc/1");
+  EXPECT_FALSE(config->kernel.multipath);
 }
 
 TEST(ParseParameters, RecordsWhatWasMeantByNothing) {

@@ -264,7 +264,7 @@ void IscsiDataPath::DoneDisk(gantry_op op) {
   gantry_disk_facts facts{};
   facts.size_bytes = disk_.capacity.size_bytes();
   facts.block_bytes = disk_.capacity.block_bytes;
-  if (CanDiscard()) {
+  if (CanUnmap()) {
     facts.discard_granularity_bytes =
         std::max<uint32_t>(1, disk_.limits.unmap_granularity_blocks) * facts.block_bytes;
   }

@@ -38,9 +38,8 @@ inline constexpr int kIdlePingMs = 30'000;      // Where nothing is owed.
 inline constexpr int kCommandMsMax = 120'000;   // Then a target that answers pings has lost it.
 inline constexpr int kBusyMs = 50;              // Before a target that is busy is asked again.
 inline constexpr size_t kCommandsMax = 128;     // Under way at once.
-inline constexpr uint32_t kRangePiecesMax = 4;  // Of one discard or zero.
+inline constexpr uint32_t kZeroPiecesMax = 4;   // Of one range, under way at once.
 inline constexpr uint32_t kAttentionsMax = 64;  // Of one operation.
-inline constexpr uint64_t kUnmapBytesMax = uint64_t{1} << 30;       // In one command.
 inline constexpr uint64_t kWriteSameBytesMax = uint64_t{16} << 20;  // In one command.
 inline constexpr uint64_t kZeroesBytes =
     256 * 1024;  // Written at once where there is no WRITE SAME.
@@ -60,7 +59,6 @@ class IscsiDataPath {
   void Read(gantry_op op, const gantry_disk_read& request);
   void Write(gantry_op op, const gantry_disk_write& request);
   void Flush(gantry_op op);
-  void Discard(gantry_op op, const gantry_disk_range& request);
   void Zero(gantry_op op, const gantry_disk_range& request);
   void Refresh(gantry_op op);
 
@@ -106,7 +104,6 @@ class IscsiDataPath {
 
   // I/O (io.cpp).
   Operation* Begin(gantry_op op, Kind kind, uint32_t flags, uint64_t offset, uint64_t length);
-  void BeginRange(gantry_op op, Kind kind, const gantry_disk_range& request);
   void Enqueue(Operations::iterator operation);
   bool CanSend(const Operation& operation) const;
   void SendAgain(Operations::iterator operation, const Piece& piece, bool sync);
@@ -120,7 +117,7 @@ class IscsiDataPath {
                  const scsi::ScsiError& error);
   void End(Operations::iterator operation, int error_number);
   void ExpireOperations(TimePoint now);
-  bool CanDiscard() const;
+  bool CanUnmap() const;
   bool ZeroUnmaps(const Operation& operation) const;
 
   const gantry_datapath_host& host_;

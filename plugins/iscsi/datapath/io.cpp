@@ -49,21 +49,9 @@ void IscsiDataPath::Flush(gantry_op op) {
   Begin(op, Kind::kFlush, 0, 0, 0);
 }
 
-void IscsiDataPath::Discard(gantry_op op, const gantry_disk_range& request) {
-  const Turn turn(*this);
-  BeginRange(op, Kind::kDiscard, request);
-}
-
 void IscsiDataPath::Zero(gantry_op op, const gantry_disk_range& request) {
   const Turn turn(*this);
-  BeginRange(op, Kind::kZero, request);
-}
-
-void IscsiDataPath::BeginRange(gantry_op op, Kind kind, const gantry_disk_range& request) {
-  if (kind == Kind::kDiscard && !CanDiscard()) {
-    return host_.done_error(host_.ctx, op, EOPNOTSUPP);
-  }
-  Begin(op, kind, request.flags, request.offset, request.length);
+  Begin(op, Kind::kZero, request.flags, request.offset, request.length);
 }
 
 // Everything that is known of the disk is read at a login, and a LUN that a target made anew for its
@@ -104,7 +92,7 @@ Operation* IscsiDataPath::Begin(gantry_op op, Kind kind, uint32_t flags, uint64_
   if ((offset & odd) != 0 || (length & odd) != 0 || offset > size || length > size - offset) {
     return refuse(EINVAL);
   }
-  const bool changes = kind == Kind::kWrite || kind == Kind::kDiscard || kind == Kind::kZero;
+  const bool changes = kind == Kind::kWrite || kind == Kind::kZero;
   if (readonly_ && changes) return refuse(EROFS);
   const auto [slot, is_new] = by_op_.try_emplace(op);
   if (!is_new) return refuse(EBUSY);
@@ -128,20 +116,19 @@ Operation* IscsiDataPath::Begin(gantry_op op, Kind kind, uint32_t flags, uint64_
   return &*operation;
 }
 
-bool IscsiDataPath::CanDiscard() const {
-  return disk_.capacity.thin && (disk_.provisioning.unmap || disk_.provisioning.write_same_unmap);
+bool IscsiDataPath::CanUnmap() const {
+  return disk_.capacity.thin && disk_.capacity.unmapped_is_zero &&
+         disk_.provisioning.write_same_unmap;
 }
 
 bool IscsiDataPath::ZeroUnmaps(const Operation& operation) const {
-  return (operation.flags & GANTRY_DISK_MAY_UNMAP) != 0 && disk_.capacity.thin &&
-         disk_.capacity.unmapped_is_zero && disk_.provisioning.write_same_unmap;
+  return (operation.flags & GANTRY_DISK_MAY_UNMAP) != 0 && CanUnmap();
 }
 
 // --- sending
 
 bool IscsiDataPath::CanSend(const Operation& operation) const {
-  const bool range = operation.kind == Kind::kDiscard || operation.kind == Kind::kZero;
-  if (range && operation.under_way >= kRangePiecesMax) return false;
+  if (operation.kind == Kind::kZero && operation.under_way >= kZeroPiecesMax) return false;
   return operation.HasPieces() || operation.CanSync();
 }
 
@@ -180,9 +167,6 @@ uint64_t IscsiDataPath::PieceBytesMax(const Operation& operation) const {
   const uint64_t transfer = InBytes(limits.transfer_blocks_max, block_bytes, kTransferBytesMax);
   const uint64_t same = InBytes(limits.write_same_blocks_max, block_bytes, kWriteSameBytesMax);
   switch (operation.kind) {
-    case Kind::kDiscard:
-      if (!disk_.provisioning.unmap) return same;
-      return InBytes(limits.unmap_blocks_max, block_bytes, kUnmapBytesMax);
     case Kind::kZero:
       return write_same_ ? same : std::min(transfer, kZeroesBytes);
     default:
@@ -202,9 +186,6 @@ scsi::Command IscsiDataPath::CommandFor(const Operation& operation, const Piece&
       return scsi::Write16(
           extent.lba, block_bytes, {operation.data + at, piece.length},
           (operation.flags & GANTRY_DISK_FORCE_UNIT_ACCESS) != 0 && disk_.mode.force_unit_access);
-    case Kind::kDiscard:
-      if (!disk_.provisioning.unmap) return scsi::WriteSame16(extent, block, true);
-      return scsi::Unmap({&extent, 1});
     case Kind::kZero:
       if (write_same_) return scsi::WriteSame16(extent, block, ZeroUnmaps(operation));
       return scsi::Write16(extent.lba, block_bytes, std::span(zeroes_).first(piece.length), false);
@@ -297,10 +278,6 @@ void IscsiDataPath::OnRefusal(Operations::iterator operation, const Piece& piece
     if (operation->kind == Kind::kZero && write_same_) {
       write_same_ = false;
       return SendAgain(operation, piece, sync);
-    }
-    if (operation->kind == Kind::kDiscard) {
-      operation->error_number = EOPNOTSUPP;
-      return;
     }
   }
   if (error.message != std::exchange(said_, error.message)) {

@@ -12,7 +12,7 @@
 
 namespace gantry::iscsi {
 
-enum class Kind : uint8_t { kRead, kWrite, kFlush, kDiscard, kZero, kRefresh };
+enum class Kind : uint8_t { kRead, kWrite, kFlush, kZero, kRefresh };
 
 // A part of the disk, in bytes; nothing for kFlush.
 struct Piece {

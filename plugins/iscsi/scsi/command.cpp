@@ -10,8 +10,6 @@ constexpr uint8_t kVpd = 0x01;
 constexpr uint8_t kNoBlockDescriptors = 0x08;
 constexpr uint8_t kForceUnitAccess = 0x08;
 constexpr uint8_t kUnmapBit = 0x08;
-constexpr size_t kUnmapHeadBytes = 8;
-constexpr size_t kUnmapExtentBytes = 16;
 constexpr size_t kReserveOutBytes = 24;
 
 Command Make(const char* name, uint8_t operation, uint8_t cdb_bytes) {
@@ -104,22 +102,6 @@ Command Write16(uint64_t lba, uint32_t block_bytes, std::span<const std::byte> d
 }
 
 Command SynchronizeCache16() { return Make("SYNCHRONIZE CACHE (16)", 0x91, 16); }
-
-Command Unmap(std::span<const Extent> extents) {
-  Command command = Make("UNMAP", 0x42, 10);
-  const size_t list_bytes = extents.size() * kUnmapExtentBytes;
-  command.parameters.resize(kUnmapHeadBytes + list_bytes);
-  Set<uint16_t>(command, 7, static_cast<uint16_t>(command.parameters.size()));
-  SetParameter<uint16_t>(command, 0, static_cast<uint16_t>(command.parameters.size() - 2));
-  SetParameter<uint16_t>(command, 2, static_cast<uint16_t>(list_bytes));
-  size_t at = kUnmapHeadBytes;
-  for (const Extent& extent : extents) {
-    SetParameter<uint64_t>(command, at, extent.lba);
-    SetParameter<uint32_t>(command, at + 8, static_cast<uint32_t>(extent.blocks));
-    at += kUnmapExtentBytes;
-  }
-  return command;
-}
 
 Command WriteSame16(Extent extent, std::span<const std::byte> block, bool unmap) {
   Command command = Make("WRITE SAME (16)", 0x93, 16);

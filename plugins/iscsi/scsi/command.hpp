@@ -17,7 +17,6 @@ inline constexpr uint32_t kInquiryBytes = 255;
 inline constexpr uint32_t kReportLunsBytes = 16 + 8 * 4096;
 inline constexpr uint32_t kReadKeysBytes = 8 + 8 * 1024;
 inline constexpr uint32_t kLbaStatusBytes = 8 + 16 * 1024;
-inline constexpr size_t kUnmapExtentsMax = 256;
 
 struct Command {
   const char* name = "";
@@ -47,8 +46,6 @@ Command Read16(uint64_t lba, uint32_t block_bytes, std::span<std::byte> buffer);
 Command Write16(uint64_t lba, uint32_t block_bytes, std::span<const std::byte> data,
                 bool force_unit_access);
 Command SynchronizeCache16();  // All of it.
-// At most kUnmapExtentsMax extents of less than 2^32 blocks.
-Command Unmap(std::span<const Extent> extents);
 // Fills `extent` with the one block.
 Command WriteSame16(Extent extent, std::span<const std::byte> block, bool unmap);
 

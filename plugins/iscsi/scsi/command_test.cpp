@@ -38,15 +38,6 @@ TEST(Command, ReadAndWriteCarryAddressCountAndFua) {
   EXPECT_EQ(Cdb(Write16(1, 512, buffer, false))[1], 0);
 }
 
-TEST(Command, UnmapListsItsExtents) {
-  const Extent extents[] = {{0x10, 0x20}, {0x0102030405060708, 0xffffffff}};
-  const Command command = Unmap(extents);
-  EXPECT_EQ(Cdb(command), (Expected{0x42, 0, 0, 0, 0, 0, 0, 0, 40, 0}));
-  EXPECT_EQ(Parameters(command),
-            (Expected{0, 38, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0,    0,    0,    0x10, 0, 0, 0, 0x20,
-                      0, 0,  0, 0,  1, 2, 3, 4, 5, 6, 7, 8, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}));
-}
-
 TEST(Command, WriteSameMayUnmap) {
   std::vector<std::byte> block(512);
   EXPECT_EQ(Cdb(WriteSame16({5, 7}, block, true)),
@@ -114,6 +105,14 @@ TEST(Reply, AnotherPageIsMalformed) {
 
 TEST(Reply, ASerialLosesTheSpacesAroundIt) {
   EXPECT_EQ(*ParseSerial(Reply({0, 0x80, 0, 6, ' ', ' ', 'a', ' ', 'b', ' ', 'x'})), "a b");
+}
+
+TEST(Reply, ALunWithoutANameIsKnownByItsMakerAndSerialNumber) {
+  InquiryData inquiry;
+  inquiry.vendor = "ACME";
+  inquiry.product = "DISK";
+  EXPECT_EQ(SerialIdentity(inquiry, "0001"), "serial.ACME.DISK.0001");
+  EXPECT_EQ(SerialIdentity(inquiry, std::string(300, 'x')).size(), kIdentityBytesMax);
 }
 
 TEST(Reply, CapacityIsTheLastBlockPlusOne) {

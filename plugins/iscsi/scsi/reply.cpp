@@ -174,12 +174,16 @@ ScsiResult<std::vector<std::string>> ParseIdentities(Bytes reply) {
   return identities;
 }
 
+std::string SerialIdentity(const InquiryData& inquiry, const std::string& serial) {
+  std::string identity = "serial." + inquiry.vendor + "." + inquiry.product + "." + serial;
+  if (identity.size() > kIdentityBytesMax) identity.resize(kIdentityBytesMax);
+  return identity;
+}
+
 ScsiResult<BlockLimits> ParseBlockLimits(Bytes reply) {
   GANTRY_PLUGIN_TRY(PageBody(reply, kPageBlockLimits));
   BlockLimits limits;
   limits.transfer_blocks_max = Get<uint32_t>(reply, 8);
-  limits.unmap_blocks_max = Get<uint32_t>(reply, 20);
-  limits.unmap_extents_max = Get<uint32_t>(reply, 24);
   limits.unmap_granularity_blocks = Get<uint32_t>(reply, 28);
   limits.write_same_blocks_max = Get<uint64_t>(reply, 36);
   return limits;

@@ -43,11 +43,13 @@ ScsiResult<std::string> ParseSerial(Bytes reply);
 // as "\0".
 ScsiResult<std::vector<std::string>> ParseIdentities(Bytes reply);
 
+// The name of a LUN that page 0x83 gives none: a serial number is its maker's, for one product.
+// "serial.ACME.DISK.0001", blanks around each left out.
+std::string SerialIdentity(const InquiryData& inquiry, const std::string& serial);
+
 // VPD page 0xb0, in blocks; 0: not reported.
 struct BlockLimits {
   uint32_t transfer_blocks_max = 0;
-  uint32_t unmap_blocks_max = 0;
-  uint32_t unmap_extents_max = 0;
   uint32_t unmap_granularity_blocks = 0;
   uint64_t write_same_blocks_max = 0;
 };

@@ -53,12 +53,17 @@ ScsiResult<std::string> ReadSerial(Session& session, uint32_t lun, const Wait& w
 ScsiResult<std::vector<std::string>> ReadIdentities(Session& session, uint32_t lun,
                                                     const Wait& wait) {
   GANTRY_PLUGIN_TRY_ASSIGN(
-      auto identities, Ask(session, lun, InquiryPage(kPageIdentification), &ParseIdentities, wait));
-  if (identities.empty()) {
-    return FailScsi(Failure::kMalformed,
-                    "LUN " + std::to_string(lun) + " has no name of its own (VPD page 0x83)");
+      auto identities,
+      AskIfThere(session, lun, InquiryPage(kPageIdentification), &ParseIdentities, wait));
+  if (!identities.empty()) return identities;
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto serial,
+                           AskIfThere(session, lun, InquiryPage(kPageSerial), &ParseSerial, wait));
+  if (serial.empty()) {
+    return FailScsi(Failure::kMalformed, "LUN " + std::to_string(lun) +
+                                             " has no name of its own (VPD pages 0x83 and 0x80)");
   }
-  return identities;
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto inquiry, ReadInquiry(session, lun, wait));
+  return std::vector<std::string>{SerialIdentity(inquiry, serial)};
 }
 
 ScsiResult<Capacity> ReadCapacity(Session& session, uint32_t lun, const Wait& wait) {
@@ -94,11 +99,6 @@ ScsiOutcome Write(Session& session, uint32_t lun, uint64_t lba, uint32_t block_b
 
 ScsiOutcome Flush(Session& session, uint32_t lun, const Wait& wait) {
   return Tell(session, lun, SynchronizeCache16(), wait);
-}
-
-ScsiOutcome UnmapExtents(Session& session, uint32_t lun, std::span<const Extent> extents,
-                         const Wait& wait) {
-  return Tell(session, lun, Unmap(extents), wait);
 }
 
 ScsiOutcome WriteSame(Session& session, uint32_t lun, Extent extent,

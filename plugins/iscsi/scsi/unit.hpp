@@ -22,7 +22,8 @@ ScsiOutcome TestReady(Session& session, uint32_t lun, const Wait& wait);
 
 ScsiResult<InquiryData> ReadInquiry(Session& session, uint32_t lun, const Wait& wait);
 ScsiResult<std::string> ReadSerial(Session& session, uint32_t lun, const Wait& wait);
-// Never empty: a LUN without a name of its own is kMalformed.
+// Where page 0x83 has none, that of the serial number (SerialIdentity). Never empty: a LUN without a
+// name of its own is kMalformed.
 ScsiResult<std::vector<std::string>> ReadIdentities(Session& session, uint32_t lun,
                                                     const Wait& wait);
 ScsiResult<Capacity> ReadCapacity(Session& session, uint32_t lun, const Wait& wait);
@@ -40,8 +41,6 @@ ScsiOutcome Read(Session& session, uint32_t lun, uint64_t lba, uint32_t block_by
 ScsiOutcome Write(Session& session, uint32_t lun, uint64_t lba, uint32_t block_bytes,
                   std::span<const std::byte> data, bool force_unit_access, const Wait& wait);
 ScsiOutcome Flush(Session& session, uint32_t lun, const Wait& wait);
-ScsiOutcome UnmapExtents(Session& session, uint32_t lun, std::span<const Extent> extents,
-                         const Wait& wait);
 ScsiOutcome WriteSame(Session& session, uint32_t lun, Extent extent,
                       std::span<const std::byte> block, bool unmap, const Wait& wait);
 

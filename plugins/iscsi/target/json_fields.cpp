@@ -106,4 +106,10 @@ void FieldReader::Refuse(const std::string& name, const json& value, const std::
   error_ = Error{code::kInvalidArgument, field + ": " + Shown(value) + ": expected " + expected};
 }
 
+void WipeAll(nlohmann::json* value) {
+  if (auto* text = value->get_ptr<std::string*>(); text != nullptr) return WipeText(text);
+  if (value->is_structured())
+    for (auto& item : *value) WipeAll(&item);
+}
+
 }  // namespace gantry::iscsi::target

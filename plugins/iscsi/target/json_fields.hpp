@@ -162,4 +162,7 @@ class FieldReader {
 // One line; bytes that are no UTF-8 are replaced.
 std::string Dump(const nlohmann::json& value);
 
+// Overwrites every text in it.
+void WipeAll(nlohmann::json* value);
+
 }  // namespace gantry::iscsi::target

@@ -24,6 +24,8 @@ LioPlan PlanDevice(const Export& wanted, const std::string& loop_device) {
       {Kind::kMakeDirectory, "core/iblock_0"},
       {Kind::kMakeDirectory, device},
       {Kind::kWrite, device + "/control", "udev_path=" + loop_device},
+      // Where Remove finds it again: the kernel shows none of what went to `control`.
+      {Kind::kWrite, device + "/udev_path", loop_device},
       // Before anything exports it: the kernel refuses it afterwards.
       {Kind::kWrite, device + "/wwn/vpd_unit_serial", wanted.identity.serial},
       {Kind::kWrite, device + "/enable", "1"},

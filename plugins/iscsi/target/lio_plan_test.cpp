@@ -33,6 +33,7 @@ TEST(LioPlanTest, TheBlockObjectHasItsSerialBeforeItIsEnabled) {
       ElementsAre(LioStep{Kind::kMakeDirectory, "core/iblock_0"},
                   LioStep{Kind::kMakeDirectory, device},
                   LioStep{Kind::kWrite, device + "/control", "udev_path=/dev/loop7"},
+                  LioStep{Kind::kWrite, device + "/udev_path", "/dev/loop7"},
                   LioStep{Kind::kWrite, device + "/wwn/vpd_unit_serial", std::string(32, '1')},
                   LioStep{Kind::kWrite, device + "/enable", "1"},
                   LioStep{Kind::kWriteIfPossible, device + "/attrib/emulate_tpu", "1"},

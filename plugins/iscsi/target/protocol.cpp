@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#include "plugins/iscsi/target/json_fields.hpp"
+#include "plugins/iscsi/target/reply_line.hpp"
 
 namespace gantry::iscsi::target {
 namespace {
@@ -36,16 +36,6 @@ void Fields(F& f, T& x) {
   f.Text("operation", x.operation, kWordRule);
   f.Text("owner", x.owner, kOwnerRule);
   f.Number("deadline_ms", x.deadline_ms, NumberRule{static_cast<uint64_t>(kDeadlineMsMax.count())});
-}
-
-struct ErrorFields {
-  std::string code;
-  std::string message;
-};
-template <class F, Is<ErrorFields> T>
-void Fields(F& f, T& x) {
-  f.Text("code", x.code, kWordRule);
-  f.Text("message", x.message, kMessageRule);
 }
 
 // What the fields alone cannot say.
@@ -111,12 +101,6 @@ Result<Request> ReadRequest(std::string_view operation, const json& object) {
   }
 }
 
-void WipeAll(json* value) {
-  if (auto* text = value->get_ptr<std::string*>(); text != nullptr) return WipeText(text);
-  if (value->is_structured())
-    for (auto& item : *value) WipeAll(&item);
-}
-
 Result<RequestLine> ReadLine(const json& line) {
   if (!line.is_object()) return Fail(code::kInvalidArgument, "line: expected an object of JSON");
   json envelope = line;
@@ -158,41 +142,6 @@ Result<RequestLine> DecodeRequest(std::string_view text) {
   auto request = ReadLine(line);
   WipeAll(&line);
   return request;
-}
-
-template <class Reply>
-std::string EncodeReply(const Result<Reply>& reply) {
-  json line = {{"version", kProtocolVersion}};
-  if (reply) {
-    line["result"] = FieldWriter::Write(*reply);
-  } else {
-    line["error"] =
-        FieldWriter::Write(ErrorFields{std::string(CodeName(reply.error().code)),
-                                       reply.error().message.substr(0, kMessageBytesMax)});
-  }
-  return Dump(line);
-}
-
-template <class Reply>
-Result<Reply> DecodeReply(std::string_view text) {
-  const auto broken = [](const std::string& why) {
-    return Fail(code::kInternal, "gantry-target's reply: " + why);
-  };
-  if (text.size() > kLineBytesMax) return broken("longer than a line may be");
-  const json line = json::parse(text, nullptr, false);
-  if (!line.is_object()) return broken("no JSON");
-  const auto version = line.find("version");
-  if (version == line.end() || *version != kProtocolVersion) return broken("not of version 1");
-  if (const auto error = line.find("error"); error != line.end()) {
-    auto fields = FieldReader::Read<ErrorFields>(*error, "error.");
-    if (!fields) return broken(fields.error().message);
-    return Fail(CodeOf(fields->code), std::move(fields->message));
-  }
-  const auto result = line.find("result");
-  if (result == line.end()) return broken("neither result nor error");
-  auto reply = FieldReader::Read<Reply>(*result, "result.");
-  if (!reply) return broken(reply.error().message);
-  return std::move(*reply);
 }
 
 #define GANTRY_TARGET_REPLY(Reply)                               \

@@ -39,7 +39,9 @@ std::string RecordName(const std::string& handle) { return handle + std::string(
 
 Result<Lock> LockFile(int directory, const std::string& name, const std::string& what,
                       Deadline deadline) {
-  GANTRY_PLUGIN_TRY_ASSIGN(UniqueFd fd, OpenFile(directory, name, O_RDWR | O_CREAT));
+  auto opened = OpenFile(directory, name, O_RDWR | O_CREAT);
+  if (!opened) return tl::unexpected(plugin::Wrap(std::move(opened.error()), "lock " + what));
+  UniqueFd fd = std::move(*opened);
   while (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR)
       return tl::unexpected(FromErrno(errno, "lock " + what));

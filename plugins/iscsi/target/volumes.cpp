@@ -106,6 +106,17 @@ Result<Record> FindOrMake(const Context& context, const Call& call, const Wish& 
   return record;
 }
 
+// RESOURCE_EXHAUSTED is final for who asked (CSI spec, CreateVolume), who need never come back: what
+// the copy had begun would be nobody's.
+plugin::Status GiveUpCopy(const Context& context, const Record& begun, Deadline deadline) {
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto locks,
+                           context.store.LockAll({{begun.kind, begun.handle}}, deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto now, context.store.Find(begun.kind, begun.handle));
+  if (!now || now->state != RecordState::kCopying || now->incarnation != begun.incarnation)
+    return {};
+  return context.store.Remove(*now);
+}
+
 // Nothing: its copy is not finished.
 Result<std::optional<Record>> MakeWhole(const Context& context, const Call& call, const Wish& wish,
                                         Deadline deadline) {
@@ -113,8 +124,13 @@ Result<std::optional<Record>> MakeWhole(const Context& context, const Call& call
   if (record.state == RecordState::kReady) return std::optional<Record>(std::move(record));
   const auto until =
       std::min<Deadline>(deadline - kAnswerMs, std::chrono::steady_clock::now() + kCopyInCallMsMax);
-  GANTRY_PLUGIN_TRY_ASSIGN(const auto progress, RunCopy(context, wish.kind, wish.handle, until));
-  if (!progress.finished) return std::optional<Record>();
+  auto progress = RunCopy(context, wish.kind, wish.handle, until);
+  if (!progress) {
+    if (progress.error().code == code::kResourceExhausted)
+      GANTRY_PLUGIN_TRY(GiveUpCopy(context, record, deadline));
+    return tl::unexpected(std::move(progress.error()));
+  }
+  if (!progress->finished) return std::optional<Record>();
   GANTRY_PLUGIN_TRY_ASSIGN(record, FindReady(context, wish.kind, wish.handle, call.owner));
   return std::optional<Record>(std::move(record));
 }

@@ -16,7 +16,7 @@ constexpr size_t kComplaintBytesMax = 1024;
 }  // namespace
 
 Result<std::string> ExecTransport::Exchange(const std::string& line, const Asked& asked) {
-  const std::array<gantry_str, 2> words = {ToStr(helper_), ToStr(config_)};
+  const std::array<gantry_str, 2> words = {ToStr(helper_), ToStr(word_)};
   gantry_exec_request request{};
   request.size = sizeof request;
   request.argv = {words.data(), words.size()};
@@ -31,14 +31,14 @@ Result<std::string> ExecTransport::Exchange(const std::string& line, const Asked
   const gantry_code ran = api_.run(api_.ctx, asked.call, &request, output.data(), output.size(),
                                    complaint.data(), complaint.size(), &result);
   if (ran != GANTRY_OK)
-    return Fail(ran, "gantry-target: the host could not run helper \"" + helper_ +
-                         "\": expected a grant of it with the word " + config_);
+    return Fail(ran, program_ + ": the host could not run helper \"" + helper_ +
+                         "\": expected a grant of it with the word " + word_);
   output.resize(std::min(output.size(), result.output_length));
   complaint.resize(std::min(complaint.size(), result.error_length));
   if (output.ends_with('\n')) output.pop_back();
   if (!output.empty() && output.find('\n') == std::string::npos) return output;
   while (complaint.ends_with('\n')) complaint.pop_back();
-  return Fail(code::kUnavailable, "gantry-target ended with status " +
+  return Fail(code::kUnavailable, program_ + " ended with status " +
                                       std::to_string(result.exit_status) + " and no reply" +
                                       (complaint.empty() ? "" : ": " + complaint));
 }

@@ -155,12 +155,20 @@ std::string Algorithms(const SshConfig& config) {
   return all;
 }
 
+// No file of a user is read: not ~/.ssh either, which libssh would look for, and fail where the
+// process's user is none that the machine knows, as a worker's is.
+constexpr const char* kNoDirectory = "/nonexistent";
+constexpr const char* kNoFile = "/dev/null";
+
 Status SetUp(ssh_session session, const SshConfig& config, int fd) {
   const int no = 0;
   const std::string algorithms = Algorithms(config);
   const bool done = ssh_options_set(session, SSH_OPTIONS_HOST, config.host.c_str()) == 0 &&
                     ssh_options_set(session, SSH_OPTIONS_USER, config.user.c_str()) == 0 &&
                     ssh_options_set(session, SSH_OPTIONS_PROCESS_CONFIG, &no) == 0 &&
+                    ssh_options_set(session, SSH_OPTIONS_SSH_DIR, kNoDirectory) == 0 &&
+                    ssh_options_set(session, SSH_OPTIONS_KNOWNHOSTS, kNoFile) == 0 &&
+                    ssh_options_set(session, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, kNoFile) == 0 &&
                     ssh_options_set(session, SSH_OPTIONS_HOSTKEYS, algorithms.c_str()) == 0 &&
                     ssh_options_set(session, SSH_OPTIONS_FD, &fd) == 0;
   if (!done) return Fail(code::kInternal, Place(config) + ": " + ssh_get_error(session));

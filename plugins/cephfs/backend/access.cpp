@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/cephfs/backend/access.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+#include <utility>
+
+#include "plugins/cephfs/cluster/ceph_error.hpp"
+#include "plugins/common/sha256.hpp"
+
+namespace gantry::cephfs {
+
+using nlohmann::json;
+using plugin::Fail;
+using plugin::Result;
+using plugin::Status;
+namespace code = plugin::code;
+
+namespace {
+
+constexpr size_t kNodeDigits = 16;
+// A client that was just evicted may have come once more with the ticket that it had.
+constexpr int kEvictRoundsMax = 5;
+constexpr std::chrono::milliseconds kMapPollMs{50};
+
+// "…/.snap/<snapshot>/<directory>" can only be reached through what is above it.
+std::string AllowedPath(const VolumeRecord& volume) {
+  return volume.path.substr(0, volume.path.find("/.snap/"));
+}
+
+tl::unexpected<plugin::Error> Failed(const json& command, const Reply& reply) {
+  return tl::unexpected(FromErrno(reply.number, command.value("prefix", ""), reply.words));
+}
+
+}  // namespace
+
+std::string Access::UserOf(const VolumeRecord& volume, const std::string& node_id) {
+  return "gantry." + volume.handle + "." + volume.incarnation + "." +
+         plugin::Sha256Hex(node_id).substr(0, kNodeDigits);
+}
+
+Result<SecretText> Access::Open(const VolumeRecord& volume, const std::string& user, bool readonly,
+                                TimePoint deadline) const {
+  const std::string rights = readonly ? "allow r" : "allow rw";
+  const std::string in_fs = " fsname=" + cluster_->config().fs_name;
+  std::string objects = rights + " pool=" + volume.data_pool;
+  if (!volume.pool_namespace.empty()) objects += " namespace=" + volume.pool_namespace;
+  json command = {{"prefix", "auth get-or-create"},
+                  {"entity", "client." + user},
+                  {"caps",
+                   {"mon", "allow r" + in_fs, "mds",
+                    rights + in_fs + " path=" + AllowedPath(volume), "osd", objects}}};
+  GANTRY_PLUGIN_TRY_ASSIGN(Reply reply, cluster_->AskMonitor(command, deadline));
+  if (reply.number == EINVAL) {
+    // It is there with other rights.
+    command["prefix"] = "auth caps";
+    GANTRY_PLUGIN_TRY_ASSIGN(reply, cluster_->AskMonitor(command, deadline));
+    if (!reply.ok()) return Failed(command, reply);
+    command = {{"prefix", "auth get"}, {"entity", "client." + user}};
+    GANTRY_PLUGIN_TRY_ASSIGN(reply, cluster_->AskMonitor(command, deadline));
+  }
+  if (!reply.ok()) return Failed(command, reply);
+  GANTRY_PLUGIN_TRY_ASSIGN(const json entities, reply.Json("auth"));
+  SecretText whole(std::move(reply.out));  // so that it is wiped
+  if (!entities.is_array() || entities.empty() || !entities[0].contains("key"))
+    return Fail(code::kUnavailable, "the monitors told no key of client." + user);
+  return SecretText(entities[0]["key"].get<std::string>());
+}
+
+Status Access::Close(const std::string& user, const Evict& evict, TimePoint deadline) const {
+  const json command = {{"prefix", "auth rm"}, {"entity", "client." + user}};
+  GANTRY_PLUGIN_TRY_ASSIGN(const Reply removed, cluster_->AskMonitor(command, deadline));
+  if (!removed.ok() && removed.number != ENOENT) return Failed(command, removed);
+  EvictRequest request;
+  request.mon_host = cluster_->config().mon_host;
+  request.user = cluster_->config().user;
+  request.fs_name = cluster_->config().fs_name;
+  request.entity = user;
+  request.timeout_s = static_cast<int>(cluster_->config().timeout.count());
+  GANTRY_PLUGIN_TRY_ASSIGN(request.mds, ActiveMds(deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(const SecretText key, cluster_->ReadKey(deadline));
+  request.key = key.text();
+  Status closed = {};
+  for (int round = 0;; ++round) {
+    const auto addresses = evict(request, deadline);
+    if (!addresses) {
+      closed = tl::unexpected(addresses.error());
+      break;
+    }
+    if (addresses->empty()) break;
+    closed = WaitForBlocklist(*addresses, deadline);
+    if (!closed) break;
+    if (round == kEvictRoundsMax) {
+      closed = Fail(code::kUnavailable, "client." + user + " comes back as often as it is evicted");
+      break;
+    }
+  }
+  const SecretText wiped(std::move(request.key));
+  return closed;
+}
+
+Result<std::vector<std::string>> Access::ActiveMds(TimePoint deadline) const {
+  const json command = {{"prefix", "fs get"}, {"fs_name", cluster_->config().fs_name}};
+  GANTRY_PLUGIN_TRY_ASSIGN(const Reply reply, cluster_->AskMonitor(command, deadline));
+  if (!reply.ok()) return Failed(command, reply);
+  GANTRY_PLUGIN_TRY_ASSIGN(const json filesystem, reply.Json("fs get"));
+  std::vector<std::string> names;
+  const json map = filesystem.value("mdsmap", json::object());
+  const json all = map.value("info", json::object());
+  for (const auto& [gid, info] : all.items())
+    if (info.value("rank", -1) >= 0 && info.value("state", "").starts_with("up:"))
+      names.push_back(info.value("name", ""));
+  // A rank without an MDS has sessions that nobody can be asked about.
+  const json in = map.value("in", json::array());
+  if (names.size() < in.size())
+    return Fail(code::kUnavailable, std::to_string(in.size() - names.size()) +
+                                        " ranks of the filesystem have no MDS; whether the node "
+                                        "has sessions there cannot be known");
+  return names;
+}
+
+Status Access::WaitForBlocklist(const std::vector<std::string>& addresses,
+                                TimePoint deadline) const {
+  const json command = {{"prefix", "osd blocklist ls"}};
+  while (true) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const Reply reply, cluster_->AskMonitor(command, deadline));
+    if (!reply.ok()) return Failed(command, reply);
+    const auto listed = [&](const std::string& address) {
+      return reply.out.find("\"" + address + "\"") != std::string::npos;
+    };
+    if (std::all_of(addresses.begin(), addresses.end(), listed)) return {};
+    if (std::chrono::steady_clock::now() + kMapPollMs > deadline)
+      return Fail(code::kUnavailable,
+                  "an evicted session's address is not in the blocklist: " + addresses.front() +
+                      "; is mds_session_blocklist_on_evict off?");
+    std::this_thread::sleep_for(kMapPollMs);
+  }
+}
+
+}  // namespace gantry::cephfs

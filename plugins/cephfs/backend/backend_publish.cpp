@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening a volume to a node by a key of its own, and closing it so that none of the node's writes can
+// land any more. The record names a node before it has a key and until its last session is fenced.
+#include <chrono>
+#include <utility>
+
+#include "plugins/cephfs/backend/backend.hpp"
+
+namespace gantry::cephfs {
+namespace {
+
+namespace code = plugin::code;
+using plugin::Fail;
+using plugin::Result;
+
+// CSI spec, ControllerPublishVolume: these modes let no second node have the volume.
+bool IsSingleNode(int32_t mode) {
+  return mode == GANTRY_SINGLE_NODE_WRITER || mode == GANTRY_SINGLE_NODE_READER_ONLY ||
+         mode == GANTRY_SINGLE_NODE_SINGLE_WRITER || mode == GANTRY_SINGLE_NODE_MULTI_WRITER;
+}
+
+bool IsReaderOnly(int32_t mode) {
+  return mode == GANTRY_SINGLE_NODE_READER_ONLY || mode == GANTRY_MULTI_NODE_READER_ONLY;
+}
+
+plugin::Status AddNode(VolumeRecord* volume, const std::string& node_id, bool readonly,
+                       bool single_node) {
+  for (const auto& [node, publication] : volume->nodes)
+    if (single_node && node != node_id)
+      return Fail(code::kFailedPrecondition,
+                  "volume " + volume->handle + " is published to node " + node);
+  const auto found = volume->nodes.find(node_id);
+  if (found == volume->nodes.end()) {
+    volume->nodes[node_id] = {Access::UserOf(*volume, node_id), readonly, false};
+    return {};
+  }
+  if (found->second.closing)
+    return Fail(code::kAborted,
+                "volume " + volume->handle + " is being unpublished from node " + node_id);
+  if (found->second.readonly != readonly)
+    return Fail(code::kAlreadyExists, "volume " + volume->handle + " is published to node " +
+                                          node_id + (readonly ? " for writing" : " for reading"));
+  return {};
+}
+
+}  // namespace
+
+Status CephfsBackend::PublishVolume(Call& call, const gantry_publish_volume& request) {
+  const std::string handle = ToString(request.handle);
+  if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  const auto seal_key = call.Secret(kSealKeySecret);
+  if (!seal_key)
+    return Refuse(
+        code::kInvalidArgument,
+        "secrets[\"" + std::string(kSealKeySecret) +
+            "\"] is missing; expected the key that the StorageClass names for "
+            "controller-publish and node-stage, since the backend has nodeKeys perVolume");
+  const std::string node_id = ToString(request.node_id);
+  // Before anything is made: is that a key at all?
+  if (const auto tried = Seal(*seal_key, {}, "tried"); !tried) return ToStatus(tried.error());
+  const bool single_node = IsSingleNode(request.capability.access_mode);
+  const TimePoint deadline = DeadlineOf(call);
+  bool readonly = request.readonly != 0 || IsReaderOnly(request.capability.access_mode);
+  const auto volume = volumes_->Change(handle, deadline, [&](VolumeRecord* record) {
+    readonly = readonly || record->subvolume.empty();
+    return AddNode(record, node_id, readonly, single_node);
+  });
+  if (!volume) return ToStatus(volume.error());
+  PublishContext context;
+  context.user = volume->nodes.at(node_id).user;
+  context.readonly = readonly;
+  const auto key = Access(cluster_.get()).Open(*volume, context.user, readonly, deadline);
+  if (!key) return ToStatus(key.error());
+  auto sealed = Seal(*seal_key, {handle, volume->incarnation, node_id, context.user}, key->text());
+  if (!sealed) return ToStatus(sealed.error());
+  context.sealed_key = std::move(*sealed);
+  call.EmitPublishContext(Encode(context));
+  return Ok();
+}
+
+Status CephfsBackend::UnpublishVolume(Call& call, const gantry_publish_volume& request) {
+  const std::string handle = ToString(request.handle);
+  if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
+  const std::string wanted = ToString(request.node_id);
+  const TimePoint deadline = DeadlineOf(call);
+  const auto volume = volumes_->Get(handle, deadline);
+  if (!volume && volume.error().code == code::kNotFound) return Ok();
+  if (!volume) return ToStatus(volume.error());
+  for (const auto& [node, publication] : volume->nodes) {
+    if (!wanted.empty() && node != wanted) continue;
+    if (const auto closed = CloseNode(call, handle, node, deadline); !closed)
+      return ToStatus(closed.error());
+  }
+  return Ok();
+}
+
+plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
+                                        const std::string& node_id, TimePoint deadline) const {
+  std::string user;
+  GANTRY_PLUGIN_TRY(volumes_->Change(handle, deadline, [&](VolumeRecord* record) -> plugin::Status {
+    const auto found = record->nodes.find(node_id);
+    if (found == record->nodes.end()) return {};
+    user = found->second.user;
+    found->second.closing = true;
+    return {};
+  }));
+  if (user.empty()) return {};
+  const auto evict = [&call](const EvictRequest& request,
+                             TimePoint until) -> Result<std::vector<std::string>> {
+    const SecretText input(Encode(request));
+    const auto outcome = gantry::RunJob(call.host(), call.id(), kEvictJob, input.text(),
+                                        std::chrono::nanoseconds(until.time_since_epoch()).count());
+    if (outcome.code != GANTRY_OK)
+      return Fail(outcome.code == GANTRY_DEADLINE_EXCEEDED ? code::kUnavailable : outcome.code,
+                  "the sessions of client." + request.entity + " could not be ended in time");
+    return DecodeAddresses(outcome.output);
+  };
+  GANTRY_PLUGIN_TRY(Access(cluster_.get()).Close(user, evict, deadline));
+  GANTRY_PLUGIN_TRY(volumes_->Change(handle, deadline, [&](VolumeRecord* record) -> plugin::Status {
+    const auto found = record->nodes.find(node_id);
+    if (found != record->nodes.end() && found->second.user == user) record->nodes.erase(found);
+    return {};
+  }));
+  return {};
+}
+
+Status CephfsBackend::RunJob(Job& job) {
+  if (job.name() != kEvictJob)
+    return Refuse(code::kNotFound, "there is no job " + std::string(job.name()));
+  const auto request = DecodeEvictRequest(job.input());
+  if (!request) return ToStatus(request.error());
+  const auto addresses = EvictSessions(*request);
+  if (!addresses) return ToStatus(addresses.error());
+  job.Write(EncodeAddresses(*addresses));
+  return Ok();
+}
+
+}  // namespace gantry::cephfs

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Work of the CephFS backend outside any call: following copies, which the manager makes by itself,
+// and removing what nobody's record names.
+#include <algorithm>
+#include <thread>
+
+#include "plugins/cephfs/backend/backend.hpp"
+
+namespace gantry::cephfs {
+namespace {
+
+namespace code = plugin::code;
+using std::chrono::steady_clock;
+
+constexpr std::string_view kCloneTask = "clone";
+constexpr std::string_view kOrphansTask = "orphans";
+constexpr std::chrono::minutes kOrphansEvery{10};
+// Between two looks at a copy.
+constexpr std::chrono::milliseconds kLookEveryMs{500};
+
+void EmitProgress(Call& call, uint64_t done_percent) {
+  gantry_task_progress out{};
+  out.done = done_percent;
+  out.total = 100;
+  call.Emit(out);
+}
+
+}  // namespace
+
+// Copies are not listed: whoever waits for one asks again, which schedules it again.
+Status CephfsBackend::ListTasks(Call& call, const gantry_task_run&) {
+  const int64_t now_ns = steady_clock::now().time_since_epoch().count();
+  if (now_ns < orphans_after_ns_) return Ok();
+  const auto groups = volumes_->Groups(DeadlineOf(call));
+  if (!groups) return ToStatus(groups.error());
+  orphans_after_ns_ = now_ns + std::chrono::nanoseconds(kOrphansEvery).count();
+  std::vector<std::string> all = *groups;
+  all.push_back(config_.group);
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  for (const auto& group : all) {
+    gantry_task task{};
+    task.kind = ToStr(kOrphansTask);
+    task.key = ToStr(group);
+    call.Emit(task);
+  }
+  return Ok();
+}
+
+Status CephfsBackend::RunTask(Call& call, const gantry_task_run& request) {
+  const std::string_view kind = View(request.kind);
+  const std::string key = ToString(request.key);
+  if (kind == kCloneTask && IsHandle(key)) return RunCopy(call, key);
+  if (kind != kOrphansTask) return Refuse(code::kNotFound, "there is no task " + std::string(kind));
+  const auto orphans = volumes_->RemoveOrphans(key, DeadlineOf(call));
+  if (!orphans) return ToStatus(orphans.error());
+  if (orphans->removed > 0 || orphans->left > 0)
+    call.host().Log(GANTRY_LOG_WARNING,
+                    "group " + key + " had subvolumes that no record names: " +
+                        std::to_string(orphans->removed) + " were removed, " +
+                        std::to_string(orphans->left) + " are left because they hold something",
+                    call.id());
+  return Ok();
+}
+
+Status CephfsBackend::RunCopy(Call& call, const std::string& handle) {
+  while (!call.Cancelled()) {
+    uint64_t done_percent = 0;
+    const auto finished = volumes_->GoOnCopying(handle, &done_percent, DeadlineOf(call));
+    if (!finished) return ToStatus(finished.error());
+    EmitProgress(call, *finished ? 100 : done_percent);
+    if (*finished) return Ok();
+    if (call.deadline() - steady_clock::now() < 2 * kLookEveryMs)
+      return Refuse(code::kAborted, "the copy goes on");
+    std::this_thread::sleep_for(kLookEveryMs);
+  }
+  return Refuse(code::kCancelled, "the task was cancelled");
+}
+
+}  // namespace gantry::cephfs

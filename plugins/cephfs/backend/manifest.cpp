@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/cephfs/backend/manifest.hpp"
+
+#include <gantry/gantry.hpp>
+
+#include "plugins/cephfs/backend/backend.hpp"
+
+namespace gantry::cephfs {
+namespace {
+
+constexpr uint32_t kCallsMax = 32;
+// The manager does one command at a time; more would only wait there.
+constexpr uint32_t kDomainCallsMax = 16;
+constexpr uint32_t kAllAccessModes = GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_WRITER) |
+                                     GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_READER_ONLY) |
+                                     GANTRY_ACCESS_MODE_BIT(GANTRY_MULTI_NODE_READER_ONLY) |
+                                     GANTRY_ACCESS_MODE_BIT(GANTRY_MULTI_NODE_SINGLE_WRITER) |
+                                     GANTRY_ACCESS_MODE_BIT(GANTRY_MULTI_NODE_MULTI_WRITER) |
+                                     GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_SINGLE_WRITER) |
+                                     GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_MULTI_WRITER);
+
+}  // namespace
+
+const gantry_manifest& Manifest() {
+  static const gantry_manifest kManifest = [] {
+    gantry_manifest m{};
+    m.size = sizeof m;
+    m.thread_model = GANTRY_THREADS_PARALLEL;
+    m.name = ToStr("cephfs");
+    m.version = ToStr("0.1.0");
+    m.csi_min = ToStr("1.5.0");
+    m.csi_max = ToStr("1.12.0");
+    m.calls_max = kCallsMax;
+    m.domain_calls_max = kDomainCallsMax;
+    m.access_modes = kAllAccessModes;
+    m.access_types = GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_MOUNT);
+    m.config_schema = ToStr(kConfigSchema);
+    m.record_format_min = kRecordFormat;
+    m.record_format_max = kRecordFormat;
+    m.context_format_min = kContextFormat;
+    m.context_format_max = kContextFormat;
+    return m;
+  }();
+  return kManifest;
+}
+
+}  // namespace gantry::cephfs

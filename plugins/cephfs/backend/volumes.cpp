@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/cephfs/backend/volumes.hpp"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "plugins/common/sha256.hpp"
+
+namespace gantry::cephfs {
+
+using plugin::Fail;
+using plugin::Result;
+using plugin::Status;
+namespace code = plugin::code;
+
+namespace {
+
+// Of one operation, each after somebody else was faster; more would be a fight.
+constexpr int kRoundsMax = 16;
+constexpr size_t kMarkDigits = 8;
+constexpr size_t kHandleDigits = 32;
+
+tl::unexpected<plugin::Error> NotThere(const std::string& handle) {
+  return Fail(code::kNotFound, "there is no volume " + handle);
+}
+
+tl::unexpected<plugin::Error> Contested(const std::string& handle) {
+  return Fail(code::kAborted, handle + " is being changed by another controller");
+}
+
+Status CheckSame(const VolumeRecord& record, const VolumeRequest& request) {
+  const auto differs = [&](const std::string& what) {
+    return Fail(code::kAlreadyExists,
+                "volume " + record.handle + " is there under this name, but with another " + what);
+  };
+  if (record.name != request.name) return differs("name, " + record.name);
+  if (record.content != request.content || record.content_handle != request.content_handle)
+    return differs("content source");
+  if (record.parameters != request.parameters.durable) return differs("set of parameters");
+  if (record.capacity_bytes < request.required_bytes ||
+      (request.limit_bytes != 0 && record.capacity_bytes > request.limit_bytes))
+    return differs("size, " + std::to_string(record.capacity_bytes) + " bytes");
+  return {};
+}
+
+}  // namespace
+
+Volumes::Volumes(Cluster* cluster, const std::string& fs_name, const std::string& owner,
+                 uint64_t default_bytes)
+    : subvolumes_(cluster, fs_name),
+      volumes_(cluster),
+      snapshots_(cluster),
+      mark_("gantry-" + plugin::Sha256Hex(owner).substr(0, kMarkDigits) + "-"),
+      default_bytes_(default_bytes) {}
+
+std::string Volumes::NewName(const std::string& handle) const {
+  return mark_ + handle + "-" + MakeNonce();
+}
+
+std::string Volumes::HandleOf(std::string_view name) const {
+  if (!name.starts_with(mark_) || name.size() != mark_.size() + kHandleDigits + 1 + kNonceDigits)
+    return {};
+  return std::string(name.substr(mark_.size(), kHandleDigits));
+}
+
+// --- create
+
+Result<Creation> Volumes::Create(const VolumeRequest& request, TimePoint deadline) const {
+  for (int round = 0; round < kRoundsMax; ++round) {
+    GANTRY_PLUGIN_TRY_ASSIGN(auto found, volumes_.Find(request.handle, deadline));
+    const bool fresh = !found;
+    if (fresh) {
+      GANTRY_PLUGIN_TRY_ASSIGN(found, Plan(request, deadline));
+      GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(&*found, deadline));
+      if (!written) continue;
+    }
+    if (found->record.state == RecordState::kDeleting) {
+      GANTRY_PLUGIN_TRY(RemoveAll(*found, deadline));
+      continue;
+    }
+    GANTRY_PLUGIN_TRY(CheckSame(found->record, request));
+    if (found->record.state == RecordState::kReady) return Creation{std::move(found->record)};
+    uint64_t unused = 0;
+    const auto made = GoOn(&*found, fresh, &unused, deadline);
+    // What it was to be made from is gone or does not fit: nothing of it shall stay.
+    if (!made &&
+        (made.error().code == code::kNotFound || made.error().code == code::kInvalidArgument ||
+         made.error().code == code::kOutOfRange)) {
+      found->record.state = RecordState::kDeleting;
+      GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(&*found, deadline));
+      if (!written) continue;  // Another controller has brought it further: that counts.
+      GANTRY_PLUGIN_TRY(RemoveAll(*found, deadline));
+      return tl::unexpected(made.error());
+    }
+    if (!made) return tl::unexpected(made.error());
+    if (!*made) return Creation{};
+    if (found->record.state == RecordState::kReady) return Creation{std::move(found->record)};
+  }
+  return Contested(request.handle);
+}
+
+Result<Volumes::StoredVolume> Volumes::Plan(const VolumeRequest& request,
+                                            TimePoint deadline) const {
+  StoredVolume stored;
+  VolumeRecord& record = stored.record;
+  record.handle = request.handle;
+  record.name = request.name;
+  record.incarnation = MakeNonce();
+  record.required_bytes = request.required_bytes;
+  record.limit_bytes = request.limit_bytes;
+  record.parameters = request.parameters.durable;
+  record.mutable_parameters = request.mutable_parameters;
+  record.group = request.parameters.group;
+  record.content = request.content;
+  record.content_handle = request.content_handle;
+  if (!request.parameters.backing_snapshot) record.subvolume = NewName(request.handle);
+  if (request.content == ContentKind::kNone) {
+    if (request.parameters.backing_snapshot)
+      return Fail(code::kInvalidArgument,
+                  "parameters[\"backingSnapshot\"] is \"true\"; expected a snapshot as content "
+                  "source then");
+    record.capacity_bytes = request.required_bytes;
+    if (record.capacity_bytes == 0)
+      record.capacity_bytes =
+          request.limit_bytes == 0 ? default_bytes_ : std::min(default_bytes_, request.limit_bytes);
+    return stored;
+  }
+  GANTRY_PLUGIN_TRY(PlanCopy(request, &record, deadline));
+  if (request.limit_bytes != 0 && record.capacity_bytes > request.limit_bytes)
+    return Fail(code::kOutOfRange,
+                "capacity_range.limit_bytes is " + std::to_string(request.limit_bytes) +
+                    "; expected at least the source's " + std::to_string(record.capacity_bytes));
+  return stored;
+}
+
+Status Volumes::PlanCopy(const VolumeRequest& request, VolumeRecord* record,
+                         TimePoint deadline) const {
+  if (request.content == ContentKind::kVolume) {
+    if (request.parameters.backing_snapshot)
+      return Fail(code::kInvalidArgument,
+                  "parameters[\"backingSnapshot\"] is \"true\"; expected a snapshot as content "
+                  "source, not a volume");
+    GANTRY_PLUGIN_TRY_ASSIGN(const VolumeRecord source, Get(request.content_handle, deadline));
+    record->capacity_bytes = std::max(request.required_bytes, source.capacity_bytes);
+    if (source.subvolume.empty()) {
+      record->copy_of = source.copy_of;  // the volume is that snapshot
+      return {};
+    }
+    record->copy_of = SnapshotAt{source.group, source.subvolume, NewName(request.handle)};
+    record->copy_is_ours = true;
+    return {};
+  }
+  GANTRY_PLUGIN_TRY_ASSIGN(const SnapshotRecord source,
+                           GetSnapshot(request.content_handle, deadline));
+  record->capacity_bytes = std::max(request.required_bytes, source.size_bytes);
+  record->copy_of = source.at;
+  if (request.parameters.backing_snapshot) {
+    // The snapshot is not of another size because somebody asks for it.
+    record->capacity_bytes = source.size_bytes;
+    if (request.required_bytes > source.size_bytes)
+      return Fail(code::kOutOfRange,
+                  "capacity_range.required_bytes is " + std::to_string(request.required_bytes) +
+                      "; expected at most the snapshot's " + std::to_string(source.size_bytes) +
+                      ", since the volume is that snapshot");
+  }
+  return {};
+}
+
+Result<bool> Volumes::GoOn(StoredVolume* stored, bool fresh, uint64_t* done_percent,
+                           TimePoint deadline) const {
+  if (stored->record.subvolume.empty()) return FinishBacking(stored, deadline);
+  if (stored->record.copy_of) return MakeCopy(stored, done_percent, deadline);
+  GANTRY_PLUGIN_TRY(MakeEmpty(stored->record, fresh, deadline));
+  return Finish(stored, deadline);
+}
+
+// A name that nobody has ever told the manager need not be asked for.
+Status Volumes::MakeEmpty(const VolumeRecord& record, bool fresh, TimePoint deadline) const {
+  SubvolumeSpec spec;
+  spec.at = {record.group, record.subvolume};
+  if (!fresh) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto info, subvolumes_.Info(spec.at, deadline));
+    if (info) return {};
+  }
+  spec.size_bytes = record.capacity_bytes;
+  GANTRY_PLUGIN_TRY_ASSIGN(const ClassParameters parameters,
+                           ParseParameters(Config{}, record.parameters));
+  spec.mode = parameters.mode;
+  spec.uid = parameters.uid;
+  spec.gid = parameters.gid;
+  spec.pool_layout = parameters.pool_layout;
+  spec.namespace_isolated = parameters.namespace_isolated;
+  return subvolumes_.Create(spec, deadline);
+}
+
+// The subvolume is whole: from here on others may see it.
+Result<bool> Volumes::Finish(StoredVolume* stored, TimePoint deadline) const {
+  VolumeRecord& record = stored->record;
+  const SubvolumeAt at{record.group, record.subvolume};
+  GANTRY_PLUGIN_TRY_ASSIGN(auto info, subvolumes_.Info(at, deadline));
+  if (!info || info->path.empty()) return Contested(record.handle);
+  if (info->quota_bytes != record.capacity_bytes)
+    GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, record.capacity_bytes, deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(const MutableParameters modified,
+                           ParseMutableParameters(record.mutable_parameters));
+  GANTRY_PLUGIN_TRY(Apply(record, modified, deadline));
+  record.path = info->path;
+  record.data_pool = info->data_pool;
+  record.pool_namespace = info->pool_namespace;
+  record.state = RecordState::kReady;
+  record.copy_of.reset();
+  record.copy_is_ours = false;
+  GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(stored, deadline));
+  if (written) return true;
+  record.state = RecordState::kCreating;
+  // Somebody deleted it meanwhile, or finished it.
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto now, volumes_.Find(record.handle, deadline));
+  const bool is_named = now && now->record.subvolume == record.subvolume;
+  if (!is_named) GANTRY_PLUGIN_TRY(RemoveSubvolume(at, deadline));
+  return true;
+}
+
+// --- delete
+
+Status Volumes::Delete(const std::string& handle, TimePoint deadline) const {
+  for (int round = 0; round < kRoundsMax; ++round) {
+    GANTRY_PLUGIN_TRY_ASSIGN(auto found, volumes_.Find(handle, deadline));
+    if (!found) return {};
+    if (found->record.state != RecordState::kDeleting) {
+      if (!found->record.nodes.empty())
+        return Fail(code::kFailedPrecondition, "volume " + handle + " is published to node " +
+                                                   found->record.nodes.begin()->first);
+      found->record.state = RecordState::kDeleting;
+      GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(&*found, deadline));
+      if (!written) continue;
+    }
+    return RemoveAll(*found, deadline);
+  }
+  return Contested(handle);
+}
+
+Status Volumes::RemoveAll(const StoredVolume& stored, TimePoint deadline) const {
+  const VolumeRecord& record = stored.record;
+  for (const auto& replaced : record.replaced)
+    GANTRY_PLUGIN_TRY(RemoveSubvolume({record.group, replaced}, deadline));
+  if (!record.subvolume.empty()) {
+    GANTRY_PLUGIN_TRY(RemoveSubvolume({record.group, record.subvolume}, deadline));
+  } else {
+    for (int round = 0;; ++round) {
+      GANTRY_PLUGIN_TRY_ASSIGN(auto snapshot, snapshots_.Find(record.content_handle, deadline));
+      if (!snapshot) break;
+      const auto user = snapshot->record.users.find(record.handle);
+      if (user == snapshot->record.users.end() || user->second != record.incarnation) break;
+      snapshot->record.users.erase(user);
+      GANTRY_PLUGIN_TRY_ASSIGN(const bool written, snapshots_.Write(&*snapshot, deadline));
+      if (written) break;
+      if (round == kRoundsMax) return Contested(record.content_handle);
+    }
+  }
+  if (record.copy_is_ours && record.copy_of) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const bool gone,
+                             subvolumes_.RemoveSnapshot(*record.copy_of, deadline));
+    if (!gone)
+      return Fail(code::kAborted, "volume " + record.handle + ": its copy is being cancelled");
+  }
+  // Somebody else removed it as well: fine.
+  GANTRY_PLUGIN_TRY(volumes_.Remove(stored, deadline));
+  return {};
+}
+
+Status Volumes::RemoveSubvolume(const SubvolumeAt& at, TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(Removed removed, subvolumes_.Remove(at, deadline));
+  if (removed == Removed::kBusy) {
+    GANTRY_PLUGIN_TRY(subvolumes_.CancelClone(at, deadline));
+    GANTRY_PLUGIN_TRY_ASSIGN(removed, subvolumes_.RemoveClone(at, deadline));
+    if (removed == Removed::kBusy)
+      return Fail(code::kAborted, "the copy into " + at.name + " is being cancelled");
+  }
+  if (removed == Removed::kGone) return {};
+  GANTRY_PLUGIN_TRY(RemoveUnknownSnapshots(at, deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(removed, subvolumes_.Remove(at, deadline));
+  if (removed == Removed::kGone) return {};
+  return subvolumes_.RemoveAllButSnapshots(at, deadline);
+}
+
+// Snapshots outlive their volume, but not those that were made late by somebody dead.
+Status Volumes::RemoveUnknownSnapshots(const SubvolumeAt& at, TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto names, subvolumes_.ListSnapshots(at, deadline));
+  for (const auto& name : names) {
+    const std::string handle = HandleOf(name);
+    if (handle.empty()) continue;
+    const SnapshotAt snapshot{at.group, at.name, name};
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto as_snapshot, snapshots_.Find(handle, deadline));
+    if (as_snapshot && as_snapshot->record.at == snapshot) continue;
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto as_volume, volumes_.Find(handle, deadline));
+    if (as_volume && as_volume->record.copy_of == snapshot) continue;
+    GANTRY_PLUGIN_TRY(subvolumes_.RemoveSnapshot(snapshot, deadline));
+  }
+  return {};
+}
+
+Result<std::vector<std::string>> Volumes::Groups(TimePoint deadline) const {
+  std::set<std::string> groups;
+  GANTRY_PLUGIN_TRY(volumes_.ForEach({}, deadline, [&](const VolumeRecord& record) {
+    groups.insert(record.group);
+    return true;
+  }));
+  return std::vector<std::string>(groups.begin(), groups.end());
+}
+
+// The record is read after the subvolume was seen, and precedes every subvolume that is meant.
+Result<Orphans> Volumes::RemoveOrphans(const std::string& group, TimePoint deadline) const {
+  Orphans orphans;
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto names, subvolumes_.List(group, deadline));
+  for (const auto& name : names) {
+    const std::string handle = HandleOf(name);
+    if (handle.empty()) continue;
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto found, volumes_.Find(handle, deadline));
+    if (found && (found->record.subvolume == name ||
+                  std::count(found->record.replaced.begin(), found->record.replaced.end(), name)))
+      continue;
+    GANTRY_PLUGIN_TRY(RemoveOrphan({group, name}, &orphans, deadline));
+  }
+  return orphans;
+}
+
+Status Volumes::RemoveOrphan(const SubvolumeAt& at, Orphans* orphans, TimePoint deadline) const {
+  const auto info = subvolumes_.Info(at, deadline);
+  if (!info && info.error().code == code::kAborted) {  // A copy that is not finished.
+    GANTRY_PLUGIN_TRY(subvolumes_.CancelClone(at, deadline));
+    GANTRY_PLUGIN_TRY_ASSIGN(const Removed removed, subvolumes_.RemoveClone(at, deadline));
+    orphans->removed += removed == Removed::kGone ? 1 : 0;
+    return {};
+  }
+  if (!info) return tl::unexpected(info.error());
+  // Of a volume that was deleted, only its snapshots are left.
+  if (!*info || (*info)->path.empty()) return {};
+  if (!(*info)->untouched) {
+    ++orphans->left;
+    return {};
+  }
+  GANTRY_PLUGIN_TRY_ASSIGN(const Removed removed, subvolumes_.Remove(at, deadline));
+  orphans->removed += removed == Removed::kGone ? 1 : 0;
+  return {};
+}
+
+// --- look and change
+
+Result<VolumeRecord> Volumes::Get(const std::string& handle, TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(auto found, volumes_.Find(handle, deadline));
+  if (!found || found->record.state != RecordState::kReady) return NotThere(handle);
+  return std::move(found->record);
+}
+
+Result<std::string> Volumes::Problem(const VolumeRecord& volume, TimePoint deadline) const {
+  if (volume.subvolume.empty()) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto created,
+                             subvolumes_.SnapshotCreated(*volume.copy_of, deadline));
+    return std::string(created ? "" : "the snapshot that the volume is does not exist any more");
+  }
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto info,
+                           subvolumes_.Info({volume.group, volume.subvolume}, deadline));
+  if (!info) return "the subvolume " + volume.group + "/" + volume.subvolume + " does not exist";
+  if (info->path != volume.path) return "the subvolume's path is " + info->path;
+  if (info->quota_bytes && info->used_bytes >= *info->quota_bytes)
+    return "the volume is full: " + std::to_string(info->used_bytes) + " of " +
+           std::to_string(*info->quota_bytes) + " bytes";
+  return std::string();
+}
+
+Status Volumes::ForEach(const std::string& after, TimePoint deadline,
+                        const std::function<bool(const VolumeRecord&)>& visit) const {
+  return volumes_.ForEach(after, deadline, [&](const VolumeRecord& record) {
+    return record.state != RecordState::kReady || visit(record);
+  });
+}
+
+Result<VolumeRecord> Volumes::Change(const std::string& handle, TimePoint deadline,
+                                     const std::function<Status(VolumeRecord*)>& change) const {
+  for (int round = 0; round < kRoundsMax; ++round) {
+    GANTRY_PLUGIN_TRY_ASSIGN(auto found, volumes_.Find(handle, deadline));
+    if (!found || found->record.state != RecordState::kReady) return NotThere(handle);
+    GANTRY_PLUGIN_TRY(change(&found->record));
+    GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(&*found, deadline));
+    if (written) return std::move(found->record);
+  }
+  return Contested(handle);
+}
+
+Result<VolumeRecord> Volumes::Expand(const std::string& handle, uint64_t required_bytes,
+                                     uint64_t limit_bytes, TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(VolumeRecord volume, Get(handle, deadline));
+  if (limit_bytes != 0 && limit_bytes < volume.capacity_bytes)
+    return Fail(code::kOutOfRange, "capacity_range.limit_bytes is " + std::to_string(limit_bytes) +
+                                       "; expected at least the volume's " +
+                                       std::to_string(volume.capacity_bytes));
+  if (required_bytes <= volume.capacity_bytes) return volume;
+  if (volume.subvolume.empty())
+    return Fail(code::kFailedPrecondition,
+                "volume " + handle + " is a snapshot, and a snapshot does not grow");
+  GANTRY_PLUGIN_TRY(subvolumes_.Resize({volume.group, volume.subvolume}, required_bytes, deadline));
+  return Change(handle, deadline, [&](VolumeRecord* record) -> Status {
+    record->capacity_bytes = std::max(record->capacity_bytes, required_bytes);
+    return {};
+  });
+}
+
+Status Volumes::Apply(const VolumeRecord& record, const MutableParameters& parameters,
+                      TimePoint deadline) const {
+  const SubvolumeAt at{record.group, record.subvolume};
+  // First what a release may refuse, so that nothing has changed then.
+  if (parameters.snapshots_visible)
+    GANTRY_PLUGIN_TRY(subvolumes_.ShowSnapshots(at, *parameters.snapshots_visible, deadline));
+  if (!parameters.pin_type.empty())
+    GANTRY_PLUGIN_TRY(subvolumes_.Pin(at, parameters.pin_type, parameters.pin_setting, deadline));
+  return {};
+}
+
+Status Volumes::Modify(const std::string& handle, const MutableParameters& parameters,
+                       const std::map<std::string, std::string>& given, TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(const VolumeRecord volume, Get(handle, deadline));
+  if (parameters.empty()) return {};
+  if (volume.subvolume.empty())
+    return Fail(code::kInvalidArgument,
+                "mutable_parameters: volume " + handle + " is a snapshot, which has none");
+  GANTRY_PLUGIN_TRY(Apply(volume, parameters, deadline));
+  GANTRY_PLUGIN_TRY(Change(handle, deadline, [&](VolumeRecord* record) -> Status {
+    for (const auto& [key, value] : given) record->mutable_parameters[key] = value;
+    return {};
+  }));
+  return {};
+}
+
+}  // namespace gantry::cephfs

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/cephfs/cluster/blocking.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace gantry::cephfs {
+namespace {
+
+struct Job {
+  std::function<void()> work;
+  bool started = false;
+  bool done = false;
+};
+
+}  // namespace
+
+struct Blocking::State {
+  State(std::string whom_in, size_t threads_max_in, size_t waiting_max_in)
+      : whom(std::move(whom_in)), threads_max(threads_max_in), waiting_max(waiting_max_in) {}
+
+  const std::string whom;
+  const size_t threads_max;
+  const size_t waiting_max;
+  std::mutex mutex;
+  std::condition_variable work_came;
+  std::condition_variable work_ended;
+  std::deque<std::shared_ptr<Job>> waiting;
+  size_t threads = 0;
+  size_t idle = 0;
+  bool over = false;
+};
+
+namespace {
+
+template <class State>
+void Serve(const std::shared_ptr<State>& state) {
+  std::unique_lock lock(state->mutex);
+  for (;;) {
+    ++state->idle;
+    state->work_came.wait(lock, [&] { return state->over || !state->waiting.empty(); });
+    --state->idle;
+    if (state->over) return;
+    const auto job = state->waiting.front();
+    state->waiting.pop_front();
+    job->started = true;
+    lock.unlock();
+    job->work();
+    job->work = nullptr;
+    lock.lock();
+    job->done = true;
+    state->work_ended.notify_all();
+  }
+}
+
+}  // namespace
+
+Blocking::Blocking(std::string whom, size_t threads_max, size_t waiting_max)
+    : state_(std::make_shared<State>(std::move(whom), threads_max, waiting_max)) {}
+
+Blocking::~Blocking() {
+  const std::lock_guard lock(state_->mutex);
+  state_->over = true;
+  state_->work_came.notify_all();
+}
+
+plugin::Status Blocking::Run(TimePoint deadline, std::function<void()> work) {
+  const auto job = std::make_shared<Job>();
+  job->work = std::move(work);
+  std::unique_lock lock(state_->mutex);
+  if (state_->waiting.size() >= state_->waiting_max)
+    return plugin::Fail(
+        plugin::code::kResourceExhausted,
+        std::to_string(state_->waiting_max) + " requests wait for " + state_->whom + " already");
+  state_->waiting.push_back(job);
+  if (state_->idle < state_->waiting.size() && state_->threads < state_->threads_max) {
+    ++state_->threads;
+    std::thread([state = state_] { Serve(state); }).detach();
+  }
+  state_->work_came.notify_one();
+  if (state_->work_ended.wait_until(lock, deadline, [&] { return job->done; })) return {};
+  std::erase(state_->waiting, job);
+  return plugin::Fail(plugin::code::kUnavailable,
+                      job->started ? state_->whom + " did not answer in time"
+                                   : state_->whom + " had not answered earlier requests in time");
+}
+
+}  // namespace gantry::cephfs

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// From handles to what libcephfs works with. A node's handle is its number in the filesystem and its
+// snapshot, which every client of it understands; libcephfs wants pointers, and open files for data.
+// Neither has an end that anybody tells us of (gantry.datapath/1 opens and forgets nothing), so both
+// are kept as caches: what was not used for long is given back, and found or opened again when asked
+// for.
+//
+// Reading and writing have open files of their own: an open for writing takes the right to cache the
+// file from every other client.
+#pragma once
+
+#include <gantry/datapath.h>
+
+#include <chrono>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <tl/expected.hpp>
+
+#include "plugins/cephfs/datapath/client.hpp"
+
+struct Inode;
+struct ceph_statx;
+class Fh;
+class UserPerm;
+
+namespace gantry::cephfs {
+
+// Each pins a capability in the MDS; a client is asked for some back from a million on.
+inline constexpr size_t kInodesMax = 4096;
+inline constexpr size_t kOpenFilesMax = 256;  // beyond it those not in use are closed at once
+// After so long without use a file is closed, so that other clients may cache it.
+inline constexpr std::chrono::seconds kFileIdle{2};
+
+struct Handle {
+  uint64_t ino = 0;
+  uint64_t snapshot = 0;  // CEPH_NOSNAP: of the living filesystem
+
+  friend auto operator<=>(const Handle&, const Handle&) = default;
+  gantry_bytes bytes() const { return {this, sizeof *this}; }
+};
+// Nothing: it is none of ours.
+std::optional<Handle> ToHandle(gantry_bytes bytes);
+Handle HandleOf(const struct ceph_statx& attributes);
+
+// An open file; closed with its last user.
+class File {
+ public:
+  File(std::shared_ptr<Client> client, Fh* fh) : client_(std::move(client)), fh_(fh) {}
+  File(const File&) = delete;
+  ~File();
+  Fh* get() const { return fh_; }
+
+ private:
+  const std::shared_ptr<Client> client_;
+  Fh* const fh_;
+};
+
+// A reference to an inode; given back with its last user. Any thread.
+class Node {
+ public:
+  Node(std::shared_ptr<Client> client, Inode* inode, Handle handle)
+      : client_(std::move(client)), inode_(inode), handle_(handle) {}
+  Node(const Node&) = delete;
+  ~Node();
+
+  Inode* get() const { return inode_; }
+  const Handle& handle() const { return handle_; }
+
+ private:
+  friend class Inodes;
+
+  const std::shared_ptr<Client> client_;
+  Inode* const inode_;
+  const Handle handle_;
+  std::mutex mutex_;  // one open at a time; held while the MDS is asked
+  std::shared_ptr<File> reader_;
+  std::shared_ptr<File> writer_;
+};
+
+// Any thread; what may ask the MDS, and so block, says so. Errors are errnos.
+class Inodes {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  explicit Inodes(std::shared_ptr<Client> client) : client_(std::move(client)) {}
+
+  // Takes over one reference of libcephfs'.
+  std::shared_ptr<Node> Adopt(Inode* inode, Handle handle);
+  // Blocks when it is not at hand. ESTALE: there is no such inode.
+  tl::expected<std::shared_ptr<Node>, int> Find(const Handle& handle);
+  // An open file; blocks when there is none yet.
+  tl::expected<std::shared_ptr<File>, int> Open(const std::shared_ptr<Node>& node, bool writes,
+                                                const UserPerm* who);
+  // Takes over a file that was opened for reading and writing.
+  void AdoptFile(const std::shared_ptr<Node>& node, Fh* fh);
+  // True while files are open.
+  bool CloseIdle(Clock::time_point now);
+  void Clear();
+
+ private:
+  struct Opened {
+    std::shared_ptr<Node> node;
+    Clock::time_point used;
+  };
+  using Recent = std::list<std::shared_ptr<Node>>;
+
+  void NoteUse(const std::shared_ptr<Node>& node);
+
+  const std::shared_ptr<Client> client_;
+  std::mutex mutex_;  // never held while the MDS is asked
+  Recent recent_;     // the one used last is the first
+  std::map<Handle, Recent::iterator> nodes_;
+  std::map<Handle, Opened> opened_;
+};
+
+}  // namespace gantry::cephfs

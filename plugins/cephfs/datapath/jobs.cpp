@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/cephfs/datapath/jobs.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace gantry::cephfs {
+
+size_t Jobs::ThreadsOf(Lane lane) {
+  return lane == Lane::kNames ? kNameThreadsMax : kDataThreadsMax;
+}
+
+void Jobs::Submit(Order order) {
+  const auto job = std::make_shared<Job>();
+  job->order = std::move(order);
+  if (job->order.op != 0)
+    jobs_.emplace(job->order.op, deadlines_.emplace(job->order.deadline, job));
+  waiting_[static_cast<size_t>(job->order.lane)].push_back(job);
+  Start();
+}
+
+bool Jobs::IsHeld(const Job& job) const {
+  return !held_.empty() && std::any_of(job.order.changes.begin(), job.order.changes.end(),
+                                       [&](const Handle& h) { return held_.contains(h); });
+}
+
+void Jobs::Start() {
+  for (const Lane lane : {Lane::kNames, Lane::kData}) {
+    auto& waiting = waiting_[static_cast<size_t>(lane)];
+    for (auto at = waiting.begin();
+         at != waiting.end() && running_[static_cast<size_t>(lane)] < ThreadsOf(lane);) {
+      if (IsHeld(**at)) {
+        ++at;
+        continue;
+      }
+      const JobPtr job = *at;
+      at = waiting.erase(at);
+      Begin(job);
+    }
+  }
+}
+
+void Jobs::Begin(const JobPtr& job) {
+  job->begun = true;
+  ++running_[static_cast<size_t>(job->order.lane)];
+  const bool runs = threads_.Run([this, job, back = threads_.Returner()]() mutable {
+    Finish finish = job->order.work();
+    job->order.work = nullptr;  // what it held goes on this thread
+    back([this, job = std::move(job), finish = std::move(finish)] { End(job, finish); });
+  });
+  if (!runs) End(job, nullptr);
+}
+
+// `finish` is dropped when nobody waits for it any more.
+void Jobs::End(const JobPtr& job, const Finish& finish) {
+  --running_[static_cast<size_t>(job->order.lane)];
+  const gantry_op op = job->order.op;
+  if (job->given_up) {
+    --abandoned_;
+    for (const Handle& handle : job->order.changes)
+      if (const auto held = held_.find(handle); held != held_.end() && --held->second == 0)
+        held_.erase(held);
+  } else {
+    Forget(op);
+    if (finish) {
+      finish(op);
+    } else if (op != 0) {
+      give_up_(op, EAGAIN);
+    }
+  }
+}
+
+void Jobs::Forget(gantry_op op) {
+  const auto found = jobs_.find(op);
+  if (found == jobs_.end()) return;
+  deadlines_.erase(found->second);
+  jobs_.erase(found);
+}
+
+void Jobs::GiveUpOn(const JobPtr& job, int error_number) {
+  job->given_up = true;
+  Forget(job->order.op);
+  if (job->begun) {
+    ++abandoned_;
+    for (const Handle& handle : job->order.changes) ++held_[handle];
+  } else {
+    waiting_[static_cast<size_t>(job->order.lane)].remove(job);
+  }
+  give_up_(job->order.op, error_number);
+}
+
+void Jobs::Interrupt(gantry_op op) {
+  const auto found = jobs_.find(op);
+  if (found != jobs_.end()) GiveUpOn(JobPtr(found->second->second), EINTR);
+}
+
+void Jobs::OnTime(TimePoint now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now)
+    GiveUpOn(JobPtr(deadlines_.begin()->second), ETIMEDOUT);
+  Start();
+}
+
+TimePoint Jobs::NextAt() const { return deadlines_.empty() ? kNever : deadlines_.begin()->first; }
+
+void Jobs::OnReadable() {
+  threads_.Deliver();
+  Start();
+}
+
+}  // namespace gantry::cephfs
