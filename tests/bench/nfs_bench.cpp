@@ -434,15 +434,20 @@ void Time(const lab::Ganesha& server, const lab::Gantryd& host) {
     for (int round = 0; round < kRounds; ++round) {
       our_rate.push_back(Round(clients, our_life, [&] { AwaitEmptyTrash(server); }));
       their_rate.push_back(Round(clients, their_life, [] {}));
-      floor_rate.push_back(Round(clients, floor_life, [] {}));
       ratio.push_back(our_rate.back() / their_rate.back());
+      // Of one client alone: Ganesha's RENAMEs between directories may wait for each other without
+      // end, and the floor makes nothing anew.
+      if (clients > 1) continue;
+      floor_rate.push_back(Round(clients, floor_life, [] {}));
       floor_ratio.push_back(our_rate.back() / floor_rate.back());
     }
     std::printf("%2zu clients, volumes a second: gantryd %s\n", clients, Spread(our_rate).c_str());
     std::printf("                               bare    %s\n", Spread(their_rate).c_str());
-    std::printf("                               floor   %s\n", Spread(floor_rate).c_str());
-    std::printf("                               gantryd of floor: median %.2f\n",
-                Percentile(floor_ratio, 0.5));
+    if (!floor_rate.empty()) {
+      std::printf("                               floor   %s\n", Spread(floor_rate).c_str());
+      std::printf("                               gantryd of floor: median %.2f\n",
+                  Percentile(floor_ratio, 0.5));
+    }
     std::printf("                               ratio   median %.2f (least %.2f, most %.2f)\n",
                 Percentile(ratio, 0.5), Percentile(ratio, 0), Percentile(ratio, 1));
     const std::string what =
