@@ -251,7 +251,7 @@ Status BlockStaging::EnsureDisk(Stage_& stage, base::TimePoint deadline) {
     return tl::unexpected(there.error());
   // Half of it may be, from an attempt that did not come to its end.
   GANTRY_TRY(Release(stage.mount.volume_id, stage.device, deadline));
-  const auto served = ServeDisk(stage, deadline);
+  auto served = ServeDisk(stage, deadline);
   if (!served) (void)Release(stage.mount.volume_id, stage.device, In(kUndoMsMax));
   return served;
 }

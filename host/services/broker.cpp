@@ -155,7 +155,7 @@ base::Status MountBroker::TakeDownTop(const std::string& relative, Roughness rou
     is_silent = !flushed;
   }
   if (!is_silent) {
-    const auto orderly = Unmount(relative, 0, AtMost(deadline, kUnmountMsMax));
+    auto orderly = Unmount(relative, 0, AtMost(deadline, kUnmountMsMax));
     if (orderly) return {};
     GANTRY_TRY_ASSIGN(const auto mounts, ReadMountInfo());
     // An unmount that hangs in its last writes has left the tree already.

@@ -19,6 +19,7 @@ constexpr int kOtherUid = 61062;
 constexpr int kRaceRounds = 15;
 constexpr int64_t kMiB = 1 << 20;
 constexpr int kFilesOfACopy = 100;
+constexpr std::chrono::seconds kCloneDelay{7};  // more than a CreateVolume waits for its copy
 
 // One cluster for all tests, and nothing of one left for the next.
 class CephfsController : public testing::Test {
@@ -222,9 +223,9 @@ TEST_F(CephfsController, SnapshotsAreRestoredCopiedAndOutliveTheirVolume) {
 
 TEST_F(CephfsController, ACopyThatWasCancelledBeginsAnewAndOneThatIsDeletedLeavesNothing) {
   ASSERT_NO_FATAL_FAILURE(Begin());
+  cluster_->DelayClones(kCloneDelay);
   const auto volume = Make("pvc-source", {{"mode", "0777"}});
   {
-    // Enough that a clone is met at work.
     CephClient admin(cluster_->ceph(), "admin", cluster_->ceph().admin_key());
     ASSERT_EQ(admin.Mount(PathOf(volume)), 0);
     for (int i = 0; i < kFilesOfACopy; ++i)
@@ -237,6 +238,7 @@ TEST_F(CephfsController, ACopyThatWasCancelledBeginsAnewAndOneThatIsDeletedLeave
     if (name != SubvolumeOf(volume)) first = name;
   ASSERT_NE(first, "");
   ASSERT_TRUE(cluster_->CancelClone(first));
+  cluster_->DelayClones(0s);
   const auto copy = Make(request);
   const bool was_in_time = SubvolumeOf(copy) != first;
   std::cout << "the clone was " << (was_in_time ? "cancelled\n" : "finished before the cancel\n");
@@ -244,9 +246,11 @@ TEST_F(CephfsController, ACopyThatWasCancelledBeginsAnewAndOneThatIsDeletedLeave
   EXPECT_EQ(cluster_->Subvolumes(), (Names{SubvolumeOf(volume), SubvolumeOf(copy)}));
   EXPECT_THAT(cluster_->Snapshots(SubvolumeOf(volume)), IsEmpty());
 
+  cluster_->DelayClones(kCloneDelay);
   ASSERT_EQ(
       controller_->Create(CreateFromRequest("pvc-gone", From::kVolume, volume.volume_id())).code(),
       grpc::StatusCode::ABORTED);
+  cluster_->DelayClones(0s);
   Drop(volume);  // The copy goes on, from what is left of it.
   const auto gone = Make(CreateFromRequest("pvc-gone", From::kVolume, volume.volume_id()));
   Drop(gone);

@@ -59,6 +59,15 @@ class CephCluster {
   bool CancelClone(const std::string& name) {
     return subvolumes_.CancelClone({kGroup, name}, Soon()).has_value();
   }
+  // How long the module waits with a clone that it is asked for; 0: not at all.
+  void DelayClones(std::chrono::seconds time) {
+    const auto done = cluster_.AskMonitor({{"prefix", "config set"},
+                                           {"who", "mgr"},
+                                           {"name", "mgr/volumes/snapshot_clone_delay"},
+                                           {"value", std::to_string(time.count())}},
+                                          Soon());
+    EXPECT_TRUE(done) << done.error().message;
+  }
   cephfs::CloneState StateOfClone(const std::string& name) {
     const auto status = subvolumes_.StatusOfClone({kGroup, name}, Soon());
     return status ? status->state : cephfs::CloneState::kNone;

@@ -47,7 +47,7 @@ void Jobs::Begin(const JobPtr& job) {
   const bool runs = threads_.Run([this, job, back = threads_.Returner()]() mutable {
     Finish finish = job->order.work();
     job->order.work = nullptr;  // what it held goes on this thread
-    back([this, job = std::move(job), finish = std::move(finish)] { End(job, finish); });
+    back([this, job, finish = std::move(finish)] { End(job, finish); });
   });
   if (!runs) End(job, nullptr);
 }

@@ -101,7 +101,11 @@ bool FromBase64(std::string_view text, Bytes* bytes) {
 
 }  // namespace
 
-SecretText::SecretText(SecretText&& other) noexcept : text_(other.text_) { other.Wipe(); }
+// Copied, because a short string that is moved from keeps its bytes.
+SecretText::SecretText(SecretText&& other) noexcept {
+  text_ = other.text_;
+  other.Wipe();
+}
 
 SecretText& SecretText::operator=(SecretText&& other) noexcept {
   if (this != &other) {

@@ -49,7 +49,8 @@ LioPlan PlanTarget(const Export& wanted, const std::vector<std::string>& portals
       {Kind::kMakeDirectory, group + "lun/" + LunName()},
       {Kind::kLink, group + "lun/" + LunName() + "/" + device, kBackstore + device},
   };
-  for (const auto& portal : portals) plan.push_back({Kind::kMakeDirectory, group + "np/" + portal});
+  for (const auto& portal : portals)
+    plan.push_back({Kind::kMakeDirectory, std::string(group).append("np/").append(portal)});
   plan.push_back({Kind::kWrite, group + "enable", "1"});
   return plan;
 }
@@ -91,7 +92,7 @@ LioPlan PlanRemove(const std::string& iqn, const std::vector<std::string>& porta
   if (!device.empty()) plan.push_back({Kind::kUnlink, group + "lun/" + LunName() + "/" + device});
   plan.push_back({Kind::kRemoveDirectory, group + "lun/" + LunName()});
   for (const auto& portal : portals)
-    plan.push_back({Kind::kRemoveDirectory, group + "np/" + portal});
+    plan.push_back({Kind::kRemoveDirectory, std::string(group).append("np/").append(portal)});
   plan.push_back({Kind::kRemoveDirectory, "iscsi/" + iqn + "/tpgt_1"});
   plan.push_back({Kind::kRemoveDirectory, "iscsi/" + iqn});
   if (!device.empty()) plan.push_back({Kind::kRemoveDirectory, kBackstore + device});

@@ -127,7 +127,7 @@ plugin::Status Store::WriteOnce(const Record& record) const {
 plugin::Status Store::Remove(const Record& record) const {
   const int directory = Directory(record.kind);
   const std::string image = ImageName(record);
-  const auto moved =
+  auto moved =
       Rename(directory, image, trash_.get(),
              image.substr(0, image.size() - kImageSuffix.size()) + "." + RandomHex(kNonceBytes));
   if (!moved && moved.error().code != code::kNotFound) return moved;
@@ -208,8 +208,7 @@ plugin::Status Store::TrashOrphans(RecordKind kind, Deadline deadline) const {
     GANTRY_PLUGIN_TRY_ASSIGN(const auto locks, LockAll({{kind, handle}}, deadline));
     GANTRY_PLUGIN_TRY_ASSIGN(const auto record, Find(kind, handle));
     if (record && ImageName(*record) == name) continue;
-    const auto moved =
-        Rename(Directory(kind), name, trash_.get(), stem + "." + RandomHex(kNonceBytes));
+    auto moved = Rename(Directory(kind), name, trash_.get(), stem + "." + RandomHex(kNonceBytes));
     if (!moved && moved.error().code != code::kNotFound) return moved;
   }
   return {};
