@@ -62,12 +62,6 @@ Result<plugin::Path> PathOf(const ClassParameters& parameters, const gantry_map&
 
 }  // namespace
 
-gantry::Status ToStatus(const plugin::Error& error) { return {error.code, error.message}; }
-
-gantry::Status Refuse(gantry_code error_code, std::string message) {
-  return {error_code, std::move(message)};
-}
-
 bool IsHandle(std::string_view handle) {
   return handle.size() == kShareIdBytes + 1 + kKeyBytes && handle[kShareIdBytes] == '-' &&
          IsHex(handle.substr(0, kShareIdBytes)) && IsHex(handle.substr(kShareIdBytes + 1));

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "plugins/common/backend_words.hpp"
 #include "plugins/common/record.hpp"
 #include "plugins/common/volumes.hpp"
 #include "plugins/nfs/config.hpp"
@@ -26,8 +27,8 @@ namespace gantry::nfs {
 inline constexpr uint32_t kContextFormat = 1;
 inline constexpr uint64_t kTrashDelayMs = 1'000;  // So that the task finds more than one volume.
 
-Status ToStatus(const plugin::Error& error);
-Status Refuse(gantry_code code, std::string message);
+using plugin::Refuse;
+using plugin::ToStatus;
 // Could a handle like this be of ours? "<share's id>-<key>", of volumes and snapshots alike.
 bool IsHandle(std::string_view handle);
 

@@ -3,6 +3,7 @@
 
 #include <gantry/gantry.hpp>
 
+#include "plugins/common/backend_words.hpp"
 #include "plugins/common/record.hpp"
 #include "plugins/nfs/backend.hpp"
 #include "plugins/nfs/config.hpp"
@@ -12,13 +13,6 @@ namespace {
 
 constexpr uint32_t kCallsMax = 32;
 constexpr uint32_t kDomainCallsMax = 16;
-constexpr uint32_t kAllAccessModes = GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_WRITER) |
-                                     GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_READER_ONLY) |
-                                     GANTRY_ACCESS_MODE_BIT(GANTRY_MULTI_NODE_READER_ONLY) |
-                                     GANTRY_ACCESS_MODE_BIT(GANTRY_MULTI_NODE_SINGLE_WRITER) |
-                                     GANTRY_ACCESS_MODE_BIT(GANTRY_MULTI_NODE_MULTI_WRITER) |
-                                     GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_SINGLE_WRITER) |
-                                     GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_MULTI_WRITER);
 
 }  // namespace
 
@@ -34,7 +28,7 @@ const gantry_manifest& Manifest() {
     m.csi_max = ToStr("1.12.0");
     m.calls_max = kCallsMax;
     m.domain_calls_max = kDomainCallsMax;
-    m.access_modes = kAllAccessModes;
+    m.access_modes = plugin::kAllAccessModes;
     m.access_types = GANTRY_ACCESS_TYPE_BIT(GANTRY_ACCESS_MOUNT);
     m.needs = {kNeeds, 1};
     m.config_schema = ToStr(kConfigSchema);

@@ -17,7 +17,6 @@ using nlohmann::json;
 using plugin::Result;
 namespace code = plugin::code;
 
-constexpr size_t kHandleDigits = 32;
 constexpr size_t kNamespaceDigits = 16;
 constexpr uint32_t kCopyRunSMax = 3'600;
 // A small copy is there in a moment, and its caller need not come again.
@@ -66,7 +65,7 @@ plugin::Status TakeContent(const gantry_create_volume& request, VolumeRequest* o
       return plugin::Fail(code::kInvalidArgument, "volume_content_source is of the unknown kind " +
                                                       std::to_string(request.content_kind));
   }
-  if (!IsHandle(out->content_handle))
+  if (!plugin::IsKey(out->content_handle))
     return plugin::Fail(code::kNotFound,
                         "volume_content_source: there is no " + out->content_handle);
   return {};
@@ -91,18 +90,6 @@ void ScheduleCopy(Call& call, const std::string& handle) {
 }
 
 }  // namespace
-
-Status ToStatus(const plugin::Error& error) { return {error.code, error.message}; }
-
-Status Refuse(gantry_code error_code, std::string message) {
-  return {error_code, std::move(message)};
-}
-
-bool IsHandle(std::string_view handle) {
-  return handle.size() == kHandleDigits && std::all_of(handle.begin(), handle.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
-}
 
 Made<CephfsBackend> CephfsBackend::Create(const Host& host, const gantry_create& request) {
   if (request.record_format > kRecordFormat || request.context_format > kContextFormat)
@@ -215,7 +202,7 @@ Status CephfsBackend::CreateVolume(Call& call, const gantry_create_volume& reque
   if (const auto modified = ParseMutableParameters(wanted.mutable_parameters); !modified)
     return ToStatus(modified.error());
   wanted.handle = ToString(request.key);
-  if (!IsHandle(wanted.handle))
+  if (!plugin::IsKey(wanted.handle))
     return Refuse(code::kInvalidArgument,
                   "key is \"" + wanted.handle + "\"; expected 32 hex digits");
   if (const auto taken = TakeContent(request, &wanted); !taken) return ToStatus(taken.error());
@@ -248,14 +235,14 @@ Status CephfsBackend::CreateVolume(Call& call, const gantry_create_volume& reque
 
 Status CephfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
+  if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
   const auto deleted = volumes_->Delete(handle, DeadlineOf(call));
   return deleted ? Ok() : ToStatus(deleted.error());
 }
 
 Status CephfsBackend::GetVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
   const TimePoint deadline = DeadlineOf(call);
   const auto volume = volumes_->Get(handle, deadline);
   if (!volume) return ToStatus(volume.error());
@@ -321,7 +308,7 @@ Status CephfsBackend::GetCapacity(Call& call, const gantry_get_capacity& request
 // The nodes' clients see a new quota by themselves.
 Status CephfsBackend::ExpandVolume(Call& call, const gantry_expand_volume& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
   const TimePoint deadline = DeadlineOf(call);
   const auto volume =
       volumes_->Expand(handle, request.required_bytes, request.limit_bytes, deadline);
@@ -332,7 +319,7 @@ Status CephfsBackend::ExpandVolume(Call& call, const gantry_expand_volume& reque
 
 Status CephfsBackend::ModifyVolume(Call& call, const gantry_modify_volume& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
   const auto given = ToMap(request.mutable_parameters);
   const auto parameters = ParseMutableParameters(given);
   if (!parameters) return ToStatus(parameters.error());

@@ -17,13 +17,12 @@
 #include "plugins/cephfs/backend/volumes.hpp"
 #include "plugins/cephfs/cluster/cluster.hpp"
 #include "plugins/cephfs/datapath/data_path.hpp"
+#include "plugins/common/backend_words.hpp"
 
 namespace gantry::cephfs {
 
-Status ToStatus(const plugin::Error& error);
-Status Refuse(gantry_code code, std::string message);
-// Could a handle like this be of ours? 32 hex digits.
-bool IsHandle(std::string_view handle);
+using plugin::Refuse;
+using plugin::ToStatus;
 
 class CephfsBackend {
  public:

@@ -47,7 +47,7 @@ plugin::Status AddNode(VolumeRecord* volume, const std::string& node_id, bool re
 
 Status CephfsBackend::PublishVolume(Call& call, const gantry_publish_volume& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
   const auto seal_key = call.Secret(kSealKeySecret);
   if (!seal_key)
     return Refuse(
@@ -80,7 +80,7 @@ Status CephfsBackend::PublishVolume(Call& call, const gantry_publish_volume& req
 
 Status CephfsBackend::UnpublishVolume(Call& call, const gantry_publish_volume& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
+  if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
   const std::string wanted = ToString(request.node_id);
   const TimePoint deadline = DeadlineOf(call);
   const auto volume = volumes_->Get(handle, deadline);

@@ -26,9 +26,9 @@ Status CephfsBackend::CreateSnapshot(Call& call, const gantry_create_snapshot& r
                                               "\"; snapshots of the CephFS backend have none");
   const std::string handle = ToString(request.key);
   const std::string source = ToString(request.source_volume_handle);
-  if (!IsHandle(handle))
+  if (!plugin::IsKey(handle))
     return Refuse(code::kInvalidArgument, "key is \"" + handle + "\"; expected 32 hex digits");
-  if (!IsHandle(source)) return Refuse(code::kNotFound, "there is no volume " + source);
+  if (!plugin::IsKey(source)) return Refuse(code::kNotFound, "there is no volume " + source);
   const auto created =
       volumes_->CreateSnapshot(handle, ToString(request.name), source, DeadlineOf(call));
   if (!created) return ToStatus(created.error());
@@ -38,14 +38,14 @@ Status CephfsBackend::CreateSnapshot(Call& call, const gantry_create_snapshot& r
 
 Status CephfsBackend::DeleteSnapshot(Call& call, const gantry_snapshot_ref& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
+  if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
   const auto deleted = volumes_->DeleteSnapshot(handle, DeadlineOf(call));
   return deleted ? Ok() : ToStatus(deleted.error());
 }
 
 Status CephfsBackend::GetSnapshot(Call& call, const gantry_snapshot_ref& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no snapshot " + handle);
+  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no snapshot " + handle);
   const auto snapshot = volumes_->GetSnapshot(handle, DeadlineOf(call));
   if (!snapshot) return ToStatus(snapshot.error());
   EmitSnapshot(call, *snapshot);

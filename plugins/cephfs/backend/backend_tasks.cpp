@@ -50,7 +50,7 @@ Status CephfsBackend::ListTasks(Call& call, const gantry_task_run&) {
 Status CephfsBackend::RunTask(Call& call, const gantry_task_run& request) {
   const std::string_view kind = View(request.kind);
   const std::string key = ToString(request.key);
-  if (kind == kCloneTask && IsHandle(key)) return RunCopy(call, key);
+  if (kind == kCloneTask && plugin::IsKey(key)) return RunCopy(call, key);
   if (kind != kOrphansTask) return Refuse(code::kNotFound, "there is no task " + std::string(kind));
   const auto orphans = volumes_->RemoveOrphans(key, DeadlineOf(call));
   if (!orphans) return ToStatus(orphans.error());

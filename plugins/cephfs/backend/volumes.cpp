@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "plugins/common/backend_words.hpp"
 #include "plugins/common/sha256.hpp"
 
 namespace gantry::cephfs {
@@ -19,7 +20,6 @@ namespace {
 // Of one operation, each after somebody else was faster; more would be a fight.
 constexpr int kRoundsMax = 16;
 constexpr size_t kMarkDigits = 8;
-constexpr size_t kHandleDigits = 32;
 
 tl::unexpected<plugin::Error> NotThere(const std::string& handle) {
   return Fail(code::kNotFound, "there is no volume " + handle);
@@ -59,9 +59,10 @@ std::string Volumes::NewName(const std::string& handle) const {
 }
 
 std::string Volumes::HandleOf(std::string_view name) const {
-  if (!name.starts_with(mark_) || name.size() != mark_.size() + kHandleDigits + 1 + kNonceDigits)
+  if (!name.starts_with(mark_) ||
+      name.size() != mark_.size() + plugin::kKeyDigits + 1 + kNonceDigits)
     return {};
-  return std::string(name.substr(mark_.size(), kHandleDigits));
+  return std::string(name.substr(mark_.size(), plugin::kKeyDigits));
 }
 
 // --- create

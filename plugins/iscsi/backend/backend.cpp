@@ -13,7 +13,6 @@ namespace {
 using plugin::Result;
 namespace code = plugin::code;
 
-constexpr size_t kKeyBytes = 32;
 constexpr uint64_t kTrashDelayMs = 1'000;  // So that the task finds more than one file.
 constexpr uint32_t kCopyRunSMax = 3'600;
 
@@ -53,18 +52,6 @@ Status CheckSharing(const gantry_create_volume& request) {
 }
 
 }  // namespace
-
-Status ToStatus(const plugin::Error& error) { return {error.code, error.message}; }
-
-Status Refuse(gantry_code error_code, std::string message) {
-  return {error_code, std::move(message)};
-}
-
-bool IsHandle(std::string_view handle) {
-  return handle.size() == kKeyBytes && std::all_of(handle.begin(), handle.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
-}
 
 Made<IscsiBackend> IscsiBackend::Create(const Host& host, const gantry_create& request) {
   if (request.record_format > kRecordFormat || request.context_format > kContextFormat)
@@ -176,7 +163,7 @@ Status IscsiBackend::CreateVolume(Call& call, const gantry_create_volume& reques
   operation.limit_bytes = request.limit_bytes;
   operation.parameters = parameters->durable;
   operation.content = *content;
-  if (!IsHandle(operation.handle))
+  if (!plugin::IsKey(operation.handle))
     return Refuse(code::kInvalidArgument,
                   "key is \"" + operation.handle + "\"; expected 32 hex digits");
   const auto created = Ask(call, operation);
@@ -195,7 +182,7 @@ Status IscsiBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) 
                   "volume " + handle +
                       " is a LUN that somebody else has made, and is not deleted; expected a "
                       "PersistentVolume with reclaim policy Retain");
-  if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
+  if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
   const auto deleted = Ask(call, target::DeleteVolume{handle, {}});
   if (!deleted) return ToStatus(deleted.error());
   if (deleted->task) Schedule(call, *deleted->task);
@@ -204,7 +191,7 @@ Status IscsiBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) 
 
 Status IscsiBackend::GetVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
   const auto volume = Ask(call, target::GetVolume{handle});
   if (!volume) return ToStatus(volume.error());
   EmitVolume(call, *volume);
@@ -238,7 +225,7 @@ Status IscsiBackend::ExpandVolume(Call& call, const gantry_expand_volume& reques
   operation.handle = ToString(request.handle);
   operation.required_bytes = request.required_bytes;
   operation.limit_bytes = request.limit_bytes;
-  if (!IsHandle(operation.handle))
+  if (!plugin::IsKey(operation.handle))
     return Refuse(code::kNotFound, "there is no volume " + operation.handle);
   target::GetVolume wanted;
   wanted.handle = operation.handle;

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "plugins/common/backend_words.hpp"
 #include "plugins/iscsi/backend/config.hpp"
 #include "plugins/iscsi/backend/kernel_initiator.hpp"
 #include "plugins/iscsi/backend/publish_context.hpp"
@@ -26,10 +27,8 @@ namespace gantry::iscsi {
 inline constexpr uint32_t kContextFormat = 1;
 inline constexpr uint32_t kRecordFormat = 1;  // gantry-target's, which it checks itself
 
-Status ToStatus(const plugin::Error& error);
-Status Refuse(gantry_code code, std::string message);
-// Could a handle like this be of ours? 32 hex digits.
-bool IsHandle(std::string_view handle);
+using plugin::Refuse;
+using plugin::ToStatus;
 
 class IscsiBackend {
  public:

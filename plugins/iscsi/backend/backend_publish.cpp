@@ -57,7 +57,7 @@ Status IscsiBackend::PublishVolume(Call& call, const gantry_publish_volume& requ
     const auto lun = ParseStaticLun(config_, ToMap(request.context));
     return lun ? Ok() : ToStatus(lun.error());
   }
-  if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
   const auto context = ToMap(request.context);
   target::PublishVolume operation;
   operation.handle = handle;
@@ -95,7 +95,7 @@ Status IscsiBackend::UnpublishVolume(Call& call, const gantry_publish_volume& re
   const std::string handle = ToString(request.handle);
   // The fence of a static LUN is the reservation that the next node takes.
   if (config_.fixed) return Ok();
-  if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
+  if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
   target::UnpublishVolume operation;
   operation.handle = handle;
   operation.node_id = ToString(request.node_id);

@@ -30,10 +30,10 @@ Status IscsiBackend::CreateSnapshot(Call& call, const gantry_create_snapshot& re
   operation.handle = ToString(request.key);
   operation.name = ToString(request.name);
   operation.source = ToString(request.source_volume_handle);
-  if (!IsHandle(operation.handle))
+  if (!plugin::IsKey(operation.handle))
     return Refuse(code::kInvalidArgument,
                   "key is \"" + operation.handle + "\"; expected 32 hex digits");
-  if (!IsHandle(operation.source))
+  if (!plugin::IsKey(operation.source))
     return Refuse(code::kNotFound, "there is no volume " + operation.source);
   const auto created = Ask(call, operation);
   if (!created) return ToStatus(created.error());
@@ -46,7 +46,7 @@ Status IscsiBackend::CreateSnapshot(Call& call, const gantry_create_snapshot& re
 
 Status IscsiBackend::DeleteSnapshot(Call& call, const gantry_snapshot_ref& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Ok();  // None of ours ever looked like that.
+  if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
   const auto deleted = Ask(call, target::DeleteSnapshot{handle});
   if (!deleted) return ToStatus(deleted.error());
   if (deleted->task) Schedule(call, *deleted->task);
@@ -55,7 +55,7 @@ Status IscsiBackend::DeleteSnapshot(Call& call, const gantry_snapshot_ref& reque
 
 Status IscsiBackend::GetSnapshot(Call& call, const gantry_snapshot_ref& request) {
   const std::string handle = ToString(request.handle);
-  if (!IsHandle(handle)) return Refuse(code::kNotFound, "there is no snapshot " + handle);
+  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no snapshot " + handle);
   const auto snapshot = Ask(call, target::GetSnapshot{handle});
   if (!snapshot) return ToStatus(snapshot.error());
   EmitSnapshot(call, *snapshot);
@@ -66,7 +66,7 @@ Status IscsiBackend::ListSnapshots(Call& call, const gantry_list_snapshots& requ
   target::ListSnapshots operation;
   operation.after = ToString(request.after);
   operation.source = ToString(request.source_volume_handle);
-  if (!operation.source.empty() && !IsHandle(operation.source)) return Ok();
+  if (!operation.source.empty() && !plugin::IsKey(operation.source)) return Ok();
   return EmitPages(call, std::move(operation), request.max_entries,
                    &target::SnapshotPage::snapshots,
                    [&](const target::Snapshot& snapshot) { return EmitSnapshot(call, snapshot); });

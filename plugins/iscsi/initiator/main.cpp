@@ -7,14 +7,10 @@
 // open-iscsi, and would be told the secrets of a protocol that is one plugin's; as a program of the
 // plugin's it is granted like any other, and another vendor's can be as well. And iscsiadm itself as
 // the granted program: it takes passwords from its command line or from files only.
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <iostream>
 #include <string>
@@ -22,23 +18,14 @@
 
 #include "plugins/iscsi/initiator/namespaces.hpp"
 #include "plugins/iscsi/initiator/service.hpp"
+#include "plugins/iscsi/target/granted_program.hpp"
 
 namespace {
 
 namespace initiator = gantry::iscsi::initiator;
+namespace target = gantry::iscsi::target;
 
 constexpr int kUsage = 2;
-
-bool WriteLine(std::string text) {
-  text += '\n';
-  for (std::string_view left = text; !left.empty();) {
-    const ssize_t n = write(STDOUT_FILENO, left.data(), left.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    left.remove_prefix(static_cast<size_t>(n));
-  }
-  return true;
-}
 
 // All of stdin, without a newline at its end; empty when it is more than a line may be.
 std::string ReadLine() {
@@ -50,7 +37,7 @@ std::string ReadLine() {
     if (n <= 0) break;
     text.append(buffer.data(), static_cast<size_t>(n));
     explicit_bzero(buffer.data(), static_cast<size_t>(n));
-    if (text.size() > gantry::iscsi::target::kLineBytesMax) return "";
+    if (text.size() > target::kLineBytesMax) return "";
   }
   if (text.ends_with('\n')) text.pop_back();
   return text;
@@ -71,11 +58,7 @@ int main(int argc, char** argv) {
     std::cout << "gantry-initiator " GANTRY_VERSION "\n";
     return 0;
   }
-  const rlimit none{0, 0};
-  (void)setrlimit(RLIMIT_CORE, &none);
-  (void)prctl(PR_SET_DUMPABLE, 0);
-  (void)signal(SIGPIPE, SIG_IGN);
-  umask(S_IRWXG | S_IRWXO);
+  target::KeepToYourself();
   std::string line = ReadLine();
   if (const auto entered = initiator::EnterNamespaces(argv[1]); !entered) {
     std::cerr << "gantry-initiator: " << entered.error().message << "\n";
@@ -83,6 +66,6 @@ int main(int argc, char** argv) {
   }
   initiator::Service service;
   std::string reply = service.Answer(line);
-  gantry::iscsi::target::WipeText(&line);
-  return WriteLine(std::move(reply)) ? 0 : 1;
+  target::WipeText(&line);
+  return target::WriteLine(std::move(reply)) ? 0 : 1;
 }

@@ -2,20 +2,16 @@
 // gantry-target CONFIG: the program on the target's machine. Requests on stdin, replies on stdout
 // (protocol.hpp), until the end of stdin. It is run as root by gantryd's exec grant, or by sshd as
 // the forced command of a key that can do nothing else; it keeps no process and no port.
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <csignal>
-#include <cstdio>
 #include <cstring>
 #include <iostream>
 #include <string>
 #include <string_view>
 
+#include "plugins/iscsi/target/granted_program.hpp"
 #include "plugins/iscsi/target/service.hpp"
 
 namespace {
@@ -23,17 +19,6 @@ namespace {
 namespace target = gantry::iscsi::target;
 
 constexpr int kUsage = 2;
-
-bool WriteLine(std::string text) {
-  text += '\n';
-  for (std::string_view left = text; !left.empty();) {
-    const ssize_t n = write(STDOUT_FILENO, left.data(), left.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    left.remove_prefix(static_cast<size_t>(n));
-  }
-  return true;
-}
 
 // Answers each line as it comes; false when the peer is gone or says too much.
 bool Serve(target::Service& service) {
@@ -47,13 +32,15 @@ bool Serve(target::Service& service) {
     explicit_bzero(buffer.data(), static_cast<size_t>(n));
     size_t begin = 0;
     for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1)
-      if (!WriteLine(service.Answer(std::string_view(text).substr(begin, end - begin))))
+      if (!target::WriteLine(service.Answer(std::string_view(text).substr(begin, end - begin))))
         return false;
     // The last line may end with the input.
-    if (n == 0) return begin == text.size() || WriteLine(service.Answer(text.substr(begin)));
+    if (n == 0)
+      return begin == text.size() || target::WriteLine(service.Answer(text.substr(begin)));
     explicit_bzero(text.data(), begin);
     text.erase(0, begin);
-    if (text.size() > target::kLineBytesMax) return WriteLine(service.Answer(text)) && false;
+    if (text.size() > target::kLineBytesMax)
+      return target::WriteLine(service.Answer(text)) && false;
   }
 }
 
@@ -71,11 +58,7 @@ int main(int argc, char** argv) {
     std::cout << "gantry-target " GANTRY_VERSION "\n";
     return 0;
   }
-  const rlimit none{0, 0};
-  (void)setrlimit(RLIMIT_CORE, &none);
-  (void)prctl(PR_SET_DUMPABLE, 0);
-  (void)signal(SIGPIPE, SIG_IGN);
-  umask(S_IRWXG | S_IRWXO);
+  target::KeepToYourself();
   auto config = target::ReadConfig(argv[1]);
   if (!config) {
     std::cerr << "gantry-target: " << config.error().message << "\n";
