@@ -392,8 +392,12 @@ base::Result<csi::v1::ControllerGetVolumeResponse> Controller::ControllerGetVolu
   message.set_handle(located.handle);
   CallContext early = context;
   early.deadline -= kAwayAnswerMs;
+  // As a validation asks: what a caller's request has that this CSI does not know would be taken for
+  // the validation's fields.
+  csi::v1::ValidateVolumeCapabilitiesRequest question;
+  question.set_volume_id(request.volume_id());
   const auto emits =
-      driver_.Invoke(*located.backend, std::move(message), request, nullptr, early, {});
+      driver_.Invoke(*located.backend, std::move(message), question, nullptr, early, {});
   if (!emits) {
     if (emits.error().code == Code::kNotFound) driver_.seen_volumes().Forget(request.volume_id());
     const bool is_away =

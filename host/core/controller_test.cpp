@@ -412,6 +412,22 @@ TEST(ControllerUnpublish, NeedsAVolumeAndPassesAnEmptyNodeOn) {
   EXPECT_EQ(fake.backend().seen().at(0).message.node_id(), "");
 }
 
+TEST(GetVolume, AsksWithNothingThatThisCsiDoesNotKnow) {
+  FakeDriver fake({{"fast", Describe(testing::AllOperations())}});
+  fake.backend().Answers(channel::GET_VOLUME, Emits{VolumeEmit("v1")});
+  const Controller controller(fake.driver());
+  csi::v1::ControllerGetVolumeRequest request;
+  request.set_volume_id("fast:v1");
+  // A field of a later CSI, with the number of the capabilities of a validation.
+  constexpr int kLaterField = 3;
+  request.GetReflection()->MutableUnknownFields(&request)->AddLengthDelimited(kLaterField, "\xff");
+  ASSERT_TRUE(controller.ControllerGetVolume(request, Soon()));
+  csi::v1::ValidateVolumeCapabilitiesRequest question;
+  ASSERT_TRUE(question.ParseFromString(fake.backend().seen().at(0).message.request()));
+  EXPECT_EQ(question.volume_id(), "fast:v1");
+  EXPECT_EQ(question.volume_capabilities_size(), 0);
+}
+
 TEST(Validate, ConfirmsOnlyWhatFits) {
   auto description = Describe(testing::AllOperations());
   description.set_access_modes(GANTRY_ACCESS_MODE_BIT(GANTRY_SINGLE_NODE_WRITER));

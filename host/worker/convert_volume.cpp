@@ -46,9 +46,8 @@ base::Result<Request> ConvertTo<gantry_create_volume>(const channel::Call& call,
   return Request{to, {}, to->parameters};
 }
 
-// Delete, get, recognize and validate: the fields that a ControllerGetVolumeRequest and a DeleteVolumeRequest
-// have of a ValidateVolumeCapabilitiesRequest are those with the volume's id, but for secrets,
-// which the host has cut out.
+// Delete, get, recognize and validate. Of a delete the handle is all; the others are asked with a
+// ValidateVolumeCapabilitiesRequest.
 template <>
 base::Result<Request> ConvertTo<gantry_volume_ref>(const channel::Call& call, Arena& arena) {
   auto* to = arena.NewRequest<gantry_volume_ref>();

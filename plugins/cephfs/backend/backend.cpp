@@ -213,8 +213,9 @@ Status CephfsBackend::CreateVolume(Call& call, const gantry_create_volume& reque
   wanted.limit_bytes = request.limit_bytes;
   wanted.parameters = std::move(*parameters);
   const TimePoint deadline = DeadlineOf(call);
-  const TimePoint wait_until =
-      std::min(deadline, std::chrono::steady_clock::now() + kCopyWaitMsMax) - kCopyLookMs;
+  // The last look has as much time as all of the waiting.
+  const auto began = std::chrono::steady_clock::now();
+  const TimePoint wait_until = std::min(began + (deadline - began) / 2, began + kCopyWaitMsMax);
   auto created = volumes_->Create(wanted, deadline);
   while (created && !created->volume && std::chrono::steady_clock::now() < wait_until) {
     std::this_thread::sleep_for(kCopyLookMs);
