@@ -21,6 +21,9 @@ using lab::CephDaemon;
 
 inline constexpr int kTimeoutSeconds = 4;                       // of one request to the cluster
 inline constexpr std::chrono::milliseconds kBoundMsMax{8'000};  // of a call, the cluster being away
+// A manager that was killed leaves its CephFS session behind, and the next one's commands may wait
+// until the MDS gives that up, which is after 60 s (session_timeout).
+inline constexpr std::chrono::seconds kEndMax{100};
 inline const std::string kSealKey = "a key of at least thirty-two bytes";
 inline const std::string kGroup = "lab";
 
@@ -168,24 +171,28 @@ class CephController : public Controller {
   // As a CO does it: what is not final is asked again.
   Created CreateInTheEnd(const csi::v1::CreateVolumeRequest& request) {
     Created created = Create(request);
-    WaitFor([&] {
-      if (created.code() != grpc::StatusCode::ABORTED &&
-          created.code() != grpc::StatusCode::UNAVAILABLE)
-        return true;
-      created = Create(request);
-      return created.ok();
-    });
+    WaitFor(
+        [&] {
+          if (created.code() != grpc::StatusCode::ABORTED &&
+              created.code() != grpc::StatusCode::UNAVAILABLE)
+            return true;
+          created = Create(request);
+          return created.ok();
+        },
+        kEndMax);
     return created;
   }
   Deleted DeleteInTheEnd(const std::string& id) {
     Deleted deleted = Delete(id);
-    WaitFor([&] {
-      if (deleted.code() != grpc::StatusCode::ABORTED &&
-          deleted.code() != grpc::StatusCode::UNAVAILABLE)
-        return true;
-      deleted = Delete(id);
-      return deleted.ok();
-    });
+    WaitFor(
+        [&] {
+          if (deleted.code() != grpc::StatusCode::ABORTED &&
+              deleted.code() != grpc::StatusCode::UNAVAILABLE)
+            return true;
+          deleted = Delete(id);
+          return deleted.ok();
+        },
+        kEndMax);
     return deleted;
   }
 
