@@ -50,9 +50,13 @@ base::Result<Page<Entry>> Collect(const std::vector<std::string>& backends,
     std::string previous = after;
     for (auto& entry : *fetched) {
       if (handle_of(entry) <= previous)
-        return base::Fail(base::Code::kUnavailable, "backend " + backend + " listed \"" +
-                                                        handle_of(entry) + "\" after \"" +
-                                                        previous + "\": expected rising handles");
+        return base::Fail(base::Code::kUnavailable, std::string("backend ")
+                                                        .append(backend)
+                                                        .append(" listed \"")
+                                                        .append(handle_of(entry))
+                                                        .append("\" after \"")
+                                                        .append(previous)
+                                                        .append("\": expected rising handles"));
       previous = handle_of(entry);
       if (page.entries.size() == max_entries) {
         page.next_token = FormatToken({last_backend, handle_of(page.entries.back())});
