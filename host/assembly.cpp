@@ -81,6 +81,7 @@ base::Status Assembly::OpenNode() {
   keeper.socket = config_.keeper_socket;
   if (config_.start_keeper) keeper.keeper = options_.libexec / "gantry-keeper";
   keeper.worker = options_.libexec / "gantry-worker";
+  keeper.hold = true;
   keeper_ = std::make_unique<services::KeeperClient>(std::move(keeper));
   broker_ = std::make_unique<services::MountBroker>(services::MountBroker::Parts{
       config_, *kubelet_, *helpers_, *keeper_,

@@ -2,6 +2,7 @@
 #include "host/datapath/data_path.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <csignal>
 #include <memory>
 #include <optional>
@@ -53,9 +54,15 @@ class DataPath {
       parameters_.push_back({ToStr(key), ToStr(value)});
   }
 
-  base::Status Run(base::TimePoint open_deadline) {
-    auto status = Prepare(open_deadline);
-    if (status) status = OpenVolume(base::ToNanoseconds(open_deadline));
+  base::Status Run(const Serving& serving) {
+    auto status = Prepare(serving);
+    // A successor lets callers be interrupted while it waits for the storage.
+    if (status && !slots_->fresh()) {
+      server_->Recover();
+      status = server_->Serve();
+    }
+    if (status)
+      status = OpenVolume(serving.successor ? kNever : base::ToNanoseconds(serving.open_deadline));
     if (status && !Ending()) status = Serve();
     if (!status) {
       log_.Write(wire::LogLevel::kError, status.error().message);
@@ -71,7 +78,7 @@ class DataPath {
   }
 
  private:
-  base::Status Prepare(base::TimePoint deadline) {
+  base::Status Prepare(const Serving& serving) {
     if (description_.disk) {
       // Before the slots are mapped, most of which are never used.
       if (const auto locked = LockProcess(kDiskLockedBytesMax); !locked)
@@ -81,7 +88,7 @@ class DataPath {
     const std::string as = description_.disk ? std::string() : Parameter(description_, "identity");
     GANTRY_TRY_ASSIGN(const Identity identity, Identity::Parse(as, description_.mount_group));
     GANTRY_TRY_ASSIGN(SlotTable slots, SlotTable::Attach(kMemoryFd));
-    if (!slots.fresh())
+    if (!slots.fresh() && !serving.successor)
       return base::Fail(base::Code::kFailedPrecondition,
                         "the memory holds requests of an earlier server of the volume");
     GANTRY_TRY_ASSIGN(NodeTable nodes, NodeTable::Attach(kMemoryFd, kSlotsBytes));
@@ -100,6 +107,8 @@ class DataPath {
     GANTRY_TRY(base::SetNonBlocking(kFuseFd));
     GANTRY_TRY(loop_->Watch(keeper_.fd(), EPOLLIN, [this](uint32_t) { OnKeeper(); }));
     gantry_instance* instance = nullptr;
+    const auto deadline = serving.successor ? std::chrono::steady_clock::now() + kSuccessorCreateMax
+                                            : serving.open_deadline;
     GANTRY_TRY_ASSIGN(const gantry_datapath* table, host_->Create(plugin_, deadline, &instance));
     server_->SetPlugin(table, instance);
     return {};
@@ -153,11 +162,17 @@ class DataPath {
   }
 
   base::Status Serve() {
-    GANTRY_TRY(server_->Serve());
+    server_->OnOpened();
+    if (slots_->fresh()) GANTRY_TRY(server_->Serve());
     wire::KeeperMessage serving;
     serving.kind = wire::KeeperKind::kServing;
     keeper_.Tell(serving);
-    log_.Write(wire::LogLevel::kInfo, "serving");
+    const std::string how = slots_->fresh()
+                                ? ""
+                                : " as the server number " + std::to_string(slots_->generation()) +
+                                      "; " + std::to_string(server_->statistics().recovered) +
+                                      " requests were left unanswered";
+    log_.Write(wire::LogLevel::kInfo, "serving" + how);
     while (!Ending()) GANTRY_TRY(Turn(kNever));
     server_->StopReading();
     // The other half is for closing, before the keeper kills.
@@ -197,13 +212,27 @@ class DataPath {
 
 }  // namespace
 
+base::Result<Serving> ParseServing(const std::vector<std::string>& arguments) {
+  constexpr std::string_view kOpenDeadline = "--open-deadline-ns=";
+  const bool successor = arguments.size() == 2 && arguments[1] == "--successor";
+  if ((arguments.size() == 1 || successor) && arguments[0].starts_with(kOpenDeadline)) {
+    int64_t ns = 0;
+    const char* const end = arguments[0].data() + arguments[0].size();
+    const auto [stop, error] = std::from_chars(arguments[0].data() + kOpenDeadline.size(), end, ns);
+    if (error == std::errc{} && stop == end) return Serving{base::FromNanoseconds(ns), successor};
+  }
+  return base::Fail(base::Code::kInvalidArgument,
+                    "--datapath: expected --open-deadline-ns=N, then perhaps --successor, and "
+                    "nothing else");
+}
+
 base::Status RunDataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
-                         base::TimePoint open_deadline) {
+                         const Serving& serving) {
   std::signal(SIGPIPE, SIG_IGN);
   GANTRY_TRY_ASSIGN(wire::LogPipe log, wire::LogPipe::Open(kLogFd));
   // Leaked: the plugin's threads may use it until the process ends.
   auto* path = new DataPath(plugin, description, *new wire::LogPipe(std::move(log)));
-  return path->Run(open_deadline);
+  return path->Run(serving);
 }
 
 }  // namespace gantry::datapath

@@ -5,6 +5,10 @@
 
 #include <gantry/gantry.h>
 
+#include <chrono>
+#include <string>
+#include <vector>
+
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
 #include "host/wire/data_path_description.hpp"
@@ -27,10 +31,22 @@ constexpr int64_t kOpenRetryMsMax = 2000;
 constexpr int64_t kDrainMsMax = 2000;  // requests under way at the end, when nobody sets a time
 constexpr int64_t kCloseMsMax = 2000;
 
+constexpr std::chrono::seconds kSuccessorCreateMax{20};  // for the plugin's create
+
+// The process's place in the line of its volume's servers.
+struct Serving {
+  base::TimePoint open_deadline;  // of the first one
+  // One before it has died. It opens the volume however long that takes, since nobody waits for
+  // an error, and ends what its predecessor has begun.
+  bool successor = false;
+};
+// From the arguments behind --datapath: "--open-deadline-ns=N", then perhaps "--successor".
+base::Result<Serving> ParseServing(const std::vector<std::string>& arguments);
+
 // Opens the volume, tried again until the deadline, and serves it until it is unmounted or the
 // keeper says stop: success. An error has been logged and told to the keeper. The caller then ends
 // the process by _exit, because threads of the plugin may still run.
 base::Status RunDataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
-                         base::TimePoint open_deadline);
+                         const Serving& serving);
 
 }  // namespace gantry::datapath

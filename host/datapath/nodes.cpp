@@ -134,9 +134,7 @@ base::Result<uint32_t> NodeTable::Intern(std::string_view handle) {
 
 bool NodeTable::Adjust(Redo& redo, uint64_t node, int64_t lookups, int32_t opens, uint32_t item) {
   NodeRecord& record = At(node);
-  if (redo.state.load(std::memory_order_acquire) == RedoState::kApplied && redo.item == item &&
-      redo.node == node)
-    return true;
+  if (IsAdjusted(redo, node, item)) return true;
   const bool lookups_enough = lookups >= 0 || record.lookups >= static_cast<uint64_t>(-lookups);
   const bool opens_enough = opens >= 0 || record.opens >= static_cast<uint32_t>(-opens);
   redo.state.store(RedoState::kNone, std::memory_order_release);
@@ -151,6 +149,20 @@ bool NodeTable::Adjust(Redo& redo, uint64_t node, int64_t lookups, int32_t opens
   return lookups_enough && opens_enough;
 }
 
+bool NodeTable::IsAdjusted(const Redo& redo, uint64_t node, uint32_t item) {
+  return redo.state.load(std::memory_order_acquire) == RedoState::kApplied && redo.item == item &&
+         redo.node == node;
+}
+
+void NodeTable::Finish(Redo& redo) {
+  if (redo.state.load(std::memory_order_acquire) != RedoState::kIntent) return;
+  if (Has(redo.node)) {
+    At(redo.node).lookups = redo.lookups;
+    At(redo.node).opens = redo.opens;
+  }
+  redo.state.store(RedoState::kApplied, std::memory_order_release);
+}
+
 void NodeTable::DropIfUnused(uint64_t node) {
   if (node <= kRootNode || !Has(node)) return;
   NodeRecord& record = At(node);
@@ -158,6 +170,10 @@ void NodeTable::DropIfUnused(uint64_t node) {
   index_.erase(static_cast<uint32_t>(node));
   record.used.store(0, std::memory_order_release);
   free_.push_back(static_cast<uint32_t>(node));
+}
+
+void NodeTable::DropAllUnused() {
+  for (uint32_t node = kFirstNode; node < Header().high_water; ++node) DropIfUnused(node);
 }
 
 NodeCounts NodeTable::Count() const {

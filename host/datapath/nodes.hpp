@@ -79,8 +79,14 @@ class NodeTable {
   // Changes the counts exactly once in the life of the redo record's request (its item). False when
   // a count would have fallen below 0; it is 0 then.
   bool Adjust(Redo& redo, uint64_t node, int64_t lookups, int32_t opens, uint32_t item = 0);
+  // Whether `redo` says that Adjust has done that part of its request.
+  static bool IsAdjusted(const Redo& redo, uint64_t node, uint32_t item = 0);
+  // What a predecessor began to change and may not have finished.
+  void Finish(Redo& redo);
   // Frees the id when nothing counts on it.
   void DropIfUnused(uint64_t node);
+  // The ids that a predecessor made and nobody was told of.
+  void DropAllUnused();
 
   NodeCounts Count() const;
 

@@ -18,12 +18,16 @@
 
 namespace gantry::datapath {
 
-// An operation's id: a number that is used once, and where it is kept.
+// An operation's id: a number that is used once by all servers of the volume (the server's
+// generation and a count), and where the operation is kept. Its repetition by a successor has the
+// same id.
 constexpr uint32_t kIndexBits = 16;
 constexpr uint32_t kIndexMask = (1u << kIndexBits) - 1;
 constexpr uint32_t kInternalIndex = 0xffff;  // open and close, which no slot stands for
 constexpr uint32_t kRefreshIndex = 0xfffe;   // of disk_volume.hpp
 static_assert(kSlotsMax < kRefreshIndex);
+constexpr uint32_t kCountBits = 32;
+constexpr uint64_t FirstSequence(uint32_t generation) { return uint64_t{generation} << kCountBits; }
 constexpr gantry_op MakeId(uint64_t sequence, uint32_t index) {
   return (sequence << kIndexBits) | index;
 }
@@ -65,6 +69,7 @@ struct Operation {
   Ending ending = Ending::kPlain;
   bool saved = false;      // changes something: passes EXECUTING and EXECUTED
   bool started = false;    // the plugin has been asked
+  bool replayed = false;   // a predecessor may have done it
   bool answered = false;   // before its done: the caller was interrupted
   bool opens = false;      // CREATE: the node is opened as well
   bool truncate = false;   // CREATE with O_TRUNC: the file is to be emptied first

@@ -39,7 +39,8 @@ Server::Server(Parts parts)
       arena_(parts.arena),
       identity_(std::move(parts.identity)),
       policy_(parts.policy),
-      log_(std::move(parts.log)) {}
+      log_(std::move(parts.log)),
+      sequence_(FirstSequence(parts.slots.generation())) {}
 
 void Server::SetPlugin(const gantry_datapath* table, gantry_instance* instance) {
   std::memcpy(&plugin_, table, std::min<size_t>(table->size, sizeof plugin_));
@@ -74,6 +75,12 @@ base::Status Server::Serve() {
   reading_ = true;
   watching_ = true;
   return loop_.Watch(fuse_fd_, EPOLLIN, [this](uint32_t) { OnReadable(); });
+}
+
+void Server::OnOpened() {
+  opened_ = true;
+  for (const gantry_op id : std::exchange(held_, {}))
+    if (Operation* operation = Find(id)) Begin(*operation);
 }
 
 void Server::StopReading() {
@@ -136,25 +143,33 @@ void Server::Dispatch(const Slot& received) {
     default:
       break;
   }
-  const Slot slot = slots_.MoveToCompact(received).value_or(received);
+  Begin(Prepare(slots_.MoveToCompact(received).value_or(received)));
+}
+
+Operation& Server::Prepare(const Slot& slot) {
   Operation& operation = operations_[slot.index()];
-  operation.id = MakeId(++sequence_, slot.index());
+  SlotControl& control = slot.control();
+  if (control.operation == 0) control.operation = MakeId(++sequence_, slot.index());
+  operation.id = control.operation;
   operation.slot = slot;
   operation.ending = Ending::kPlain;
   operation.saved = !IsRepeatable(slot.header()->opcode);
   operation.started = false;
+  operation.replayed = slot.state() == SlotState::kExecuting;
   operation.answered = false;
   operation.opens = false;
   operation.truncate = false;
   operation.wanted = 0;
   operation.filled = 0;
   ++in_flight_;
-  Begin(operation);
+  return operation;
 }
 
 void Server::Forget(const Slot& slot) {
   const auto forget = [&](uint64_t node, uint64_t count, uint32_t item) {
     if (node == kRootNode) return;
+    // A predecessor's, who may have freed the id as well.
+    if (NodeTable::IsAdjusted(slot.control().redo, node, item)) return nodes_.DropIfUnused(node);
     if (!nodes_.Has(node) ||
         !nodes_.Adjust(slot.control().redo, node, -static_cast<int64_t>(count), 0, item)) {
       ++statistics_.misbehaviour;
@@ -177,7 +192,7 @@ void Server::Forget(const Slot& slot) {
   std::memcpy(&batch, body.data(), sizeof batch);
   const size_t room = (body.size() - sizeof batch) / sizeof(fuse_forget_one);
   const auto count = static_cast<uint32_t>(std::min<size_t>(batch.count, room));
-  for (uint32_t i = 0; i < count; ++i) {
+  for (uint32_t i = slot.control().progress; i < count; ++i) {
     fuse_forget_one one{};
     std::memcpy(&one, body.data() + sizeof batch + i * sizeof one, sizeof one);
     forget(one.nodeid, one.nlookup, i);
@@ -192,13 +207,16 @@ void Server::Interrupt(const Slot& slot) {
   for (Operation& operation : operations_) {
     if (operation.id == 0 || operation.answered || operation.slot.header()->unique != in.unique)
       continue;
-    ++statistics_.interrupts;
     operation.slot.control().interrupted.store(1, std::memory_order_release);
-    interrupted_.push_back({operation.id, EventLoop::Now() + kInterruptGraceMs * kMillisecond});
-    if (interrupted_.size() == 1) ArmInterruptTimer();
-    return;
+    return AwaitInterrupt(operation);
   }
   // Not found: it was answered while the interrupt was under way.
+}
+
+void Server::AwaitInterrupt(Operation& operation) {
+  ++statistics_.interrupts;
+  interrupted_.push_back({operation.id, EventLoop::Now() + kInterruptGraceMs * kMillisecond});
+  if (interrupted_.size() == 1) ArmInterruptTimer();
 }
 
 void Server::ArmInterruptTimer() {

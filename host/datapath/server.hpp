@@ -18,6 +18,7 @@
 #include <deque>
 #include <functional>
 #include <string_view>
+#include <vector>
 
 #include "host/base/error.hpp"
 #include "host/datapath/event_loop.hpp"
@@ -43,6 +44,7 @@ struct ServerStatistics {
   uint64_t interrupts = 0;
   uint64_t replies_refused = 0;  // by the kernel: the caller was gone
   uint64_t misbehaviour = 0;     // of the plugin, or a count of the kernel's that cannot be
+  uint64_t recovered = 0;        // requests that a predecessor had not answered
 };
 
 using Log = std::function<void(wire::LogLevel, std::string_view)>;
@@ -72,8 +74,12 @@ class Server {
   // Takes no notice any more of an Open or Close under way.
   void AbandonInternal();
 
-  // Begins to read requests; the root has been opened.
+  // Takes over what a predecessor that died has left undone (server_recovery.cpp). Before Serve.
+  void Recover();
+  // Begins to read requests. The plugin is asked once OnOpened has said that the root is open; until
+  // then they wait, and can be interrupted.
   base::Status Serve();
+  void OnOpened();
   void StopReading();
   // What could not be done at once: requests that wait for a buffer, follow-ups, interrupts.
   void Pump();
@@ -101,10 +107,18 @@ class Server {
   void OnReadable();
   bool ReadOne();
   void Dispatch(const Slot& slot);
+  Operation& Prepare(const Slot& slot);
   void Forget(const Slot& slot);
   void Interrupt(const Slot& slot);
+  void AwaitInterrupt(Operation& operation);
   void InterruptNow(Operation& operation);
   void ArmInterruptTimer();
+
+  // A predecessor's requests (server_recovery.cpp).
+  bool IsUnanswered(uint64_t unique);
+  bool TakeReceived(const Slot& slot, const std::vector<Slot>& all);
+  void UndoLookup(const Slot& slot);
+  void Resume(const Slot& slot);
 
   // Asking the plugin (server_requests.cpp). Each returns 0, or the errno to answer at once.
   void Begin(Operation& operation);
@@ -134,6 +148,7 @@ class Server {
   Operation* Find(gantry_op id);
   Operation* FindEnding(gantry_op id, Ending ending);
   void Misbehaved(std::string_view what);
+  static void MarkExecuting(const Operation& operation);
   void Answer(Operation& operation, int error_number, std::string_view body);
   void AnswerNode(Operation& operation, std::string_view handle,
                   const gantry_fs_attributes& attributes);
@@ -166,10 +181,12 @@ class Server {
     gantry_op id;
     int64_t at_ns;
   };
+  std::deque<gantry_op> held_;        // until the root is open
   std::deque<gantry_op> waiting_;     // for room in the arena
   std::deque<gantry_op> truncating_;  // CREATE with O_TRUNC of a file that was there
   std::deque<Interrupted> interrupted_;
   bool interrupts_due_ = false;
+  bool opened_ = false;
   bool reading_ = false;  // wants to read
   bool watching_ = false;
   bool ended_ = false;

@@ -220,6 +220,11 @@ int32_t Server::Entry(gantry_op id, const gantry_fs_entry* entry) {
   return 1;
 }
 
+// A repetition's slot is so already.
+void Server::MarkExecuting(const Operation& operation) {
+  if (operation.slot.state() == SlotState::kReceived) operation.slot.BeginExecution();
+}
+
 void Server::Answer(Operation& operation, int error_number, std::string_view body) {
   const uint64_t unique = operation.slot.header()->unique;
   if (operation.slot.state() == SlotState::kExecuting)

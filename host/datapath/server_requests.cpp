@@ -80,6 +80,10 @@ std::string_view Bytes(const T& value) {
 }  // namespace
 
 void Server::Begin(Operation& operation) {
+  if (!opened_) {
+    held_.push_back(operation.id);
+    return;
+  }
   const int error =
       policy_.readonly && Changes(operation.slot.header()->opcode) ? EROFS : Ask(operation);
   if (error != 0) Answer(operation, error, {});
@@ -138,7 +142,8 @@ gantry_fs_context Server::Context(const Operation& operation) const {
   const fuse_in_header* header = operation.slot.header();
   const Identity::Ids ids = identity_.For({header->uid, header->gid});
   const auto& groups = identity_.groups();
-  return {0, ids.uid, ids.gid, static_cast<uint32_t>(groups.size()), groups.data()};
+  const uint32_t flags = operation.replayed ? GANTRY_FS_REPLAYED : 0;
+  return {flags, ids.uid, ids.gid, static_cast<uint32_t>(groups.size()), groups.data()};
 }
 
 int Server::KeepNode(Operation& operation, size_t which, uint64_t node, gantry_bytes& handle) {
@@ -154,8 +159,7 @@ int Server::Call(Operation& operation,
   if (function == nullptr) return EOPNOTSUPP;
   operation.ending = ending;
   operation.started = true;
-  if (operation.saved && operation.slot.state() == SlotState::kReceived)
-    operation.slot.BeginExecution();
+  if (operation.saved) MarkExecuting(operation);
   // The operation may be over when this returns.
   function(instance_, operation.id, request);
   return 0;
@@ -376,7 +380,7 @@ int Server::AskReaddir(Operation& operation) {
 int Server::AnswerOpen(Operation& operation) {
   const uint64_t node = operation.slot.header()->nodeid;
   if (!nodes_.Has(node)) return ESTALE;
-  operation.slot.BeginExecution();
+  MarkExecuting(operation);
   (void)nodes_.Adjust(operation.slot.control().redo, node, 0, 1);
   Answer(operation, 0, Bytes(ToOpenOut(policy_)));
   return 0;
@@ -384,8 +388,13 @@ int Server::AnswerOpen(Operation& operation) {
 
 int Server::AnswerRelease(Operation& operation) {
   const uint64_t node = operation.slot.header()->nodeid;
-  if (!nodes_.Has(node)) return ESTALE;
-  operation.slot.BeginExecution();
+  if (!nodes_.Has(node)) {
+    // A predecessor may have come as far as to free the id.
+    if (!NodeTable::IsAdjusted(operation.slot.control().redo, node)) return ESTALE;
+    Answer(operation, 0, {});
+    return 0;
+  }
+  MarkExecuting(operation);
   if (!nodes_.Adjust(operation.slot.control().redo, node, 0, -1)) {
     ++statistics_.misbehaviour;
     log_(wire::LogLevel::kError,

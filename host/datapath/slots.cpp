@@ -28,6 +28,7 @@ void Transition(SlotControl& control, SlotState from, SlotState to) {
 void ResetForRequest(SlotControl& control) {
   control.interrupted.store(0, std::memory_order_relaxed);
   control.progress.store(0, std::memory_order_relaxed);
+  control.operation = 0;
   control.redo.state.store(RedoState::kNone, std::memory_order_release);
 }
 
@@ -114,6 +115,16 @@ Slot SlotTable::At(uint32_t index) const {
   auto* slot =
       reinterpret_cast<CompactSlot*>(mapping_.data() + kCompactOffset) + (index - kReceiveSlotsMax);
   return {index, &slot->control, slot->request.data(), slot->request.size()};
+}
+
+std::vector<Slot> SlotTable::Taken() const {
+  std::vector<Slot> taken;
+  for (uint32_t i = 0; i < kSlotsMax; ++i) {
+    // Beyond them nothing is present, and nothing was ever received.
+    if (i < kReceiveSlotsMax && i >= Header().receive_slots_ready) continue;
+    if (const Slot slot = At(i); slot.state() != SlotState::kFree) taken.push_back(slot);
+  }
+  return taken;
 }
 
 bool SlotTable::CanReceive() const {

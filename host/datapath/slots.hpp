@@ -60,7 +60,8 @@ struct SlotControl {
   uint32_t reply_bytes;               // EXECUTED: of `reply`
   uint32_t reserved;
   Redo redo;
-  std::array<char, 80> reserved_bytes;
+  uint64_t operation;  // the id the plugin knows it by, kept for its repetition; 0: not begun
+  std::array<char, 72> reserved_bytes;
   std::array<char, kSavedReplyBytesMax> reply;
 };
 static_assert(sizeof(SlotControl) == 384 && offsetof(SlotControl, redo) == 24 &&
@@ -143,6 +144,9 @@ class SlotTable {
   bool fresh() const { return fresh_; }    // no server was here before
   bool locked() const { return locked_; }  // mlock went well
   uint64_t nonce() const { return Header().nonce; }
+  uint32_t generation() const { return Header().generation; }  // this server's number, from 1
+  // Those that a predecessor has left in any state but FREE.
+  std::vector<Slot> Taken() const;
 
   // A receive slot in RECEIVING with an empty header, or none: then nothing is to be read.
   std::optional<Slot> BeginReceive();

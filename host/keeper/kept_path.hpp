@@ -8,10 +8,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "host/base/clock.hpp"
 #include "host/base/fd.hpp"
 #include "host/base/process.hpp"
+#include "host/wire/keeper_protocol.hpp"
 #include "host/wire/log_pipe.hpp"
 
 namespace gantry::keeper {
@@ -30,6 +32,15 @@ struct Stopping {
 
 struct KeptPath {
   std::string volume_id;
+  std::vector<std::string> arguments;  // of its process; a successor has one more
+  // A process that dies is followed by another, which goes on from the memory.
+  bool take_over = false;
+  bool served = false;  // one of its processes came as far as to serve
+  uint64_t take_overs = 0;
+  base::TimePoint started_at;
+  int deaths = 0;                            // in a row, each soon after the start
+  int crashes = 0;                           // likewise, by a fault of its own
+  std::optional<base::TimePoint> launch_at;  // of the next successor
   base::Child child;
   base::UniqueFd control;
   std::unique_ptr<wire::LogPipeReader> log;
@@ -44,5 +55,10 @@ struct KeptPath {
   uint64_t fault_code = 0;  // a base::Code, if it is one
   std::optional<Stopping> stopping;
 };
+
+// Everything of it as one message (kHeld), and back. `fds` are borrowed from the path.
+wire::KeeperMessage ToHeld(const KeptPath& path, std::vector<int>& fds);
+// INVALID_ARGUMENT where something is missing. The log is not read yet: its fd is in *log.
+base::Result<KeptPath> FromHeld(wire::KeeperMessage& message, base::UniqueFd* log);
 
 }  // namespace gantry::keeper

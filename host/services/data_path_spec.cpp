@@ -14,6 +14,9 @@ DataPathSpec MakeDataPathSpec(const core::StageMount& mount, const core::Backend
   spec.config_json = backend.config_json;
   spec.node_id = node_id;
   for (const auto& [key, value] : mount.source.parameters()) spec.parameters[key] = value;
+  // The plugin's own word that a successor of its process can go on.
+  const auto take_over = spec.parameters.find("takeOver");
+  spec.take_over = take_over != spec.parameters.end() && take_over->second == "true";
   spec.uid = backend.uid;
   spec.gid = backend.gid;
   spec.limits = backend.limits;

@@ -36,6 +36,7 @@ struct DataPathSpec {
   std::string mount_group;
   base::UniqueFd fuse_fd;                    // mounted, INIT answered
   const core::SecretMap* secrets = nullptr;  // kept sealed until Stop
+  bool take_over = false;                    // a process that dies is followed by another
 };
 
 struct DataPathState {
@@ -44,6 +45,7 @@ struct DataPathState {
   bool serving = false;                              // its root has been opened
   std::string fault;                                 // why not
   base::Code fault_code = base::Code::kUnavailable;  // with a fault
+  uint64_t take_overs = 0;                           // how many successors there were
 };
 
 class DataPaths {

@@ -76,22 +76,31 @@ std::vector<DataPathState> States(const KeeperMessage& message) {
   std::vector<DataPathState> states;
   for (const auto& [tag, value] : message.fields) {
     if (tag == KeeperTag::kVolume)
-      states.push_back({value, 0, false, {}, base::Code::kUnavailable});
+      states.push_back({value, 0, false, {}, base::Code::kUnavailable, 0});
     if (states.empty()) continue;
     DataPathState& state = states.back();
     if (tag == KeeperTag::kPid) state.pid = static_cast<int32_t>(KeeperMessage::ToNumber(value));
     if (tag == KeeperTag::kServing) state.serving = KeeperMessage::ToNumber(value) != 0;
     if (tag == KeeperTag::kFault) state.fault = value;
     if (tag == KeeperTag::kFaultCode) state.fault_code = FaultCode(KeeperMessage::ToNumber(value));
+    if (tag == KeeperTag::kTakeOvers) state.take_overs = KeeperMessage::ToNumber(value);
   }
   return states;
 }
 
 }  // namespace
 
-KeeperClient::KeeperClient(KeeperClientOptions options) : options_(std::move(options)) {}
+KeeperClient::KeeperClient(KeeperClientOptions options) : options_(std::move(options)) {
+  if (options_.hold) watcher_ = std::thread([this] { Watch(); });
+}
 
 KeeperClient::~KeeperClient() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+    changed_.notify_all();
+  }
+  if (watcher_.joinable()) watcher_.join();
   const std::lock_guard connecting(connect_mutex_);
   Disconnect();
 }
@@ -143,7 +152,7 @@ base::Status KeeperClient::StartKeeper(base::TimePoint deadline) const {
   return base::Fail(base::Code::kUnavailable, "the keeper " + ended->Describe());
 }
 
-base::Status KeeperClient::Connect(base::TimePoint deadline) {
+base::Status KeeperClient::Connect(Keeper whether, base::TimePoint deadline) {
   const std::lock_guard connecting(connect_mutex_);
   {
     const std::lock_guard lock(mutex_);
@@ -151,14 +160,14 @@ base::Status KeeperClient::Connect(base::TimePoint deadline) {
   }
   Disconnect();
   auto socket = OpenSocket();
-  if (!socket && !options_.keeper.empty()) {
+  if (!socket && !options_.keeper.empty() && whether == Keeper::kAnyhow) {
     GANTRY_TRY(StartKeeper(deadline));
     socket = OpenSocket();
   }
   if (!socket) return tl::unexpected(socket.error());
   base::UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) return base::FailErrno(errno, "eventfd");
-  const std::lock_guard lock(mutex_);
+  Lock lock(mutex_);
   socket_ = std::move(*socket);
   wake_ = std::move(wake);
   connected_ = true;
@@ -169,7 +178,73 @@ base::Status KeeperClient::Connect(base::TimePoint deadline) {
     connected_ = false;
     changed_.notify_all();
   });
+  lock.unlock();
+  if (!options_.hold) return {};
+  auto held = Hold(deadline);
+  // An old keeper, from before there was something to hold.
+  if (held || held.error().code == base::Code::kUnimplemented) return {};
+  lock.lock();
+  connected_ = false;
+  return held;
+}
+
+// Under connect_mutex_, with a new connection: nobody else's request comes before these.
+base::Status KeeperClient::Hold(base::TimePoint deadline) {
+  KeeperMessage hold;
+  hold.kind = KeeperKind::kHold;
+  GANTRY_TRY_ASSIGN(const KeeperMessage reply, Exchange(std::move(hold), {}, deadline));
+  const uint64_t instance = reply.Number(KeeperTag::kInstance);
+  std::vector<std::shared_ptr<KeeperMessage>> homeless;
+  {
+    const Lock lock(mutex_);
+    if (instance == instance_) return {};
+    for (const auto& [volume_id, held] : held_) homeless.push_back(held);
+  }
+  for (const auto& held : homeless) {
+    KeeperMessage adopt;
+    adopt.kind = KeeperKind::kAdopt;
+    adopt.fields = held->fields;
+    std::vector<int> fds;
+    for (const base::UniqueFd& fd : held->fds) fds.push_back(fd.get());
+    const auto adopted = Exchange(std::move(adopt), fds, deadline);
+    if (!adopted && (adopted.error().code == base::Code::kUnavailable ||
+                     adopted.error().code == base::Code::kDeadlineExceeded))
+      return tl::unexpected(adopted.error());
+  }
+  const Lock lock(mutex_);
+  instance_ = instance;
   return {};
+}
+
+void KeeperClient::Watch() {
+  auto pause = kWatchPauseMin;
+  for (;;) {
+    Keeper whether = Keeper::kIfThere;
+    {
+      Lock lock(mutex_);
+      changed_.wait(lock, [&] { return ending_ || !connected_; });
+      if (ending_) return;
+      if (!held_.empty()) whether = Keeper::kAnyhow;
+    }
+    if (Connect(whether, Now() + kWatchConnectMax)) {
+      pause = kWatchPauseMin;
+      continue;
+    }
+    Lock lock(mutex_);
+    const auto wait = whether == Keeper::kAnyhow ? pause : kWatchIdlePause;
+    changed_.wait_for(lock, wait, [&] { return ending_ || connected_; });
+    pause = std::min(2 * pause, kWatchPauseMax);
+  }
+}
+
+// Under mutex_.
+void KeeperClient::Drop(const std::string& volume_id) {
+  const auto held = held_.find(volume_id);
+  if (held == held_.end()) return;
+  // One that is being given to a keeper is closed by whoever lets go of it last.
+  if (held->second.use_count() == 1)
+    for (base::UniqueFd& fd : held->second->fds) closer_.Close(std::move(fd));
+  held_.erase(held);
 }
 
 void KeeperClient::ReadLoop(int socket, int wake) {
@@ -191,6 +266,12 @@ void KeeperClient::Take(KeeperMessage message) {
     if (message.kind == KeeperKind::kReply) {
       const auto waiting = pending_.find(message.id);
       if (waiting != pending_.end()) waiting->second = std::move(message);
+    } else if (message.kind == KeeperKind::kHeld) {
+      const std::string volume_id(message.Text(KeeperTag::kVolume));
+      Drop(volume_id);
+      held_[volume_id] = std::make_shared<KeeperMessage>(std::move(message));
+    } else if (message.kind == KeeperKind::kForgotten) {
+      Drop(std::string(message.Text(KeeperTag::kVolume)));
     } else if (message.kind == KeeperKind::kChanged) {
       states = States(message);
       for (const DataPathState& state : states) {
@@ -222,7 +303,13 @@ base::Result<KeeperMessage> KeeperClient::Call(const KeeperMessage& request,
 base::Result<KeeperMessage> KeeperClient::CallOnce(KeeperMessage request,
                                                    const std::vector<int>& fds,
                                                    base::TimePoint deadline) {
-  GANTRY_TRY(Connect(deadline));
+  GANTRY_TRY(Connect(Keeper::kAnyhow, deadline));
+  return Exchange(std::move(request), fds, deadline);
+}
+
+base::Result<KeeperMessage> KeeperClient::Exchange(KeeperMessage request,
+                                                   const std::vector<int>& fds,
+                                                   base::TimePoint deadline) {
   Lock lock(mutex_);
   if (!connected_) return base::Fail(base::Code::kUnavailable, "the keeper is away");
   const uint64_t connection = connection_;
@@ -271,6 +358,7 @@ base::Status KeeperClient::Start(DataPathSpec spec, base::TimePoint deadline) {
   if (!memory) return base::FailErrno(errno, "memfd_create");
   const auto open_deadline = deadline - std::chrono::milliseconds(kStartCleanupShareMs);
   KeeperMessage request = Request(KeeperKind::kSpawn, volume_id);
+  request.Add(KeeperTag::kTakeOver, uint64_t{spec.take_over});
   request.Add(KeeperTag::kArgument, "gantry-worker");
   request.Add(KeeperTag::kArgument, "--datapath");
   request.Add(KeeperTag::kArgument,
@@ -312,6 +400,8 @@ base::Status KeeperClient::Stop(const std::string& volume_id, base::TimePoint de
   // The rest is for the kill and the answer.
   request.Add(KeeperTag::kTimeoutMs, static_cast<uint64_t>(Left(deadline).count() / 2));
   GANTRY_TRY(Call(request, deadline));
+  const Lock lock(mutex_);
+  Drop(volume_id);
   return {};
 }
 

@@ -2,8 +2,12 @@
 // The DataPaths of the node, through the keeper's socket. Where no keeper of its own is deployed
 // ("standalone") the client starts one, which detaches and outlives gantryd; the keeper's lock sees
 // to it that there is one only.
+//
+// With `hold` it has copies of all that the keeper has, and gives them to the next keeper when that one
+// dies, starting it where that is its business. Calls wait until the next one has them.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <filesystem>
@@ -17,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "host/base/closer.hpp"
 #include "host/base/fd.hpp"
 #include "host/services/data_paths.hpp"
 #include "host/wire/keeper_protocol.hpp"
@@ -26,12 +31,19 @@ namespace gantry::services {
 constexpr int kCallAttemptsMax = 3;
 constexpr int64_t kKeeperCleanupMsMax = 3000;  // to end what a failed Start began
 constexpr int64_t kStartCleanupShareMs = 500;  // of Start's time, kept for saying why it failed
+// Of a client that holds: one attempt to connect, and the pauses between them.
+constexpr std::chrono::milliseconds kWatchConnectMax{5000};
+constexpr std::chrono::milliseconds kWatchPauseMin{5};
+constexpr std::chrono::milliseconds kWatchPauseMax{1000};
+constexpr std::chrono::milliseconds kWatchIdlePause{5000};  // with nothing to hold
 
 struct KeeperClientOptions {
   std::filesystem::path socket;
   // Programs, for starting a keeper that is not there; empty: it is somebody else's to start.
   std::filesystem::path keeper;
   std::filesystem::path worker;
+  // Holds copies, and connects by itself to keep them. One client of a node does.
+  bool hold = false;
   // A data path began to serve, failed or died. From the client's reader thread; may not block.
   // What happens without a connection is not told later: List says it.
   std::function<void(const DataPathState&)> on_change;
@@ -60,7 +72,12 @@ class KeeperClient final : public DataPaths {
  private:
   using Lock = std::unique_lock<std::mutex>;
 
-  base::Status Connect(base::TimePoint deadline);
+  enum class Keeper { kAnyhow, kIfThere };
+  base::Status Connect(Keeper whether, base::TimePoint deadline);
+  base::Status Hold(base::TimePoint deadline);
+  void Watch();
+  base::Result<wire::KeeperMessage> Exchange(wire::KeeperMessage request,
+                                             const std::vector<int>& fds, base::TimePoint deadline);
   base::Result<base::UniqueFd> OpenSocket() const;
   base::Status StartKeeper(base::TimePoint deadline) const;
   base::Result<wire::KeeperMessage> Call(const wire::KeeperMessage& request,
@@ -70,6 +87,7 @@ class KeeperClient final : public DataPaths {
   base::Status WaitUntilServing(const std::string& volume_id, base::TimePoint deadline);
   void ReadLoop(int socket, int wake);
   void Take(wire::KeeperMessage message);
+  void Drop(const std::string& volume_id);
   void Disconnect();
 
   const KeeperClientOptions options_;
@@ -83,8 +101,13 @@ class KeeperClient final : public DataPaths {
   bool connected_ = false;
   uint64_t connection_ = 0;
   uint64_t next_id_ = 1;
-  std::map<uint64_t, std::optional<wire::KeeperMessage>> pending_;  // by request id
-  std::map<std::string, DataPathState> starting_;                   // what events said of them
+  std::map<uint64_t, std::optional<wire::KeeperMessage>> pending_;    // by request id
+  std::map<std::string, DataPathState> starting_;                     // what events said of them
+  std::map<std::string, std::shared_ptr<wire::KeeperMessage>> held_;  // kHeld, by volume id
+  uint64_t instance_ = 0;  // of the keeper that has all of `held_`
+  bool ending_ = false;
+  base::Closer closer_;
+  std::thread watcher_;
 };
 
 }  // namespace gantry::services

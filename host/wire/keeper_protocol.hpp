@@ -22,7 +22,7 @@ constexpr uint32_t kKeeperMagic = 0x4b504b47;  // "GKPK"
 constexpr uint16_t kKeeperVersion = 1;
 constexpr size_t kKeeperMessageBytesMax = 64 * 1024;
 constexpr size_t kKeeperFieldsMax = 4096;
-constexpr size_t kKeeperFdsMax = 32;
+constexpr size_t kKeeperFdsMax = 40;
 constexpr size_t kVolumeIdBytesMax = 256;
 constexpr size_t kFaultBytesMax = 1024;
 constexpr size_t kDataPathsMax = 1024;
@@ -35,12 +35,17 @@ constexpr size_t kKeptNameBytesMax = 64;
 enum class KeeperKind : uint16_t {
   kReply = 1,  // to a request, by its id; `code` is 0 or why not, kMessage says it
   // From gantryd.
-  kSpawn = 10,  // kVolume, kArgument...; fds: fuse, memory, description
+  kSpawn = 10,  // kVolume, kArgument..., kTakeOver; fds: fuse, memory, description
   kStop,        // kVolume, kTimeoutMs: ends and forgets it; not there: OK
-  kList,        // kAfter: a page of kVolume, kPid, kServing, kFault, kFaultCode groups, and kMore
+  kList,        // kAfter: a page of groups as kChanged has them, and kMore
   kFds,         // kVolume: the reply carries copies of fuse, memory, description, then the kept
+  kHold,        // from now on kHeld comes for every volume and change; the reply has kInstance
+  kAdopt,       // a kHeld of an earlier keeper
   // To gantryd: what List would now say of one volume.
-  kChanged = 20,  // kVolume, kPid, kServing, kFault, kFaultCode
+  kChanged = 20,  // kVolume, kPid, kServing, kFault, kFaultCode, kTakeOvers
+  // With copies of every fd: all that another keeper needs to go on (keeper/kept_path.cpp).
+  kHeld,
+  kForgotten,  // kVolume: stopped; copies of its fds are to be closed
   // From a data path.
   kServing = 30,
   kFault,   // kFault, kFaultCode: it is about to end
@@ -66,6 +71,10 @@ enum class KeeperTag : uint16_t {
   kBytes = 11,
   kFresh = 12,
   kFaultCode = 13,  // beside kFault: a base::Code
+  kTakeOver = 14,   // not 0: a process that dies is followed by another
+  kTakeOvers = 15,  // how often that has happened
+  kServed = 16,     // not 0: one of the volume's processes came as far as to serve
+  kInstance = 17,   // names a keeper's process
 };
 
 struct KeeperMessage {

@@ -3,11 +3,8 @@
 
 #include <unistd.h>
 
-#include <charconv>
 #include <cstdio>
-#include <string_view>
 
-#include "host/base/clock.hpp"
 #include "host/base/error.hpp"
 #include "host/datapath/data_path.hpp"
 #include "host/datapath/nodes.hpp"
@@ -19,26 +16,14 @@
 namespace gantry::worker {
 namespace {
 
-constexpr std::string_view kOpenDeadline = "--open-deadline-ns=";
 constexpr int kExitRefused = 2;
 // The requests under way are locked, so that writing back memory does not wait for itself.
 constexpr uint64_t kLockedBytesMax = 128 * wire::kBytesPerMib;
 // Killed by the kernel before gantryd, but after workers: a pod's volume goes with it.
 constexpr int kOomScore = 300;
 
-base::Result<int64_t> ParseOpenDeadline(const std::vector<std::string>& arguments) {
-  if (arguments.size() == 1 && arguments[0].starts_with(kOpenDeadline)) {
-    int64_t ns = 0;
-    const char* const end = arguments[0].data() + arguments[0].size();
-    const auto [stop, error] = std::from_chars(arguments[0].data() + kOpenDeadline.size(), end, ns);
-    if (error == std::errc{} && stop == end) return ns;
-  }
-  return base::Fail(base::Code::kInvalidArgument,
-                    "--datapath: expected --open-deadline-ns=N and nothing else");
-}
-
 base::Status Serve(const std::vector<std::string>& arguments) {
-  GANTRY_TRY_ASSIGN(const int64_t deadline_ns, ParseOpenDeadline(arguments));
+  GANTRY_TRY_ASSIGN(const datapath::Serving serving, datapath::ParseServing(arguments));
   GANTRY_TRY_ASSIGN(const wire::DataPathDescription description,
                     wire::ReadDescription(datapath::kDescriptionFd));
   SandboxOptions sandbox;
@@ -57,8 +42,7 @@ base::Status Serve(const std::vector<std::string>& arguments) {
   for (const auto& part : report.not_enforced)
     std::fprintf(stderr, "not enforced: %s\n", part.c_str());
   GANTRY_TRY_ASSIGN(const LoadedPlugin plugin, LoadPlugin(description.plugin));
-  const auto ended =
-      datapath::RunDataPath(plugin.table, description, base::FromNanoseconds(deadline_ns));
+  const auto ended = datapath::RunDataPath(plugin.table, description, serving);
   // Its error has been told already. Threads of the plugin may still run: no destructors.
   _exit(ended ? 0 : 1);
 }

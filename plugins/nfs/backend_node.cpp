@@ -93,6 +93,7 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
       {"port", std::to_string(share->port)},
       {"mountPort", std::to_string(share->mount_port)},
       {"reservedPorts", config_.reserved_ports ? "true" : "false"},
+      {"takeOver", "true"},
       {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)}};
   const MapRef map(parameters);
   source.parameters = map.get();

@@ -23,7 +23,9 @@ packages_build() {
     libssl-dev prometheus-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
 }
 
-packages_nfs_lab() { packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2; }
+packages_nfs_lab() {
+  packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2 fio sqlite3
+}
 
 # tgt's installation itself fails where its service may start and cannot.
 packages_iscsi_lab() {

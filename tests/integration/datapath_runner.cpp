@@ -4,21 +4,18 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <charconv>
+#include <algorithm>
 #include <cstdio>
-#include <string_view>
 
 #include "host/datapath/data_path.hpp"
 
 int main(int argc, char** argv) {
   using namespace gantry;
-  constexpr std::string_view kDeadline = "--open-deadline-ns=";
-  int64_t deadline_ns = 0;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument(argv[i]);
-    if (argument.starts_with(kDeadline))
-      std::from_chars(argument.data() + kDeadline.size(), argument.data() + argument.size(),
-                      deadline_ns);
+  // Behind its name stands --datapath.
+  const auto serving = datapath::ParseServing({argv + std::min(argc, 2), argv + argc});
+  if (!serving) {
+    std::fprintf(stderr, "%s\n", serving.error().message.c_str());
+    return 2;
   }
   const auto description = wire::ReadDescription(datapath::kDescriptionFd);
   if (!description) {
@@ -34,7 +31,6 @@ int main(int argc, char** argv) {
       reinterpret_cast<gantry_plugin_entry_fn>(dlsym(library, GANTRY_PLUGIN_ENTRY_SYMBOL));
   const char* why = nullptr;
   const gantry_plugin* plugin = entry(GANTRY_ABI_MINOR, &why);
-  const auto ended =
-      datapath::RunDataPath(*plugin, *description, base::FromNanoseconds(deadline_ns));
+  const auto ended = datapath::RunDataPath(*plugin, *description, *serving);
   _exit(ended ? 0 : 1);
 }

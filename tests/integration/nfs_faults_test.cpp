@@ -43,6 +43,19 @@ class NfsFaults : public ::testing::Test {
     EXPECT_THAT(node_->DataPathPids(), IsEmpty());
   }
 
+  static pid_t DataPathOf(const Volume& volume) {
+    for (const auto& state : node_->Kept())
+      if (state.volume_id == volume.id) return state.pid;
+    return 0;
+  }
+  // Crashes it until it gets no successor any more.
+  static void Ruin(const Volume& volume) {
+    for (pid_t pid = DataPathOf(volume); pid > 0; pid = DataPathOf(volume)) {
+      ASSERT_EQ(kill(pid, SIGABRT), 0);
+      ASSERT_TRUE(Soon([&] { return DataPathOf(volume) != pid; }, kErrorMax));
+    }
+  }
+
   static std::unique_ptr<NfsNode> node_;
 };
 std::unique_ptr<NfsNode> NfsFaults::node_;
@@ -89,16 +102,14 @@ TEST_F(NfsFaults, AVolumeWorksOnWhileGantrydIsDead) {
   ASSERT_GRPC_OK(node_->End(volume));
 }
 
-TEST_F(NfsFaults, ADeadDataPathIsAnErrorAndReportedAndCleanedUp) {
+TEST_F(NfsFaults, ADataPathThatCrashesAgainAndAgainIsAnErrorAndReportedAndCleanedUp) {
   const Volume volume = node_->Run("dead-path");
   Writer writer(volume.target / "file");
   ASSERT_TRUE(writer.Advances(10, kRecoveryMax));
-  const auto paths = node_->DataPathPids();
-  ASSERT_EQ(paths.size(), 1U);
   const Volume unharmed = node_->Run("unharmed");
   Writer bystander(unharmed.target / "file");
 
-  ASSERT_EQ(kill(paths.front(), SIGKILL), 0);
+  Ruin(volume);
   EXPECT_NE(writer.Fails(kErrorMax), 0);
   EXPECT_NE(StatWithin(volume.target / "file", kErrorMax).value_or(0), 0);
   csi::v1::NodeGetVolumeStatsResponse stats;
@@ -120,13 +131,10 @@ TEST_F(NfsFaults, ADeadDataPathIsAnErrorAndReportedAndCleanedUp) {
   ASSERT_GRPC_OK(node_->End(unharmed));
 }
 
-TEST_F(NfsFaults, ADeadDataPathIsReplacedByStagingAndPublishingAgain) {
+TEST_F(NfsFaults, ARuinedDataPathIsReplacedByStagingAndPublishingAgain) {
   const Volume volume = node_->Run("replaced");
   ASSERT_EQ(WriteWhole(volume.target / "file", "content"), 0);
-  const auto paths = node_->DataPathPids();
-  ASSERT_EQ(paths.size(), 1U);
-  ASSERT_EQ(kill(paths.front(), SIGKILL), 0);
-  ASSERT_TRUE(Soon([&] { return node_->DataPathPids().empty(); }, kErrorMax));
+  Ruin(volume);
   ASSERT_GRPC_OK(node_->Stage(volume));
   ASSERT_GRPC_OK(node_->Publish(volume));
   EXPECT_EQ(ReadWhole(volume.target / "file"), "content");
@@ -134,12 +142,12 @@ TEST_F(NfsFaults, ADeadDataPathIsReplacedByStagingAndPublishingAgain) {
   ASSERT_GRPC_OK(node_->End(volume));
 }
 
-TEST_F(NfsFaults, ADataPathThatDiedWhileGantrydWasDeadIsNoticed) {
+TEST_F(NfsFaults, ADataPathThatWasRuinedWhileGantrydWasDeadIsNoticed) {
   const Volume volume = node_->Run("both-dead");
   Writer writer(volume.target / "file");
   ASSERT_TRUE(writer.Advances(10, kRecoveryMax));
   ASSERT_TRUE(node_->host().Kill(SIGKILL).has_value());
-  for (const pid_t pid : node_->DataPathPids()) ASSERT_EQ(kill(pid, SIGKILL), 0);
+  Ruin(volume);
   EXPECT_NE(writer.Fails(kErrorMax), 0);
   ASSERT_TRUE(node_->host().Restart().has_value());
   csi::v1::NodeGetVolumeStatsResponse stats;
@@ -333,17 +341,51 @@ TEST_F(NfsFaults, GantrydMayDieWhileStagingOnAFrozenServer) {
 }
 
 TEST_F(NfsFaults, ADataPathMayDieWhileItsServerIsFrozen) {
-  const Volume volume = node_->Run("dead-and-frozen");
+  const Volume volume = node_->Run("dies-frozen");
   Writer writer(volume.target / "file");
   ASSERT_TRUE(writer.Advances(10, kRecoveryMax));
   ASSERT_TRUE(node_->server().Freeze().has_value());
-  for (const pid_t pid : node_->DataPathPids()) ASSERT_EQ(kill(pid, SIGKILL), 0);
-  EXPECT_NE(writer.Fails(kErrorMax), 0);
+  const pid_t victim = DataPathOf(volume);
+  ASSERT_EQ(kill(victim, SIGKILL), 0);
+  ASSERT_TRUE(
+      Soon([&] { return DataPathOf(volume) > 0 && DataPathOf(volume) != victim; }, kErrorMax));
+
+  // Its successor waits for the server; who does not want to wait with it may go.
+  base::SpawnOptions stat;
+  stat.arguments = {"stat", (volume.target / "never-seen").string()};
+  stat.environment = {"PATH=/usr/bin:/bin"};
+  auto application = base::SpawnProgram("/usr/bin/stat", stat);
+  ASSERT_TRUE(application.has_value()) << application.error().message;
+  const auto waits = [&] {
+    const auto where = ReadWhole("/proc/" + std::to_string(application->pid()) + "/wchan");
+    return where && where->find("request_wait_answer") != std::string::npos;
+  };
+  ASSERT_TRUE(Soon(waits, kRecoveryMax));
+  ASSERT_TRUE(application->Kill(SIGKILL).has_value());
+  const auto ended = application->Wait(kErrorMax);
+  ASSERT_TRUE(ended.has_value());
+  EXPECT_TRUE(ended->has_value()) << "still waits";
+
+  ASSERT_TRUE(node_->server().Thaw().has_value());
+  EXPECT_TRUE(writer.Advances(10, kRecoveryMax));
+  writer.Stop();
+  EXPECT_TRUE(writer.Matches(volume.backing / "file"));
+  ASSERT_GRPC_OK(node_->End(volume));
+}
+
+TEST_F(NfsFaults, AVolumeWhoseDataPathDiedWhileItsServerIsFrozenIsTakenDown) {
+  const Volume volume = node_->Run("dies-frozen-taken-down");
+  auto writer = std::make_unique<Writer>(volume.target / "file");
+  ASSERT_TRUE(writer->Advances(10, kRecoveryMax));
+  ASSERT_TRUE(node_->server().Freeze().has_value());
+  ASSERT_EQ(kill(DataPathOf(volume), SIGKILL), 0);
   grpc::Status status;
-  EXPECT_LT(Timed([&] { status = node_->Unpublish(volume, kTakeDownMax); }), kErrorMax);
+  EXPECT_LT(Timed([&] { status = node_->Unpublish(volume, kTakeDownMax); }), kTakeDownMax);
   EXPECT_TRUE(status.ok()) << Text(status);
-  EXPECT_LT(Timed([&] { status = node_->Unstage(volume, kTakeDownMax); }), kErrorMax);
+  EXPECT_LT(Timed([&] { status = node_->Unstage(volume, kTakeDownMax); }), kTakeDownMax);
   EXPECT_TRUE(status.ok()) << Text(status);
+  EXPECT_NE(writer->Fails(kErrorMax), 0);
+  writer.reset();
   ASSERT_TRUE(node_->server().Thaw().has_value());
   ASSERT_GRPC_OK(node_->Delete(volume));
 }

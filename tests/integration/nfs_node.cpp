@@ -39,11 +39,6 @@ void NeedOk(const grpc::Status& status, const char* what) {
   if (!status.ok()) throw std::runtime_error(std::string(what) + ": " + Text(status));
 }
 
-pid_t ParentOf(pid_t pid) {
-  const std::string parent = StatusOf(pid, "PPid");
-  return parent.empty() ? 0 : static_cast<pid_t>(std::stol(parent));
-}
-
 std::unique_ptr<grpc::ClientContext> Patient(std::chrono::milliseconds within) {
   auto context = lab::Within(within);
   context->set_wait_for_ready(true);
@@ -87,8 +82,9 @@ NfsNode::~NfsNode() {
   const pid_t keeper = KeeperPid();
   const auto paths = DataPathPids();
   host_.reset();
-  for (const pid_t pid : paths) kill(pid, SIGKILL);
+  // Before its data paths, which it would start again.
   if (keeper > 1) kill(keeper, SIGKILL);
+  for (const pid_t pid : paths) kill(pid, SIGKILL);
 }
 
 std::filesystem::path NfsNode::PodTarget(const std::string& pod) const {
@@ -262,16 +258,16 @@ pid_t NfsNode::KeeperPid() const {
   return file ? pid : 0;
 }
 
+// As the keeper tells: it may have been given a process by an earlier one, whose child that was.
 std::vector<pid_t> NfsNode::DataPathPids() const {
+  services::KeeperClientOptions options;
+  options.socket = host_->directory() / "state/keeper.sock";
+  services::KeeperClient client(options);
   std::vector<pid_t> pids;
-  const pid_t keeper = KeeperPid();
-  if (keeper <= 0) return pids;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    const auto pid = static_cast<pid_t>(std::stol(name));
-    if (ParentOf(pid) == keeper) pids.push_back(pid);
-  }
+  const auto kept = client.List(std::chrono::steady_clock::now() + kKeeperMax);
+  if (!kept) return pids;
+  for (const auto& state : *kept)
+    if (state.pid > 0) pids.push_back(state.pid);
   return pids;
 }
 

@@ -109,9 +109,9 @@ class NfsNode {
   std::map<std::string, std::string> secrets;
 
   pid_t KeeperPid() const;
-  // Data-path processes: the keeper's children.
+  // Data-path processes, as the keeper tells; none without a keeper.
   std::vector<pid_t> DataPathPids() const;
-  // What the keeper holds; gantryd, of which the keeper serves one at a time, connects again.
+  // What the keeper holds.
   std::vector<services::DataPathState> Kept() const;
   // Mount points below the kubelet directory.
   std::vector<std::string> Mounted() const;

@@ -29,6 +29,17 @@ bool IsFragile(uint32_t procedure) {
   }
 }
 
+// Changes that the journal knows. A COMMIT may be made again at any time.
+bool IsJournaled(uint32_t procedure) { return procedure != Commit::kNumber; }
+bool MayBeUnjournaled(uint32_t procedure) {
+  return procedure == Write::kNumber || procedure == SetAttr::kNumber;
+}
+
+NfsError OutcomeUnknown() {
+  return {Failure::kLost, NfsStatus3::kOk, true, 0,
+          "the connection was lost, and the outcome can't be known"};
+}
+
 // Tags of a predecessor's calls must not be met again.
 uint64_t FirstTag() {
   std::random_device random;
@@ -46,31 +57,64 @@ bool Touched::Meets(const Touched& other) const {
   return false;
 }
 
-Calls::Calls(Connection& connection, OnGivenUp on_given_up)
-    : connection_(connection), on_given_up_(std::move(on_given_up)), next_tag_(FirstTag()) {}
+Calls::Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up)
+    : connection_(connection),
+      journal_(journal),
+      on_given_up_(std::move(on_given_up)),
+      next_tag_(FirstTag()) {}
 
 bool Calls::Begin(gantry_op op, std::shared_ptr<const Credentials> credentials, bool replayed,
                   TimePoint deadline) {
   if (operations_.size() >= kOperationsMax) return false;
-  if (!operations_.try_emplace(op, Operation{std::move(credentials), replayed, 0, deadline})
-           .second) {
-    return false;
-  }
+  const auto [begun, is_new] = operations_.try_emplace(op);
+  if (!is_new) return false;
+  begun->second.credentials = std::move(credentials);
+  begun->second.replayed = replayed;
+  begun->second.deadline = deadline;
   if (deadline != kNoDeadline) deadlines_.emplace(deadline, op);
   return true;
-}
-
-bool Calls::replayed(gantry_op op) const {
-  const auto found = operations_.find(op);
-  return found != operations_.end() && found->second.replayed;
 }
 
 void Calls::Add(std::unique_ptr<Ask> ask) {
   const auto found = operations_.find(ask->op_);
   if (found == operations_.end()) return;
-  ++found->second.asks;
-  ask->ambiguous_ = found->second.replayed;
+  Operation& operation = found->second;
+  ++operation.asks;
+  if (!ask->touched_.empty() && IsJournaled(ask->procedure())) {
+    ask->step_ = operation.steps++;
+    if (operation.replayed) ask->entry_ = journal_.TakePast(ask->op_, ask->step_);
+    if (ask->entry_ != nullptr) {
+      operation.entries.push_back(ask->entry_);
+      journaled_.push_back(std::move(ask));
+      return;
+    }
+  }
   queue_.push_back(std::move(ask));
+}
+
+// False: the journal is full for now.
+bool Calls::HasEntry(Ask& ask) {
+  if (ask.entry_ != nullptr || ask.touched_.empty() || !IsJournaled(ask.procedure())) return true;
+  ask.entry_ = journal_.Take(ask.op_, ask.step_, ask.procedure());
+  if (ask.entry_ == nullptr) return MayBeUnjournaled(ask.procedure());
+  operations_.at(ask.op_).entries.push_back(ask.entry_);
+  return true;
+}
+
+void Calls::GiveJournaled(std::unique_ptr<Ask> ask) {
+  const JournalEntry& entry = *ask->entry_;
+  if (entry.state == JournalEntry::kLost || entry.procedure != ask->procedure()) {
+    Settled(*ask);
+    return ask->Fail(OutcomeUnknown(), true);
+  }
+  ask->ambiguous_ = entry.ambiguous != 0;
+  // A copy, since decoding may write to it.
+  std::array<std::byte, kJournalReplyBytesMax> body = entry.reply;
+  Reply reply;
+  reply.procedure = entry.procedure;
+  reply.body = std::span(body).first(std::min<size_t>(entry.reply_bytes, body.size()));
+  Settled(*ask);
+  GiveAnswer(std::move(ask), reply);
 }
 
 // A change waits for changes of the same file that were left behind.
@@ -81,16 +125,25 @@ bool Calls::MayGo(const Ask& ask) const {
 }
 
 void Calls::Pump() {
+  for (JournalEntry* entry : std::exchange(ended_, {})) journal_.Free(*entry);
+  while (!journaled_.empty()) {
+    for (auto& ask : std::exchange(journaled_, {})) {
+      if (Has(ask->op_)) GiveJournaled(std::move(ask));
+    }
+  }
   for (auto at = queue_.begin(); at != queue_.end();) {
     RpcStream* stream = connection_.Writable();
     if (stream == nullptr) break;
-    if (!MayGo(**at)) {
+    if (!MayGo(**at) || !HasEntry(**at)) {
       ++at;
       continue;
     }
     const Operation& operation = operations_.at((*at)->op_);
     const uint64_t tag = next_tag_;
+    JournalEntry* const entry = (*at)->entry_;
+    if (entry != nullptr) Journal::Ask(*entry, tag);
     const auto submitted = (*at)->Submit(*stream, *operation.credentials, tag);
+    if (!submitted && entry != nullptr) Journal::Unask(*entry);
     if (submitted) {
       ++next_tag_;
       sent_.emplace(tag, std::move(*at));
@@ -116,13 +169,20 @@ void Calls::Settled(const Ask& ask) {
 
 void Calls::OnReply(const Reply& reply, bool repeated) {
   const auto found = sent_.find(reply.tag);
-  if (found == sent_.end()) return;  // A predecessor's.
+  if (found == sent_.end()) return journal_.PastAnswer(reply, repeated);
   std::unique_ptr<Ask> ask = std::move(found->second);
   sent_.erase(found);
   left_behind_.erase(reply.tag);
   if (ask->op_ == 0) return;
   Settled(*ask);
   ask->ambiguous_ = ask->ambiguous_ || repeated;
+  if (ask->entry_ != nullptr && reply.head.status == ReplyStatus::kSuccess) {
+    Journal::Answer(*ask->entry_, reply, ask->ambiguous_);
+  }
+  GiveAnswer(std::move(ask), reply);
+}
+
+void Calls::GiveAnswer(std::unique_ptr<Ask> ask, const Reply& reply) {
   const NfsStatus3 status =
       ask->Answer(reply, ask->faults_ + 1 >= kServerFaultTriesMax, ask->ambiguous_);
   if (status == NfsStatus3::kOk) return;
@@ -139,8 +199,10 @@ void Calls::OnReply(const Reply& reply, bool repeated) {
 bool Calls::OnRepeat(const Unanswered& call, bool same_port) {
   const auto found = sent_.find(call.tag);
   if (found == sent_.end()) {
-    // A predecessor's: only its end is of interest.
-    return same_port || !IsFragile(call.procedure);
+    // A predecessor's.
+    if (same_port || !IsFragile(call.procedure)) return true;
+    journal_.PastDropped(call.tag, call.sent);
+    return false;
   }
   Ask& ask = *found->second;
   const bool wanted = ask.op_ != 0;
@@ -152,9 +214,8 @@ bool Calls::OnRepeat(const Unanswered& call, bool same_port) {
   }
   if (same_port || !IsFragile(call.procedure)) return true;
   if (wanted) {
-    failed_.emplace_back(std::move(found->second),
-                         NfsError{Failure::kLost, NfsStatus3::kOk, true, 0,
-                                  "the connection was lost, and the outcome can't be known"});
+    if (ask.entry_ != nullptr) Journal::Lose(*ask.entry_);
+    failed_.emplace_back(std::move(found->second), OutcomeUnknown());
   }
   left_behind_.erase(call.tag);
   sent_.erase(found);
@@ -173,12 +234,15 @@ void Calls::End(gantry_op op) {
     std::erase_if(queue_, [op](const auto& ask) { return ask->op_ == op; });
     std::erase_if(delayed_, [op](const auto& item) { return item.second->op_ == op; });
     std::erase_if(failed_, [op](const auto& item) { return item.first->op_ == op; });
+    std::erase_if(journaled_, [op](const auto& ask) { return ask->op_ == op; });
     for (auto& [tag, ask] : sent_) {
       if (ask->op_ != op) continue;
       ask->op_ = 0;
+      ask->entry_ = nullptr;
       if (!ask->touched_.empty()) left_behind_.emplace(tag, ask->touched_);
     }
   }
+  ended_.insert(ended_.end(), found->second.entries.begin(), found->second.entries.end());
   operations_.erase(found);
 }
 

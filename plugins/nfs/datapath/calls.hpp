@@ -8,6 +8,9 @@
 // execute them at any time until they are answered. So a later change of the same file or directory
 // waits for that answer, in any connection; otherwise an old WRITE could land on a newer one.
 // Servers execute the calls of one connection in any order, so the order of sending is no help.
+//
+// What a change came to is in the journal until the operation's end, so an operation that is asked
+// for again by a successor goes through its chain with the answers that its predecessor got.
 #pragma once
 
 #include <gantry/datapath.h>
@@ -23,6 +26,7 @@
 #include <vector>
 
 #include "plugins/nfs/datapath/connection.hpp"
+#include "plugins/nfs/datapath/journal.hpp"
 #include "plugins/nfs/rpc/nfs3.hpp"
 
 namespace gantry::nfs {
@@ -52,6 +56,7 @@ class Ask {
  public:
   Ask(gantry_op op, Touched touched) : op_(op), touched_(touched) {}
   virtual ~Ask() = default;
+  virtual uint32_t procedure() const = 0;
   virtual NfsResult<uint32_t> Submit(RpcStream& stream, const Credentials& credentials,
                                      uint64_t tag) = 0;
   // What the reply says; for a status that asks for patience nothing is done with it.
@@ -62,7 +67,9 @@ class Ask {
   friend class Calls;
   gantry_op op_;  // 0: its operation has ended
   Touched touched_;
-  bool ambiguous_ = false;  // It may have been executed before this time.
+  uint32_t step_ = 0;              // Of the operation's changes.
+  JournalEntry* entry_ = nullptr;  // The operation's.
+  bool ambiguous_ = false;         // It may have been executed before this time.
   int faults_ = 0;
   int jukebox_ms_ = 0;
 };
@@ -77,6 +84,7 @@ class AskFor final : public Ask {
  public:
   AskFor(gantry_op op, Touched touched, const Call& call, Then<Call> then)
       : Ask(op, touched), call_(call), then_(std::move(then)) {}
+  uint32_t procedure() const override { return Call::kNumber; }
   NfsResult<uint32_t> Submit(RpcStream& stream, const Credentials& credentials,
                              uint64_t tag) override {
     return nfs::Submit(stream, call_, credentials, tag, kNoDeadline);
@@ -106,7 +114,7 @@ class Calls {
   // An operation has ended without its answers: EINTR, ETIMEDOUT.
   using OnGivenUp = std::function<void(gantry_op op, int error_number)>;
 
-  Calls(Connection& connection, OnGivenUp on_given_up);
+  Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up);
   Calls(const Calls&) = delete;
 
   // False: there are too many, or this one is under way already.
@@ -131,7 +139,6 @@ class Calls {
   void Forget();
 
   bool Has(gantry_op op) const { return operations_.contains(op); }
-  bool replayed(gantry_op op) const;
   size_t count() const { return operations_.size(); }
   // Changes that nobody waits for and that are not answered.
   size_t left_behind() const { return left_behind_.size(); }
@@ -149,15 +156,21 @@ class Calls {
   struct Operation {
     std::shared_ptr<const Credentials> credentials;
     bool replayed = false;
-    uint32_t asks = 0;
     TimePoint deadline = kNoDeadline;
+    uint32_t asks = 0;
+    uint32_t steps = 0;
+    std::vector<JournalEntry*> entries;
   };
 
   void Add(std::unique_ptr<Ask> ask);
   bool MayGo(const Ask& ask) const;
   void Settled(const Ask& ask);
+  bool HasEntry(Ask& ask);
+  void GiveAnswer(std::unique_ptr<Ask> ask, const Reply& reply);
+  void GiveJournaled(std::unique_ptr<Ask> ask);
 
   Connection& connection_;
+  Journal& journal_;
   const OnGivenUp on_given_up_;
   std::unordered_map<gantry_op, Operation> operations_;
   std::deque<std::unique_ptr<Ask>> queue_;
@@ -166,6 +179,8 @@ class Calls {
   std::multimap<TimePoint, gantry_op> deadlines_;
   std::unordered_map<uint64_t, Touched> left_behind_;  // by tag
   std::vector<std::pair<std::unique_ptr<Ask>, NfsError>> failed_;
+  std::vector<std::unique_ptr<Ask>> journaled_;  // Answered by the journal.
+  std::vector<JournalEntry*> ended_;  // Of operations whose ends the host is just being told.
   uint64_t next_tag_;
 };
 

@@ -37,7 +37,7 @@ NfsDataPath::NfsDataPath(const gantry_datapath_host& host, Log log)
     : host_(host),
       log_(std::move(log)),
       connection_(host, *this, log_),
-      calls_(connection_, [this](gantry_op op, int error_number) {
+      calls_(connection_, journal_, [this](gantry_op op, int error_number) {
         if (op == open_op_) return AbortOpen(error_number);
         host_.done_error(host_.ctx, op, error_number);
       }) {}
@@ -102,6 +102,9 @@ void NfsDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
   if (const auto prepared = connection_.Prepare(); !prepared) {
     return refuse(ENOMEM, prepared.error().message);
   }
+  if (const auto prepared = journal_.Prepare(host_); !prepared) {
+    return refuse(ENOMEM, prepared.error().message);
+  }
   const PathState& state = connection_.state();
   adopted_ = state.magic == PathState::kMagic;
   if (adopted_ && state.fingerprint != options_.fingerprint) {
@@ -162,6 +165,7 @@ void NfsDataPath::ContinueOpen() {
   if (phase_ != Phase::kConnecting || !connection_.up() || connection_.outstanding() > 0) return;
   phase_ = Phase::kWalking;
   again_ = true;
+  journal_.PastSettled();
   if (!adopted_) return AskSizes();
   const FileHandle root = connection_.state().root;
   calls_.To<nfs::GetAttr>(open_op_, {root}, [this, root](auto reply, bool) {
@@ -246,6 +250,7 @@ void NfsDataPath::ForgetConnection() {
   connection_.Stop();
   connection_.Forget();
   calls_.Forget();
+  journal_.Clear();
 }
 
 // --- close
@@ -301,13 +306,15 @@ std::shared_ptr<const Credentials> NfsDataPath::CredentialsOf(const gantry_fs_co
 }
 
 bool NfsDataPath::Begin(gantry_op op, const gantry_fs_context& context) {
+  const bool replayed = (context.flags & GANTRY_FS_REPLAYED) != 0;
+  // The host asks for all repetitions before anything new.
+  if (!replayed && journal_.has_past()) journal_.DropPast();
   const auto deadline =
       options_.timeout ? steady_clock::now() + *options_.timeout : TimePoint(kNoDeadline);
   int error_number = 0;
   if (phase_ != Phase::kServing) {
     error_number = ESHUTDOWN;
-  } else if (!calls_.Begin(op, CredentialsOf(context), (context.flags & GANTRY_FS_REPLAYED) != 0,
-                           deadline)) {
+  } else if (!calls_.Begin(op, CredentialsOf(context), replayed, deadline)) {
     error_number = EAGAIN;
   }
   if (error_number != 0) host_.done_error(host_.ctx, op, error_number);

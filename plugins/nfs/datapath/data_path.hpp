@@ -142,6 +142,7 @@ class NfsDataPath : private ConnectionUser {
   const gantry_datapath_host& host_;
   const Log log_;
   Connection connection_;
+  Journal journal_;
   Calls calls_;
   Phase phase_ = Phase::kClosed;
   DataPathOptions options_;

@@ -120,8 +120,8 @@ void NfsDataPath::CreateUnchecked(gantry_op op, const gantry_fs_make& request,
           directory, View(request.name), nfs::Create::How::kUnchecked, ModeOf(request.mode), {}});
 }
 
-// A repetition with the same verifier is answered OK until the first SETATTR, so within one process
-// EEXIST is never an echo. A predecessor may have come as far as that SETATTR.
+// A repetition with the same verifier is answered OK until the first SETATTR, which is not asked for
+// before the answer is in the journal. So EEXIST is never an echo.
 void NfsDataPath::CreateExclusive(gantry_op op, const gantry_fs_make& request,
                                   const FileHandle& directory) {
   nfs::Create call{directory, View(request.name), nfs::Create::How::kExclusive, {}, {}};
@@ -136,7 +136,7 @@ void NfsDataPath::CreateExclusive(gantry_op op, const gantry_fs_make& request,
                                         ModeOf(request.mode),
                                         {}});
         }
-        if (!reply) return FailChange(op, reply.error(), calls_.replayed(op), NfsStatus3::kExist);
+        if (!reply) return Fail(op, reply.error());
         if (reply->handle) return FinishExclusive(op, *reply->handle, request.mode);
         calls_.To<nfs::Lookup>(op, {directory, View(request.name)},
                                [this, op, &request](auto found, bool) {

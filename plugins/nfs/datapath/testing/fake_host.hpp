@@ -128,9 +128,12 @@ class FakeHost {
 
   const gantry_datapath_host& table() const { return table_; }
   gantry_op NewOp() {
-    under_way_.insert(++last_op_);
-    return last_op_;
+    const gantry_op op = repeated_ != 0 ? std::exchange(repeated_, 0) : ++last_op_;
+    under_way_.insert(op);
+    return op;
   }
+  // The next operation is that one again.
+  void Repeat(gantry_op op) { repeated_ = op; }
   bool IsUnderWay(gantry_op op) const { return under_way_.contains(op); }
 
   // Turns the loop until the condition holds; false when it doesn't in time.
@@ -242,6 +245,7 @@ class FakeHost {
   std::map<int, Watch> watches_;
   Timer timer_;
   gantry_op last_op_ = 0;
+  gantry_op repeated_ = 0;
   bool deaf_ = false;
   std::set<gantry_op> under_way_;
   std::map<gantry_op, Ended> ended_;
@@ -378,6 +382,11 @@ class Volume {
     context_.group_count = static_cast<uint32_t>(groups_.back().size());
   }
   void Replayed(bool replayed) { context_.flags = replayed ? GANTRY_FS_REPLAYED : 0; }
+  // The next operation is one that a predecessor had begun.
+  void Repeat(gantry_op op) {
+    host_.Repeat(op);
+    Replayed(true);
+  }
 
   Ended Wait(gantry_op op, std::chrono::milliseconds time = std::chrono::seconds(20)) {
     return host_.Wait(op, time);

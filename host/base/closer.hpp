@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Closes fds that came from a data path. What they are is the plugin's choice, and close(2) may
-// block (a file of a dead network filesystem, a lingering socket), which the keeper's loop may not.
+// block (a file of a dead network filesystem, a lingering socket), which neither the keeper's loop nor
+// gantryd's threads may.
 #pragma once
 
 #include <memory>
 
 #include "host/base/fd.hpp"
 
-namespace gantry::keeper {
+namespace gantry::base {
 
 constexpr size_t kClosingFdsMax = 256;
 
@@ -19,11 +20,11 @@ class Closer {
   ~Closer();
 
   // Never waits. Beyond kClosingFdsMax fds are left open: then something is stuck already.
-  void Close(base::UniqueFd fd);
+  void Close(UniqueFd fd);
 
  private:
   struct Queue;
   std::shared_ptr<Queue> queue_;
 };
 
-}  // namespace gantry::keeper
+}  // namespace gantry::base

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host/keeper/closer.hpp"
+#include "host/base/closer.hpp"
 
 #include <condition_variable>
 #include <deque>
@@ -7,13 +7,13 @@
 #include <thread>
 #include <utility>
 
-namespace gantry::keeper {
+namespace gantry::base {
 
 // Shared with the thread, which may outlive the Closer.
 struct Closer::Queue {
   std::mutex mutex;
   std::condition_variable changed;
-  std::deque<base::UniqueFd> fds;
+  std::deque<UniqueFd> fds;
   bool ending = false;
 };
 
@@ -23,7 +23,7 @@ Closer::Closer() : queue_(std::make_shared<Queue>()) {
     for (;;) {
       queue->changed.wait(lock, [&] { return queue->ending || !queue->fds.empty(); });
       if (queue->fds.empty()) return;
-      base::UniqueFd fd = std::move(queue->fds.front());
+      UniqueFd fd = std::move(queue->fds.front());
       queue->fds.pop_front();
       lock.unlock();
       fd.Reset();
@@ -38,7 +38,7 @@ Closer::~Closer() {
   queue_->changed.notify_all();
 }
 
-void Closer::Close(base::UniqueFd fd) {
+void Closer::Close(UniqueFd fd) {
   const std::lock_guard lock(queue_->mutex);
   if (queue_->fds.size() >= kClosingFdsMax) {
     (void)fd.Release();
@@ -48,4 +48,4 @@ void Closer::Close(base::UniqueFd fd) {
   queue_->changed.notify_one();
 }
 
-}  // namespace gantry::keeper
+}  // namespace gantry::base

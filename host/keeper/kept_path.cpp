@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/keeper/kept_path.hpp"
+
+#include <utility>
+
+namespace gantry::keeper {
+namespace {
+
+using wire::KeeperMessage;
+using wire::KeeperTag;
+
+// Names of fds in a kHeld message, in the order of the fds. A region's is followed by its size.
+constexpr std::string_view kFuse = "fuse";
+constexpr std::string_view kMemory = "memory";
+constexpr std::string_view kDescription = "description";
+constexpr std::string_view kControl = "control";
+constexpr std::string_view kLog = "log";
+constexpr std::string_view kProcess = "process";
+constexpr std::string_view kRegion = "region ";
+constexpr std::string_view kKept = "kept ";
+
+}  // namespace
+
+KeeperMessage ToHeld(const KeptPath& path, std::vector<int>& fds) {
+  KeeperMessage message;
+  message.kind = wire::KeeperKind::kHeld;
+  message.Add(KeeperTag::kVolume, path.volume_id)
+      .Add(KeeperTag::kTakeOver, uint64_t{path.take_over})
+      .Add(KeeperTag::kServed, uint64_t{path.served})
+      .Add(KeeperTag::kServing, uint64_t{path.serving})
+      .Add(KeeperTag::kTakeOvers, path.take_overs)
+      .Add(KeeperTag::kFault, path.fault)
+      .Add(KeeperTag::kFaultCode, path.fault_code);
+  for (const auto& argument : path.arguments) message.Add(KeeperTag::kArgument, argument);
+  const auto add = [&](std::string_view name, int fd) {
+    if (fd < 0) return;
+    message.Add(KeeperTag::kName, name);
+    fds.push_back(fd);
+  };
+  add(kFuse, path.fuse.get());
+  add(kMemory, path.memory.get());
+  add(kDescription, path.description.get());
+  add(kControl, path.control.get());
+  if (path.log && !path.log_ended) add(kLog, path.log->fd());
+  if (path.child) {
+    message.Add(KeeperTag::kPid, static_cast<uint64_t>(path.child.pid()));
+    add(kProcess, path.child.pidfd());
+  }
+  for (const auto& [name, region] : path.regions) {
+    add(std::string(kRegion) + name, region.memory.get());
+    message.Add(KeeperTag::kBytes, region.bytes);
+  }
+  for (const auto& [name, fd] : path.kept_fds) add(std::string(kKept) + name, fd.get());
+  return message;
+}
+
+base::Result<KeptPath> FromHeld(KeeperMessage& message, base::UniqueFd* log) {
+  KeptPath path;
+  path.volume_id = message.Text(KeeperTag::kVolume);
+  path.take_over = message.Number(KeeperTag::kTakeOver) != 0;
+  path.served = message.Number(KeeperTag::kServed) != 0;
+  path.serving = message.Number(KeeperTag::kServing) != 0;
+  path.take_overs = message.Number(KeeperTag::kTakeOvers);
+  path.fault = message.Text(KeeperTag::kFault);
+  path.fault_code = message.Number(KeeperTag::kFaultCode);
+  const auto pid = static_cast<pid_t>(message.Number(KeeperTag::kPid));
+  size_t next = 0;
+  Region* region = nullptr;
+  for (const auto& [tag, value] : message.fields) {
+    if (tag == KeeperTag::kArgument) path.arguments.push_back(value);
+    if (tag == KeeperTag::kBytes && region != nullptr)
+      region->bytes = KeeperMessage::ToNumber(value);
+    if (tag != KeeperTag::kName) continue;
+    region = nullptr;
+    if (next == message.fds.size()) break;
+    base::UniqueFd fd = std::move(message.fds[next++]);
+    const std::string_view name(value);
+    if (name == kFuse) path.fuse = std::move(fd);
+    if (name == kMemory) path.memory = std::move(fd);
+    if (name == kDescription) path.description = std::move(fd);
+    if (name == kControl) path.control = std::move(fd);
+    if (name == kLog) *log = std::move(fd);
+    if (name == kProcess && pid > 0) path.child = base::Child(pid, std::move(fd));
+    if (name.starts_with(kRegion)) {
+      region = &path.regions[std::string(name.substr(kRegion.size()))];
+      region->memory = std::move(fd);
+    }
+    if (name.starts_with(kKept))
+      path.kept_fds[std::string(name.substr(kKept.size()))] = std::move(fd);
+  }
+  if (path.volume_id.empty() || path.volume_id.size() > wire::kVolumeIdBytesMax ||
+      path.arguments.empty() || !path.memory || !path.description)
+    return base::Fail(base::Code::kInvalidArgument,
+                      "what is to be adopted lacks its volume id, arguments or memory");
+  return path;
+}
+
+}  // namespace gantry::keeper

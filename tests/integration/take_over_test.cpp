@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// A data path that dies and its successor, over the localfs plugin: what was under way is ended, what
+// is open stays open, and nobody learns of it. The same on a real server under load is
+// nfs_survival_test.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <thread>
+#include <vector>
+
+#include "host/base/file.hpp"
+#include "host/datapath/nodes.hpp"
+#include "host/datapath/slots.hpp"
+#include "tests/integration/volume_fixture.hpp"
+
+namespace gantry::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+// stat() in a thread of its own, begun and waiting in the kernel.
+class WaitingStat {
+ public:
+  explicit WaitingStat(const fs::path& path) {
+    struct stat s {};
+    stat(path.parent_path().c_str(),
+         &s);  // so that the thread's first request is the one that waits
+    thread_ = std::jthread([this, path] {
+      thread_id_ = gettid();
+      struct stat seen {};
+      result_ = stat(path.c_str(), &seen) == 0 ? 0 : errno;
+    });
+    waits_ =
+        Eventually([&] { return thread_id_ != 0 && WaitsForFuse(getpid(), thread_id_); }, kLong);
+  }
+  bool waits() const { return waits_; }
+  void Signal() const { tgkill(getpid(), thread_id_, SIGUSR1); }
+  int Join() {
+    thread_.join();
+    return result_;
+  }
+
+ private:
+  std::atomic<pid_t> thread_id_ = 0;
+  std::atomic<int> result_ = 0;
+  bool waits_ = false;
+  std::jthread thread_;
+};
+
+class TakeOverTest : public VolumeFixture {
+ protected:
+  fs::path Serve() {
+    FuseMount& mount = Mount("v");
+    auto spec = Spec("v", mount.TakeFd());
+    spec.take_over = true;
+    const auto started = client().Start(std::move(spec), In(kLong));
+    if (!started) throw std::runtime_error(started.error().message);
+    return mount.path();
+  }
+  void Hold() {
+    auto options = Options();
+    options.hold = true;
+    client_ = std::make_unique<services::KeeperClient>(options);
+  }
+  // Until its successor serves.
+  void Kill(int signal_number = SIGKILL) {
+    const auto before = State("v");
+    ASSERT_GT(before.pid, 0);
+    ASSERT_EQ(kill(before.pid, signal_number), 0);
+    ASSERT_TRUE(Eventually(
+        [&] {
+          const auto now = State("v");
+          return now.serving && now.pid != before.pid;
+        },
+        kLong));
+  }
+};
+
+TEST_F(TakeOverTest, WhatIsOpenStaysOpenAndWhatWasAskedIsAnswered) {
+  const fs::path root = Serve();
+  const base::UniqueFd file(open((root / "f").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_TRUE(base::WriteAll(file.get(), "before "));
+  WaitingStat slow(root / ".slow");
+  ASSERT_TRUE(slow.waits());
+  Kill();
+  EXPECT_EQ(slow.Join(), ENOENT);
+  ASSERT_TRUE(base::WriteAll(file.get(), "and after"));
+  EXPECT_EQ(base::ReadFile(backing() / "f", 100).value(), "before and after");
+  EXPECT_EQ(mkdir((root / "d").c_str(), 0700), 0);
+  EXPECT_TRUE(fs::is_directory(backing() / "d"));
+  const auto state = State("v");
+  EXPECT_EQ(state.take_overs, 1U);
+  EXPECT_EQ(state.fault, "");
+  mounts_["v"]->Unmount();
+  EXPECT_TRUE(client().Stop("v", In(kLong)));
+  EXPECT_TRUE(client().List(In(kLong))->empty());
+}
+
+TEST_F(TakeOverTest, AnInterruptReachesTheSuccessor) {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  ASSERT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
+  const fs::path root = Serve();
+  WaitingStat hung(root / ".hang");
+  ASSERT_TRUE(hung.waits());
+  Kill();
+  hung.Signal();
+  EXPECT_EQ(hung.Join(), EINTR);
+  // Told to the one that dies before it can do anything about it.
+  WaitingStat again(root / ".hang");
+  ASSERT_TRUE(again.waits());
+  const auto pid = State("v").pid;
+  ASSERT_EQ(kill(pid, SIGSTOP), 0);
+  again.Signal();
+  Kill();
+  EXPECT_EQ(again.Join(), EINTR);
+}
+
+TEST_F(TakeOverTest, OneThatCrashesAgainAndAgainIsGivenUp) {
+  const fs::path root = Serve();
+  struct stat s {};
+  EXPECT_EQ(stat((root / ".crash").c_str(), &s), -1);
+  EXPECT_TRUE(errno == ENOTCONN || errno == ECONNABORTED) << errno;
+  EXPECT_TRUE(Eventually([&] { return State("v").pid == 0; }, kLong));
+  const auto state = State("v");
+  EXPECT_NE(state.fault.find("SIGABRT"), std::string::npos) << state.fault;
+  EXPECT_EQ(state.take_overs, 2U);
+  EXPECT_TRUE(client().Stop("v", In(kLong)));
+}
+
+TEST_F(TakeOverTest, AnUnmountedVolumeHasNoSuccessor) {
+  Serve();
+  mounts_["v"]->Unmount();
+  EXPECT_TRUE(Eventually([&] { return State("v").pid == 0; }, kLong));
+  EXPECT_EQ(State("v").take_overs, 0U);
+}
+
+TEST_F(TakeOverTest, CountsOfNodesAreExactAfterManyDeaths) {
+  constexpr int kThreads = 3;
+  constexpr int kDeaths = 12;
+  const fs::path root = Serve();
+  std::atomic<bool> stop = false;
+  std::atomic<int> wrong = 0;
+  std::vector<std::jthread> users;
+  for (int t = 0; t < kThreads; ++t)
+    users.emplace_back([&, t] {
+      for (int i = 0; !stop; ++i) {
+        const fs::path name = root / (std::to_string(t) + "-" + std::to_string(i % 100));
+        const base::UniqueFd fd(open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        struct stat s {};
+        if (!fd || fstat(fd.get(), &s) != 0 || stat(name.c_str(), &s) != 0) ++wrong;
+        if (i % 3 == 0 && unlink(name.c_str()) != 0) ++wrong;
+      }
+    });
+  for (int i = 0; i < kDeaths; ++i) Kill();
+  stop = true;
+  users.clear();
+  EXPECT_EQ(wrong, 0);
+  for (const auto& entry : fs::directory_iterator(root)) fs::remove(entry.path());
+  auto fds = client().Fds("v", In(kLong));
+  ASSERT_TRUE(fds) << fds.error().message;
+  auto nodes = datapath::NodeTable::Attach(fds->memory.get(), datapath::kSlotsBytes);
+  ASSERT_TRUE(nodes) << nodes.error().message;
+  const auto all_zero = [&] {
+    std::ofstream("/proc/sys/vm/drop_caches") << "2\n";
+    const auto counts = nodes->Count();
+    return counts.nodes == 0 && counts.lookups == 0 && counts.opens == 0;
+  };
+  EXPECT_TRUE(Eventually(all_zero, kLong))
+      << nodes->Count().nodes << " nodes, " << nodes->Count().lookups << " lookups, "
+      << nodes->Count().opens << " opens";
+}
+
+TEST_F(TakeOverTest, AVolumeOutlivesItsKeeper) {
+  Hold();
+  const fs::path root = Serve();
+  const base::UniqueFd file(open((root / "f").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const pid_t first = KeeperPid();
+  const pid_t path = State("v").pid;
+  ASSERT_EQ(kill(first, SIGKILL), 0);
+  // Nobody asks; the holder notices by itself.
+  ASSERT_TRUE(Eventually([&] { return KeeperPid() > 0 && KeeperPid() != first; }, kLong));
+  EXPECT_EQ(State("v").pid, path);
+  EXPECT_TRUE(State("v").serving);
+  Kill();
+  ASSERT_TRUE(base::WriteAll(file.get(), "still there"));
+  EXPECT_EQ(base::ReadFile(backing() / "f", 100).value(), "still there");
+  mounts_["v"]->Unmount();
+  EXPECT_TRUE(client().Stop("v", In(kLong)));
+  EXPECT_TRUE(client().List(In(kLong))->empty());
+}
+
+TEST_F(TakeOverTest, AVolumeOutlivesItsKeeperAndItsDataPath) {
+  Hold();
+  const fs::path root = Serve();
+  const base::UniqueFd file(open((root / "f").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const auto path = State("v").pid;
+  ASSERT_EQ(kill(KeeperPid(), SIGKILL), 0);
+  ASSERT_EQ(kill(path, SIGKILL), 0);
+  ASSERT_TRUE(base::WriteAll(file.get(), "still there"));
+  EXPECT_EQ(base::ReadFile(backing() / "f", 100).value(), "still there");
+  EXPECT_NE(State("v").pid, path);
+}
+
+TEST_F(TakeOverTest, WhatWasStoppedIsNotGivenToTheNextKeeper) {
+  Hold();
+  Serve();
+  mounts_["v"]->Unmount();
+  ASSERT_TRUE(client().Stop("v", In(kLong)));
+  const pid_t first = KeeperPid();
+  ASSERT_EQ(kill(first, SIGKILL), 0);
+  EXPECT_TRUE(client().List(In(kLong))->empty());
+  EXPECT_NE(KeeperPid(), first);
+}
+
+}  // namespace
+}  // namespace gantry::tests
