@@ -36,7 +36,9 @@ std::map<std::string, std::string> DiskParameters(const PublishContext& publish,
       {"initiator", publish.initiator},
       {"chap", std::string(NameOf(publish.chap))},
       {"ioTimeoutSeconds", timeout == "0" ? "wait" : timeout},
-      {"fence", publish.several_write ? "none" : "reservation"}};
+      {"fence", publish.several_write ? "none" : "reservation"},
+      // What a dead process has sent may still land where nothing fences it.
+      {"takeOver", publish.several_write ? "false" : "true"}};
   if (publish.chap != ChapMode::kNone) {
     parameters["chapHandle"] = handle;
     parameters["chapIncarnation"] = Find(volume, "incarnation", "");
