@@ -65,6 +65,9 @@ class Client {
   std::atomic<ceph_mount_info*> mount_;
 };
 
+// To the system, of what was allocated and is free again. Takes a millisecond or so.
+void ReturnFreeMemory();
+
 // A session's UUID: the same for the same volume, node and owner.
 std::string SessionUuid(std::string_view owner, std::string_view node_id,
                         std::string_view volume_key);

@@ -81,6 +81,7 @@ void CephDataPath::Sweep() {
   sweeping_ = true;
   jobs_.Submit(Background([this, mounted = mounted_]() -> Finish {
     const bool more = mounted->inodes->CloseIdle(steady_clock::now());
+    if (!more) ReturnFreeMemory();
     return [this, more](gantry_op) {
       sweeping_ = false;
       if (more || !listings_.empty()) sweep_at_ = steady_clock::now() + kSweepEvery;
