@@ -70,6 +70,10 @@ class CephDataPath {
   void Readdir(gantry_op op, const gantry_fs_readdir& request);
   void Statfs(gantry_op op, const gantry_fs_node& request);
   void Allocate(gantry_op op, const gantry_fs_allocate& request);
+  void Getxattr(gantry_op op, const gantry_fs_xattr& request);
+  void Setxattr(gantry_op op, const gantry_fs_xattr& request);
+  void Listxattr(gantry_op op, const gantry_fs_xattr& request);
+  void Removexattr(gantry_op op, const gantry_fs_xattr& request);
 
  private:
   struct Mounted {
@@ -111,6 +115,9 @@ class CephDataPath {
   void Make(gantry_op op, const gantry_fs_make& request, Maker maker);
   using Remover = int (*)(ceph_mount_info*, Inode*, const char*, const UserPerm*);
   void Remove(gantry_op op, const gantry_fs_name& request, Remover remover);
+
+  // Extended attributes (xattrs.cpp).
+  Finish DoneValue(std::string value, void* buffer, uint32_t length) const;
 
   // Directories (directory.cpp).
   void EmitListed(gantry_op op, Listing listing);
