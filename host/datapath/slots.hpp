@@ -41,9 +41,8 @@ constexpr uint64_t kSlotsMagic = 0x31544f4c53544e47;  // "GNTSLOT1"
 constexpr uint32_t kSlotsVersion = 1;
 constexpr size_t kIoBytesMax = 1024 * 1024;  // of one READ or WRITE; max_write in FUSE_INIT
 constexpr size_t kWriteHeaderBytes = sizeof(fuse_in_header) + sizeof(fuse_write_in);
-// Present from the start: one to be read into, and one for what is being read meanwhile. A volume that
-// nobody writes large pieces to needs no more.
-constexpr uint32_t kReceiveSlotsReady = 2;
+// Present from the start, to be read into; more come when large requests pile up.
+constexpr uint32_t kReceiveSlotsReady = 1;
 constexpr uint32_t kReceiveSlotsMax = 32;
 constexpr uint32_t kCompactSlots = 128;
 constexpr uint32_t kSlotsMax = kReceiveSlotsMax + kCompactSlots;

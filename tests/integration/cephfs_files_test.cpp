@@ -37,7 +37,7 @@ class CephfsFilesTest : public ::testing::Test {
   // Of one node, with the page cache as the buffer.
   static CephVolume MakeWriteback(const std::string& name, uint64_t bytes) {
     CephVolume volume = node_->Make(name, bytes);
-    volume.mode = Mode::SINGLE_NODE_WRITER;
+    volume.mode = Mode::SINGLE_NODE_MULTI_WRITER;
     volume.mount_flags = {"cache=writeback"};
     return volume;
   }
@@ -128,13 +128,14 @@ TEST_F(CephfsFilesTest, KeepsExtendedAttributesForOtherMountsAndHidesCephsOwn) {
 TEST_F(CephfsFilesTest, FindsNoHoleButTheEnd) {
   const auto volume = node_->Make("holes", 64 * kMiB);
   node_->Start(volume);
-  const auto file = Open(volume.target / "file", O_RDWR | O_CREAT);
+  auto file = Open(volume.target / "file", O_RDWR | O_CREAT);
   ASSERT_TRUE(file);
   ASSERT_EQ(pwrite(file.get(), "end", 3, 10 * kMiB), 3);
   EXPECT_EQ(lseek(file.get(), 0, SEEK_DATA), 0);
   EXPECT_EQ(lseek(file.get(), 4096, SEEK_HOLE), off_t{10 * kMiB + 3});
   EXPECT_EQ(lseek(file.get(), off_t{10 * kMiB + 3}, SEEK_DATA), -1);
   EXPECT_EQ(errno, ENXIO);
+  file.Reset();
   ASSERT_GRPC_OK(node_->End(volume));
 }
 
