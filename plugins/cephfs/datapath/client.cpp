@@ -4,9 +4,13 @@
 #include <cephfs/libcephfs.h>
 #include <gantry/gantry.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <system_error>
 #include <thread>
@@ -131,6 +135,24 @@ Client::~Client() {
 }
 
 void ReturnFreeMemory() { (void)malloc_trim(0); }
+
+void ReturnUnusedStack() {
+  constexpr uintptr_t kPage = 4096;
+  constexpr uintptr_t kKept = 64 * 1024;  // this frame and what it calls are far above
+  constexpr uintptr_t kLooked = 4 << 20;
+  const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
+  void* lowest = nullptr;
+  size_t bytes = 0;
+  const bool is_known = pthread_attr_getstack(&attributes, &lowest, &bytes) == 0;
+  (void)pthread_attr_destroy(&attributes);
+  if (!is_known) return;
+  const uintptr_t end = (here - kKept) & ~(kPage - 1);
+  const uintptr_t begin = std::max(reinterpret_cast<uintptr_t>(lowest), end - kLooked);
+  // What is not mapped of it is skipped, and told as an error that means nothing here.
+  if (begin < end) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
 
 void Client::Unmount() {
   ceph_mount_info* const mount = mount_.exchange(nullptr);

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -100,9 +101,9 @@ class CephDataPath {
   static tl::expected<Opened, ClientError> Connect(const DataPathOptions& options,
                                                    const std::string& key, const std::string& uuid,
                                                    const DataPathLog& log);
-  // Begins an operation; `changes` are the handles that it changes.
+  // Begins an operation; `changes` are the handles that it changes, `bytes` the data that it moves.
   void Run(gantry_op op, Lane lane, const gantry_fs_context& context, std::vector<Handle> changes,
-           Work work);
+           Work work, size_t bytes = 0);
   Finish Fail(int error_number) const;
   Finish Done() const;
   Finish DoneAttributes(const struct ceph_statx& found) const;
@@ -133,6 +134,8 @@ class CephDataPath {
   const std::shared_ptr<std::atomic<bool>> opening_ = std::make_shared<std::atomic<bool>>(false);
   bool sweeping_ = false;
   TimePoint sweep_at_ = kNever;
+  // Their times of change are the client's own until the next sweep (Setattr).
+  std::set<Handle> times_held_;
   int64_t armed_ns_ = INT64_MAX;
   DataPathOptions options_;
   std::shared_ptr<const Mounted> mounted_;
