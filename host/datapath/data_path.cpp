@@ -13,6 +13,7 @@
 #include "host/base/fd.hpp"
 #include "host/datapath/event_loop.hpp"
 #include "host/datapath/identity.hpp"
+#include "host/datapath/init.hpp"
 #include "host/datapath/keeper_link.hpp"
 #include "host/datapath/nodes.hpp"
 #include "host/datapath/plugin_host.hpp"
@@ -36,6 +37,8 @@ std::string Parameter(const wire::DataPathDescription& description, const std::s
 
 Policy ServingPolicy(const wire::DataPathDescription& description) {
   if (description.disk) return DiskPolicy(description.readonly);
+  const auto cache = ParsePageCache(Parameter(description, std::string(kCacheParameter)));
+  if (cache && *cache == PageCache::kWriteback) return WritebackPolicy(description.readonly);
   return {.readonly = description.readonly};
 }
 

@@ -47,7 +47,15 @@ base::Status Reply(int fd, uint64_t unique, int32_t error, const void* body, siz
 
 }  // namespace
 
-base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline) {
+base::Result<PageCache> ParsePageCache(std::string_view text) {
+  if (text.empty() || text == "writethrough") return PageCache::kWritethrough;
+  if (text == "writeback") return PageCache::kWriteback;
+  return base::Fail(base::Code::kInvalidArgument, std::string(kCacheParameter) + " is \"" +
+                                                      std::string(text) +
+                                                      "\"; expected writethrough or writeback");
+}
+
+base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, PageCache cache) {
   GANTRY_TRY(base::SetNonBlocking(fuse_fd));
   alignas(8) std::array<char, FUSE_MIN_READ_BUFFER> buffer;
   ssize_t length = -1;
@@ -74,7 +82,7 @@ base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline) {
   if (in.major > FUSE_KERNEL_VERSION) {
     // The kernel repeats its request in our major version (linux/fuse.h, "Protocol changelog").
     GANTRY_TRY(Reply(fuse_fd, header.unique, 0, &out, sizeof out));
-    return AnswerInit(fuse_fd, deadline);
+    return AnswerInit(fuse_fd, deadline, cache);
   }
   if (in.major != FUSE_KERNEL_VERSION || in.minor < kFuseMinorMin) {
     (void)Reply(fuse_fd, header.unique, -EPROTO, nullptr, 0);
@@ -86,7 +94,9 @@ base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline) {
   FuseAgreement agreement;
   agreement.kernel_minor = in.minor;
   agreement.kernel_flags = in.flags | (uint64_t{in.flags2} << 32);
-  agreement.flags = agreement.kernel_flags & kWantedFlags;
+  const uint64_t wanted =
+      cache == PageCache::kWriteback ? kWantedFlags | FUSE_WRITEBACK_CACHE : kWantedFlags;
+  agreement.flags = agreement.kernel_flags & wanted;
   out.max_readahead = std::min(in.max_readahead, kReadaheadBytesMax);
   out.flags = static_cast<uint32_t>(agreement.flags);
   out.max_background = kBackgroundMax;

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first request of a FUSE connection, answered where the mount is made: a data path never sees
 // it, so that every server of a volume, also a later release's, speaks what was agreed here once.
-// No writeback cache (a write would be acknowledged before it is anywhere but in page cache) and no
-// ATOMIC_O_TRUNC (the truncation then is a SETATTR of its own, which can be repeated).
+// No ATOMIC_O_TRUNC (the truncation then is a SETATTR of its own, which can be repeated).
+//
+// The kernel's page cache is one of two policies, which the plugin that emits a source chooses by the
+// parameter "cache":
+//
+//   writethrough  a write is with the storage when write(2) returns (default)
+//   writeback     a write is in the page cache when write(2) returns, and with the storage when fsync(2)
+//                 or close(2) does: as with ext4. The dirty pages are the kernel's, so they outlive
+//                 any data path, and its successor is given them. The kernel takes sizes and times of
+//                 files for its own and asks nobody, so it is only for volumes that one node uses.
 //
 // A target of its own without the rest of the folder, for the mount helper.
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "host/base/clock.hpp"
 #include "host/base/error.hpp"
@@ -21,6 +30,11 @@ constexpr uint32_t kReadaheadBytesMax = 1024 * 1024;
 constexpr uint16_t kBackgroundMax = 64;
 constexpr uint16_t kCongestionThreshold = 48;
 
+constexpr std::string_view kCacheParameter = "cache";
+enum class PageCache : uint8_t { kWritethrough, kWriteback };
+// INVALID_ARGUMENT names what was expected; empty: the default.
+base::Result<PageCache> ParsePageCache(std::string_view text);
+
 struct FuseAgreement {
   uint32_t kernel_minor = 0;
   uint64_t kernel_flags = 0;  // what the kernel offered
@@ -29,6 +43,7 @@ struct FuseAgreement {
 
 // Reads FUSE_INIT from the fd of a filesystem just mounted and answers it. DEADLINE_EXCEEDED,
 // UNAVAILABLE (unmounted), FAILED_PRECONDITION (a kernel too old). Leaves the fd non-blocking.
-base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline);
+base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline,
+                                       PageCache cache = PageCache::kWritethrough);
 
 }  // namespace gantry::datapath

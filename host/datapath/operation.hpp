@@ -73,7 +73,7 @@ struct Operation {
   bool answered = false;   // before its done: the caller was interrupted
   bool opens = false;      // CREATE: the node is opened as well
   bool truncate = false;   // CREATE with O_TRUNC: the file is to be emptied first
-  std::span<char> buffer;  // of the ReplyArena: READ, READDIR
+  std::span<char> buffer;  // of the ReplyArena: READ, READDIR, xattrs
   size_t wanted = 0;       // bytes that the caller asked for
   size_t filled = 0;
   size_t handle_bytes = 0;  // of handles[1] between a CREATE and its truncation

@@ -25,6 +25,12 @@ struct Policy {
   uint64_t attributes_valid_seconds = 1;
 };
 
+// With the kernel's page cache as the buffer of writes (init.hpp), what it holds of a file is newer than
+// what the storage has: no open drops it.
+constexpr Policy WritebackPolicy(bool readonly) {
+  return {.readonly = readonly, .open_flags = FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES};
+}
+
 // A disk's owner (a loop device) flushes when it means it, and there is to be no second page cache
 // below the one of its filesystem. Its size must be asked for whenever somebody wants to know it.
 constexpr Policy DiskPolicy(bool readonly) {

@@ -28,6 +28,17 @@ TEST(ReplyArena, TakesBackAndJoinsPages) {
   EXPECT_EQ(arena.pages_in_use(), 4U);
 }
 
+TEST(ReplyArena, MakesPresentOnlyWhatItHasGivenOut) {
+  auto arena = ReplyArena::Create().value();
+  EXPECT_EQ(arena.pages_present(), 0U);
+  arena.Give(arena.Take(kPageBytes));
+  arena.Give(arena.Take(kPageBytes));
+  EXPECT_EQ(arena.pages_present() * kPageBytes, kReplyArenaStepBytes);
+  const auto all = arena.Take(kReplyArenaBytes);
+  ASSERT_EQ(all.size(), kReplyArenaBytes);
+  EXPECT_EQ(arena.pages_present() * kPageBytes, kReplyArenaBytes);
+}
+
 TEST(ReplyArena, GivesNothingThatIsLargerThanItself) {
   auto arena = ReplyArena::Create(kPageBytes).value();
   EXPECT_TRUE(arena.Take(kPageBytes + 1).empty());

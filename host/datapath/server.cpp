@@ -23,6 +23,8 @@ bool IsRepeatable(uint32_t opcode) {
     case FUSE_READ:
     case FUSE_READDIR:
     case FUSE_STATFS:
+    case FUSE_GETXATTR:
+    case FUSE_LISTXATTR:
       return true;
     default:
       return false;

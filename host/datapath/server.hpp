@@ -135,6 +135,8 @@ class Server {
   int AskCommit(Operation& operation);
   int AskAllocate(Operation& operation);
   int AskReaddir(Operation& operation);
+  int AskChangeXattr(Operation& operation);
+  int AskXattr(Operation& operation);
   int AnswerOpen(Operation& operation);
   int AnswerRelease(Operation& operation);
   void AskTruncate(Operation& operation);

@@ -171,6 +171,11 @@ void Server::DoneData(gantry_op id, uint32_t length) {
     Misbehaved("it read more than was asked for");
     return Answer(*operation, EIO, {});
   }
+  if (operation->buffer.empty()) {
+    fuse_getxattr_out out{};
+    out.size = length;
+    return Answer(*operation, 0, Bytes(out));
+  }
   Answer(*operation, 0, {operation->buffer.data(), length});
 }
 

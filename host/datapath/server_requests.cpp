@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -58,6 +59,8 @@ bool Changes(uint32_t opcode) {
     case FUSE_CREATE:
     case FUSE_WRITE:
     case FUSE_FALLOCATE:
+    case FUSE_SETXATTR:
+    case FUSE_REMOVEXATTR:
       return true;
     default:
       return false;
@@ -123,6 +126,12 @@ int Server::Ask(Operation& operation) {
       return AskAllocate(operation);
     case FUSE_READDIR:
       return AskReaddir(operation);
+    case FUSE_SETXATTR:
+    case FUSE_REMOVEXATTR:
+      return AskChangeXattr(operation);
+    case FUSE_GETXATTR:
+    case FUSE_LISTXATTR:
+      return AskXattr(operation);
     case FUSE_OPEN:
     case FUSE_OPENDIR:
       return AnswerOpen(operation);
@@ -375,6 +384,56 @@ int Server::AskReaddir(Operation& operation) {
   }
   request->cookie = in.offset;
   return Call(operation, plugin_.readdir, request, Ending::kEntries);
+}
+
+int Server::AskChangeXattr(Operation& operation) {
+  const fuse_in_header* header = operation.slot.header();
+  const bool sets = header->opcode == FUSE_SETXATTR;
+  if ((sets ? plugin_.setxattr : plugin_.removexattr) == nullptr) return ENOSYS;
+  auto* request = operation.request.Make<gantry_fs_xattr>();
+  request->context = Context(operation);
+  Body body(operation.slot);
+  // What fuse_setxattr_in is where FUSE_SETXATTR_EXT was not agreed on.
+  struct {
+    uint32_t size;
+    uint32_t flags;
+  } in{};
+  static_assert(sizeof in == FUSE_COMPAT_SETXATTR_IN_SIZE);
+  if (sets && !body.Take(in)) return EINVAL;
+  if (int e = body.Name(request->name)) return e;
+  if (body.rest().size() < in.size) return EINVAL;
+  if (in.size > GANTRY_FS_XATTR_BYTES_MAX) return E2BIG;
+  if (int e = KeepNode(operation, 0, header->nodeid, request->node)) return e;
+  request->flags = in.flags;
+  request->value = {body.rest().data(), in.size};
+  return Call(operation, sets ? plugin_.setxattr : plugin_.removexattr, request, Ending::kPlain);
+}
+
+int Server::AskXattr(Operation& operation) {
+  const fuse_in_header* header = operation.slot.header();
+  const bool lists = header->opcode == FUSE_LISTXATTR;
+  if ((lists ? plugin_.listxattr : plugin_.getxattr) == nullptr) return ENOSYS;
+  auto* request = operation.request.Make<gantry_fs_xattr>();
+  request->context = Context(operation);
+  Body body(operation.slot);
+  fuse_getxattr_in in{};
+  if (!body.Take(in)) return EINVAL;
+  if (!lists)
+    if (int e = body.Name(request->name)) return e;
+  if (int e = KeepNode(operation, 0, header->nodeid, request->node)) return e;
+  // Without a buffer the answer's length is the answer.
+  const uint32_t length = std::min(in.size, GANTRY_FS_XATTR_BYTES_MAX);
+  operation.wanted = length > 0 ? length : GANTRY_FS_XATTR_BYTES_MAX;
+  if (length > 0 && operation.buffer.empty()) {
+    operation.buffer = arena_.Take(length);
+    if (operation.buffer.empty()) {
+      waiting_.push_back(operation.id);
+      return 0;
+    }
+  }
+  request->buffer = operation.buffer.empty() ? nullptr : operation.buffer.data();
+  request->length = length;
+  return Call(operation, lists ? plugin_.listxattr : plugin_.getxattr, request, Ending::kData);
 }
 
 int Server::AnswerOpen(Operation& operation) {

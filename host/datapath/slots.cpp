@@ -66,8 +66,8 @@ base::Result<SlotTable> SlotTable::Attach(int memfd) {
 }
 
 base::Status SlotTable::Prepare() {
-  GANTRY_TRY(Populate(mapping_.data(), kReceiveSlotsOffset));
-  locked_ = datapath::Lock(mapping_.data(), kReceiveSlotsOffset);
+  GANTRY_TRY(Populate(mapping_.data(), kCompactOffset));
+  locked_ = datapath::Lock(mapping_.data(), kCompactOffset);
   SlotsHeader& header = Header();
   fresh_ = header.magic == 0;
   if (fresh_) {
@@ -87,6 +87,9 @@ base::Status SlotTable::Prepare() {
                       "the request slots have version " + std::to_string(header.version) +
                           ", expected " + std::to_string(kSlotsVersion));
   }
+  // Nobody has written down how many a predecessor has used.
+  if (!MakeCompactReady(fresh_ ? kCompactSlotsStep : kCompactSlots))
+    return base::Fail(base::Code::kResourceExhausted, "no memory for slots");
   header.generation.fetch_add(1);
   for (uint32_t i = 0; i < header.receive_slots_ready; ++i)
     if (!MakeReady(i)) return base::Fail(base::Code::kResourceExhausted, "no memory for slots");
@@ -94,7 +97,7 @@ base::Status SlotTable::Prepare() {
     if (i <= header.receive_slots_ready && At(i - 1).state() == SlotState::kFree)
       free_receive_.push_back(i - 1);
   for (uint32_t i = kSlotsMax; i > kReceiveSlotsMax; --i)
-    if (At(i - 1).state() == SlotState::kFree) free_compact_.push_back(i - 1);
+    if (fresh_ || At(i - 1).state() == SlotState::kFree) free_compact_.push_back(i - 1);
   in_use_ = header.receive_slots_ready + kCompactSlots -
             static_cast<uint32_t>(free_receive_.size() + free_compact_.size());
   return {};
@@ -104,6 +107,15 @@ bool SlotTable::MakeReady(uint32_t receive_slot) {
   char* data = mapping_.data() + kReceiveSlotsOffset + receive_slot * sizeof(ReceiveSlot);
   if (!Populate(data, sizeof(ReceiveSlot))) return false;
   locked_ = datapath::Lock(data, sizeof(ReceiveSlot)) && locked_;
+  return true;
+}
+
+bool SlotTable::MakeCompactReady(uint32_t slots) {
+  char* const data = mapping_.data() + kCompactOffset + compact_ready_ * sizeof(CompactSlot);
+  const size_t bytes = (slots - compact_ready_) * sizeof(CompactSlot);
+  if (!Populate(data, bytes)) return false;
+  locked_ = datapath::Lock(data, bytes) && locked_;
+  compact_ready_ = slots;
   return true;
 }
 
@@ -167,6 +179,9 @@ std::optional<Slot> SlotTable::MoveToCompact(const Slot& receive) {
   const size_t bytes = receive.header()->len;
   if (bytes > kCompactBytesMax || free_compact_.empty()) return std::nullopt;
   const Slot compact = At(free_compact_.back());
+  if (compact.index() - kReceiveSlotsMax >= compact_ready_ &&
+      !MakeCompactReady(compact_ready_ + kCompactSlotsStep))
+    return std::nullopt;
   free_compact_.pop_back();
   ++in_use_;
   ResetForRequest(compact.control());

@@ -41,9 +41,11 @@ constexpr uint64_t kSlotsMagic = 0x31544f4c53544e47;  // "GNTSLOT1"
 constexpr uint32_t kSlotsVersion = 1;
 constexpr size_t kIoBytesMax = 1024 * 1024;  // of one READ or WRITE; max_write in FUSE_INIT
 constexpr size_t kWriteHeaderBytes = sizeof(fuse_in_header) + sizeof(fuse_write_in);
-constexpr uint32_t kReceiveSlotsReady = 8;  // present from the start
+// Present from the start, to be read into; more come when large requests pile up.
+constexpr uint32_t kReceiveSlotsReady = 1;
 constexpr uint32_t kReceiveSlotsMax = 32;
 constexpr uint32_t kCompactSlots = 128;
+constexpr uint32_t kCompactSlotsStep = 16;  // made present at a time
 constexpr uint32_t kSlotsMax = kReceiveSlotsMax + kCompactSlots;
 constexpr size_t kSavedReplyBytesMax = 256;
 constexpr size_t kSlackBytes = kPageBytes;
@@ -169,11 +171,13 @@ class SlotTable {
   SlotsHeader& Header() const { return *reinterpret_cast<SlotsHeader*>(mapping_.data()); }
   base::Status Prepare();
   bool MakeReady(uint32_t receive_slot);
+  bool MakeCompactReady(uint32_t slots);
 
   Mapping mapping_;
   bool fresh_ = false;
   bool locked_ = true;
   bool exhausted_ = false;  // no memory for more receive slots
+  uint32_t compact_ready_ = 0;
   uint32_t in_use_ = 0;
   std::vector<uint32_t> free_receive_;
   std::vector<uint32_t> free_compact_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "host/datapath/init.hpp"
 #include "host/services/data_path_spec.hpp"
 #include "host/services/deadline.hpp"
 
@@ -305,7 +306,12 @@ base::Status MountBroker::ServeUserspace(const core::StageMount& mount,
   GANTRY_TRY_ASSIGN(const std::filesystem::path plugin, parts_.plugin_file(mount.backend));
   // One left over from a mount that was aborted.
   GANTRY_TRY(parts_.data_paths.Stop(mount.volume_id, deadline));
+  const auto& parameters = mount.source.parameters();
+  const auto named = parameters.find(std::string(datapath::kCacheParameter));
+  GANTRY_TRY_ASSIGN(const datapath::PageCache cache,
+                    datapath::ParsePageCache(named == parameters.end() ? "" : named->second));
   HelperRequest request = RequestFor(HelperOperation::kMountFuse, relative);
+  request.writeback = cache == datapath::PageCache::kWriteback;
   request.source = plan.source;
   request.options = plan.options;
   request.attributes = plan.attributes;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "host/base/fd.hpp"
+#include "host/datapath/init.hpp"
 
 namespace gantry::services {
 
@@ -37,14 +38,15 @@ Outcome<base::UniqueFd> OpenTarget(int root, const std::string& relative, bool f
 // A mount that is attached nowhere yet. Options are "key" or "key=value"; `attributes`: MOUNT_ATTR_*.
 Outcome<base::UniqueFd> MakeDetached(const std::string& fs_type, const std::string& source,
                                      const std::vector<std::string>& options, uint64_t attributes);
-// A FUSE filesystem, with /dev/fuse and FUSE_INIT answered.
+// A FUSE filesystem, with /dev/fuse and FUSE_INIT answered, that reads ahead as far as a storage at the
+// other end of a network is worth.
 struct DetachedFuse {
   base::UniqueFd device;
   base::UniqueFd mount;
 };
-Outcome<DetachedFuse> MakeDetachedFuse(const std::string& source,
-                                       const std::vector<std::string>& options,
-                                       uint64_t attributes);
+Outcome<DetachedFuse> MakeDetachedFuse(
+    const std::string& source, const std::vector<std::string>& options, uint64_t attributes,
+    datapath::PageCache cache = datapath::PageCache::kWritethrough);
 // VOLUME_MOUNT_GROUP: the root belongs to the group, and what is made below inherits it.
 Outcome<void> GiveToGroup(int mount, uint32_t group);
 Outcome<void> Attach(int mount, int target, const std::string& path);

@@ -118,7 +118,8 @@ std::string Encode(const HelperRequest& request) {
              {"options", request.options},
              {"attributes", request.attributes},
              {"unmount_flags", request.unmount_flags},
-             {"file", request.file}};
+             {"file", request.file},
+             {"writeback", request.writeback}};
   if (request.operation >= HelperOperation::kExamineDevice) value["device"] = request.device;
   if (request.group) value["group"] = *request.group;
   return ToBytes(value);
@@ -150,6 +151,7 @@ base::Result<HelperRequest> DecodeRequest(std::string_view bytes) {
     value.at("attributes").get_to(request.attributes);
     value.at("unmount_flags").get_to(request.unmount_flags);
     value.at("file").get_to(request.file);
+    value.at("writeback").get_to(request.writeback);
     if (value.contains("device")) value.at("device").get_to(request.device);
     if (value.contains("group")) request.group = value.at("group").get<uint32_t>();
     return request;

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/services/helper.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <fstream>
+#include <string>
 #include <thread>
 
 #include "host/services/mount_namespace.hpp"
@@ -60,6 +64,18 @@ TEST_F(HelperTest, GivesBackAFuseFdWhoseInitIsAnswered) {
   ASSERT_EQ(at.size(), 1U);
   EXPECT_EQ(at[0].fs_type, "fuse.gantry");
   EXPECT_EQ(at[0].source, "volume");
+}
+
+TEST_F(HelperTest, HasTheKernelReadFarAheadInAFuseMount) {
+  const base::UniqueFd fd = MountFuse("fuse");
+  struct statx status {};
+  ASSERT_EQ(statx(AT_FDCWD, kubelet_.Path("fuse").c_str(), AT_STATX_DONT_SYNC, STATX_TYPE, &status),
+            0);
+  std::ifstream file("/sys/class/bdi/" + std::to_string(status.stx_dev_major) + ":" +
+                     std::to_string(status.stx_dev_minor) + "/read_ahead_kb");
+  int kib = 0;
+  file >> kib;
+  EXPECT_EQ(kib, 4096);
 }
 
 TEST_F(HelperTest, IsKilledAtTheDeadlineWhenItsRequestWasNotTakenYet) {

@@ -158,7 +158,18 @@ FIELD(gantry_datapath_open, readonly, 4);
 FIELD(gantry_datapath_open, parameters, 8);
 FIELD(gantry_datapath_open, volume_key, 24);
 
-SIZE(gantry_datapath, 176);
+SIZE(gantry_fs_xattr, 96);
+FIELD(gantry_fs_xattr, size, 0);
+FIELD(gantry_fs_xattr, flags, 4);
+FIELD(gantry_fs_xattr, context, 8);
+FIELD(gantry_fs_xattr, node, 32);
+FIELD(gantry_fs_xattr, name, 48);
+FIELD(gantry_fs_xattr, value, 64);
+FIELD(gantry_fs_xattr, buffer, 80);
+FIELD(gantry_fs_xattr, length, 88);
+FIELD(gantry_fs_xattr, reserved, 92);
+
+SIZE(gantry_datapath, 208);
 FIELD(gantry_datapath, size, 0);
 FIELD(gantry_datapath, reserved, 4);
 FIELD(gantry_datapath, open, 8);
@@ -182,6 +193,10 @@ FIELD(gantry_datapath, commit, 144);
 FIELD(gantry_datapath, readdir, 152);
 FIELD(gantry_datapath, statfs, 160);
 FIELD(gantry_datapath, allocate, 168);
+FIELD(gantry_datapath, getxattr, 176);
+FIELD(gantry_datapath, setxattr, 184);
+FIELD(gantry_datapath, listxattr, 192);
+FIELD(gantry_datapath, removexattr, 200);
 
 VALUE(GANTRY_FS_REPLAYED, 1);
 VALUE(GANTRY_FS_SET_MODE, 1);
@@ -197,6 +212,7 @@ VALUE(GANTRY_FS_READABLE, 1);
 VALUE(GANTRY_FS_WRITABLE, 2);
 TEXT(GANTRY_EXT_DATAPATH, "gantry.datapath/1");
 TEXT(GANTRY_EXT_DATAPATH_HOST, "gantry.datapath-host/1");
+VALUE(GANTRY_FS_XATTR_BYTES_MAX, 65536);
 VALUE(GANTRY_FS_HANDLE_BYTES_MAX, 128);
 VALUE(GANTRY_FS_NAME_BYTES_MAX, 255);
 VALUE(GANTRY_FS_IO_BYTES_MAX, 1048576);

@@ -38,7 +38,16 @@ std::map<std::string, std::string> ParametersOf(const VolumeContext& volume, con
   if (!flags.ms_mode.empty()) parameters["msMode"] = flags.ms_mode;
   if (flags.timeout_seconds != 0)
     parameters["timeoutSeconds"] = std::to_string(flags.timeout_seconds);
+  if (flags.writeback) parameters["cache"] = "writeback";
   return parameters;
+}
+
+// Such a volume's files are in one page cache alone.
+bool IsOnOneNode(int32_t access_mode) {
+  return access_mode == GANTRY_SINGLE_NODE_WRITER ||
+         access_mode == GANTRY_SINGLE_NODE_READER_ONLY ||
+         access_mode == GANTRY_SINGLE_NODE_SINGLE_WRITER ||
+         access_mode == GANTRY_SINGLE_NODE_MULTI_WRITER;
 }
 
 // In the data path's process: the key by what attach has said and the secrets that the host keeps.
@@ -102,6 +111,10 @@ Status CephfsBackend::Attach(Call& call, const gantry_attach& request) {
   const auto judged = JudgeMountFlags(flags);
   const bool several_write = request.capability.access_mode == GANTRY_MULTI_NODE_SINGLE_WRITER ||
                              request.capability.access_mode == GANTRY_MULTI_NODE_MULTI_WRITER;
+  if (judged && judged->writeback && !IsOnOneNode(request.capability.access_mode))
+    return Refuse(code::kInvalidArgument,
+                  "mount flag \"cache\": writeback is for volumes that one node uses; expected "
+                  "writethrough with this access mode");
   gantry_source source{};
   source.kind = SourceKindOf(volume->mounter, several_write, judged.has_value());
   if (source.kind != GANTRY_SOURCE_FILESYSTEM && !judged) return ToStatus(judged.error());

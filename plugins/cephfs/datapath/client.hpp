@@ -65,6 +65,12 @@ class Client {
   std::atomic<ceph_mount_info*> mount_;
 };
 
+// To the system, of what was allocated and is free again. Takes a millisecond or so.
+void ReturnFreeMemory();
+// The same of the calling thread's stack below what is in use: libcephfs makes its table of options on it
+// when it is loaded, a mebibyte that nobody needs again.
+void ReturnUnusedStack();
+
 // A session's UUID: the same for the same volume, node and owner.
 std::string SessionUuid(std::string_view owner, std::string_view node_id,
                         std::string_view volume_key);

@@ -17,7 +17,8 @@ namespace gantry::cephfs {
 void CephDataPath::Read(gantry_op op, const gantry_fs_read& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
-  Run(op, Lane::kData, request.context, {},
+  Run(
+      op, Lane::kData, request.context, {},
       [this, node = *node, length = request.length, offset = request.offset,
        buffer = request.buffer](const Mounted& at, const Caller& who) {
         const auto inode = at.inodes->Find(node);
@@ -38,7 +39,8 @@ void CephDataPath::Read(gantry_op op, const gantry_fs_read& request) {
           std::memcpy(buffer, data.get(), filled);
           host_.done_data(host_.ctx, done, filled);
         });
-      });
+      },
+      request.length);
 }
 
 void CephDataPath::Write(gantry_op op, const gantry_fs_write& request) {
@@ -47,7 +49,8 @@ void CephDataPath::Write(gantry_op op, const gantry_fs_write& request) {
   const auto length = static_cast<uint32_t>(request.data.len);
   const std::shared_ptr<char[]> data(new char[length]);
   std::memcpy(data.get(), request.data.ptr, length);
-  Run(op, Lane::kData, request.context, {*node},
+  Run(
+      op, Lane::kData, request.context, {*node},
       [this, node = *node, data, length, offset = request.offset](const Mounted& at,
                                                                   const Caller& who) {
         const auto inode = at.inodes->Find(node);
@@ -66,7 +69,8 @@ void CephDataPath::Write(gantry_op op, const gantry_fs_write& request) {
         }
         return Finish(
             [this, written](gantry_op done) { host_.done_written(host_.ctx, done, written); });
-      });
+      },
+      length);
 }
 
 // The data is with the OSDs already; what is waited for is that the MDS has the file's name on its disk.

@@ -79,13 +79,19 @@ void CephDataPath::Sweep() {
   if (!mounted_ || sweeping_) return;
   Discard(listings_.TakeOld(steady_clock::now()));
   sweeping_ = true;
-  jobs_.Submit(Background([this, mounted = mounted_]() -> Finish {
-    const bool more = mounted->inodes->CloseIdle(steady_clock::now());
-    return [this, more](gantry_op) {
-      sweeping_ = false;
-      if (more || !listings_.empty()) sweep_at_ = steady_clock::now() + kSweepEvery;
-    };
-  }));
+  jobs_.Submit(
+      Background([this, mounted = mounted_, times = std::exchange(times_held_, {})]() -> Finish {
+        for (const Handle& handle : times)
+          if (const auto inode = mounted->inodes->Find(handle))
+            (void)ceph_ll_sync_inode(mounted->client->get(), (*inode)->get(), /*syncdataonly=*/0);
+        const bool more = mounted->inodes->CloseIdle(steady_clock::now());
+        if (!more) ReturnFreeMemory();
+        return [this, more](gantry_op) {
+          sweeping_ = false;
+          if (more || !listings_.empty() || !times_held_.empty())
+            sweep_at_ = steady_clock::now() + kSweepEvery;
+        };
+      }));
 }
 
 tl::expected<CephDataPath::Opened, ClientError> CephDataPath::Connect(
@@ -138,6 +144,7 @@ void CephDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
         return host_.done_error(host_.ctx, at, opened.error().error_number);
       }
       mounted_ = opened->mounted;
+      ReturnUnusedStack();
       host_.done_node(host_.ctx, at, opened->root.bytes(), &opened->attributes);
     };
   };
@@ -170,7 +177,7 @@ void CephDataPath::Close(gantry_op op) {
 void CephDataPath::Interrupt(gantry_op op) { jobs_.Interrupt(op); }
 
 void CephDataPath::Run(gantry_op op, Lane lane, const gantry_fs_context& context,
-                       std::vector<Handle> changes, Work work) {
+                       std::vector<Handle> changes, Work work, size_t bytes) {
   if (!mounted_) return host_.done_error(host_.ctx, op, ENOTCONN);
   if (sweep_at_ == kNever && !sweeping_) sweep_at_ = steady_clock::now() + kSweepEvery;
   auto caller = std::make_shared<Caller>(context);
@@ -178,7 +185,7 @@ void CephDataPath::Run(gantry_op op, Lane lane, const gantry_fs_context& context
                 [mounted = mounted_, caller = std::move(caller), work = std::move(work)] {
                   return work(*mounted, *caller);
                 },
-                steady_clock::now() + options_.timeout});
+                steady_clock::now() + options_.timeout, bytes});
   Arm();
 }
 

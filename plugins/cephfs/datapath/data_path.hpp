@@ -16,6 +16,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -70,6 +71,10 @@ class CephDataPath {
   void Readdir(gantry_op op, const gantry_fs_readdir& request);
   void Statfs(gantry_op op, const gantry_fs_node& request);
   void Allocate(gantry_op op, const gantry_fs_allocate& request);
+  void Getxattr(gantry_op op, const gantry_fs_xattr& request);
+  void Setxattr(gantry_op op, const gantry_fs_xattr& request);
+  void Listxattr(gantry_op op, const gantry_fs_xattr& request);
+  void Removexattr(gantry_op op, const gantry_fs_xattr& request);
 
  private:
   struct Mounted {
@@ -96,9 +101,9 @@ class CephDataPath {
   static tl::expected<Opened, ClientError> Connect(const DataPathOptions& options,
                                                    const std::string& key, const std::string& uuid,
                                                    const DataPathLog& log);
-  // Begins an operation; `changes` are the handles that it changes.
+  // Begins an operation; `changes` are the handles that it changes, `bytes` the data that it moves.
   void Run(gantry_op op, Lane lane, const gantry_fs_context& context, std::vector<Handle> changes,
-           Work work);
+           Work work, size_t bytes = 0);
   Finish Fail(int error_number) const;
   Finish Done() const;
   Finish DoneAttributes(const struct ceph_statx& found) const;
@@ -111,6 +116,9 @@ class CephDataPath {
   void Make(gantry_op op, const gantry_fs_make& request, Maker maker);
   using Remover = int (*)(ceph_mount_info*, Inode*, const char*, const UserPerm*);
   void Remove(gantry_op op, const gantry_fs_name& request, Remover remover);
+
+  // Extended attributes (xattrs.cpp).
+  Finish DoneValue(std::string value, void* buffer, uint32_t length) const;
 
   // Directories (directory.cpp).
   void EmitListed(gantry_op op, Listing listing);
@@ -126,6 +134,8 @@ class CephDataPath {
   const std::shared_ptr<std::atomic<bool>> opening_ = std::make_shared<std::atomic<bool>>(false);
   bool sweeping_ = false;
   TimePoint sweep_at_ = kNever;
+  // Their times of change are the client's own until the next sweep (Setattr).
+  std::set<Handle> times_held_;
   int64_t armed_ns_ = INT64_MAX;
   DataPathOptions options_;
   std::shared_ptr<const Mounted> mounted_;

@@ -25,11 +25,17 @@ bool Jobs::IsHeld(const Job& job) const {
                                        [&](const Handle& h) { return held_.contains(h); });
 }
 
+bool Jobs::HasRoom(const Job& job) const {
+  const size_t bytes = job.order.bytes;
+  return bytes == 0 || running_bytes_ == 0 || running_bytes_ + bytes <= kDataBytesMax;
+}
+
 void Jobs::Start() {
   for (const Lane lane : {Lane::kNames, Lane::kData}) {
     auto& waiting = waiting_[static_cast<size_t>(lane)];
-    for (auto at = waiting.begin();
-         at != waiting.end() && running_[static_cast<size_t>(lane)] < ThreadsOf(lane);) {
+    for (auto at = waiting.begin(); at != waiting.end() &&
+                                    running_[static_cast<size_t>(lane)] < ThreadsOf(lane) &&
+                                    HasRoom(**at);) {
       if (IsHeld(**at)) {
         ++at;
         continue;
@@ -44,6 +50,7 @@ void Jobs::Start() {
 void Jobs::Begin(const JobPtr& job) {
   job->begun = true;
   ++running_[static_cast<size_t>(job->order.lane)];
+  running_bytes_ += job->order.bytes;
   const bool runs = threads_.Run([this, job, back = threads_.Returner()]() mutable {
     Finish finish = job->order.work();
     job->order.work = nullptr;  // what it held goes on this thread
@@ -55,6 +62,7 @@ void Jobs::Begin(const JobPtr& job) {
 // `finish` is dropped when nobody waits for it any more.
 void Jobs::End(const JobPtr& job, const Finish& finish) {
   --running_[static_cast<size_t>(job->order.lane)];
+  running_bytes_ -= job->order.bytes;
   const gantry_op op = job->order.op;
   if (job->given_up) {
     --abandoned_;
@@ -83,6 +91,7 @@ void Jobs::GiveUpOn(const JobPtr& job, int error_number) {
   Forget(job->order.op);
   if (job->begun) {
     ++abandoned_;
+    running_bytes_ -= std::exchange(job->order.bytes, 0);
     for (const Handle& handle : job->order.changes) ++held_[handle];
   } else {
     waiting_[static_cast<size_t>(job->order.lane)].remove(job);

@@ -32,6 +32,9 @@ namespace gantry::cephfs {
 
 inline constexpr size_t kNameThreadsMax = 16;
 inline constexpr size_t kDataThreadsMax = 16;
+// Of data under way at once. What is on its way is copied several times between here and an OSD: many
+// large pieces side by side only push each other out of the processor's caches.
+inline constexpr size_t kDataBytesMax = 4 << 20;
 
 using TimePoint = std::chrono::steady_clock::time_point;
 inline constexpr TimePoint kNever = TimePoint::max();
@@ -47,6 +50,7 @@ struct Order {
   std::vector<Handle> changes;   // what the work changes; empty: nothing
   std::function<Finish()> work;  // blocks; any thread
   TimePoint deadline = kNever;
+  size_t bytes = 0;  // of data that it moves
 };
 
 // What nobody waits for.
@@ -85,6 +89,7 @@ class Jobs {
 
   void Start();
   bool IsHeld(const Job& job) const;
+  bool HasRoom(const Job& job) const;
   void Begin(const JobPtr& job);
   void End(const JobPtr& job, const Finish& finish);
   void GiveUpOn(const JobPtr& job, int error_number);
@@ -96,6 +101,7 @@ class Jobs {
   std::map<gantry_op, Deadlines::iterator> jobs_;
   std::array<std::list<JobPtr>, 2> waiting_;  // by lane, not begun
   std::array<size_t, 2> running_{};
+  size_t running_bytes_ = 0;
   std::map<Handle, size_t> held_;  // changed by works that were given up
   size_t abandoned_ = 0;
   Threads threads_;

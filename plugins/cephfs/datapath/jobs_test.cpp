@@ -67,13 +67,13 @@ class JobsTest : public ::testing::Test {
 
   // An operation whose number is that of its gate.
   void Submit(int number, std::vector<Handle> changes, TimePoint deadline = kNever,
-              Lane lane = Lane::kData) {
+              Lane lane = Lane::kData, size_t bytes = 0) {
     jobs_.Submit({static_cast<gantry_op>(number), lane, std::move(changes),
                   [this, gate = gate_, number]() -> Finish {
                     gate->Pass(number);
                     return [this](gantry_op op) { ended_[op] = 0; };
                   },
-                  deadline});
+                  deadline, bytes});
   }
   // Until it has ended; its errno.
   std::optional<int> Wait(int number) {
@@ -149,6 +149,25 @@ TEST_F(JobsTest, AnInterruptedOneIsAnsweredAtOnce) {
   jobs_.Interrupt(1);
   gate_->Open(1);
   while (jobs_.Abandoned() > 0) Turn();
+}
+
+TEST_F(JobsTest, MoveABoundedNumberOfBytesAtOnceAndCountNoneThatWasGivenUp) {
+  Submit(1, {}, kNever, Lane::kData, 2 * kDataBytesMax);  // alone it may be larger
+  Submit(2, {}, kNever, Lane::kData, 1);
+  ASSERT_TRUE(gate_->Reached(1));
+  Turn();
+  EXPECT_FALSE(gate_->HasReached(2));
+  jobs_.Interrupt(1);
+  Turn();
+  EXPECT_TRUE(gate_->Reached(2));
+  Submit(3, {}, kNever, Lane::kData, kDataBytesMax);
+  Turn();
+  EXPECT_FALSE(gate_->HasReached(3));
+  gate_->OpenAll();
+  EXPECT_EQ(Wait(3), 0);
+  while (jobs_.Abandoned() > 0) Turn();
+  Submit(4, {}, kNever, Lane::kData, kDataBytesMax);
+  EXPECT_EQ(Wait(4), 0);
 }
 
 TEST_F(JobsTest, StuckNamesLeaveThreadsForData) {

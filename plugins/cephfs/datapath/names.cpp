@@ -75,19 +75,24 @@ void CephDataPath::Getattr(gantry_op op, const gantry_fs_node& request) {
 }
 
 // A client that may write a file alone keeps changes of its attributes to itself for some seconds, and
-// they would die with it; so they are flushed. (A size is taken from the objects then.)
+// they would die with it; so they are flushed. (A size is taken from the objects then.) A time of change
+// alone is what a kernel that holds writes back says before each fsync: that waits for the next sweep,
+// since the objects bear nearly the same time.
 void CephDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
   struct ceph_statx values {};
   const int mask = FromHost(request, &values);
+  const bool holds = options_.writeback && mask == CEPH_SETATTR_MTIME;
+  if (holds) times_held_.insert(*node);
+  const bool flushes = mask != CEPH_SETATTR_SIZE && !holds;
   Run(op, Lane::kNames, request.context, {*node},
-      [this, node = *node, values, mask](const Mounted& at, const Caller& who) mutable {
+      [this, node = *node, values, mask, flushes](const Mounted& at, const Caller& who) mutable {
         const auto inode = at.inodes->Find(node);
         if (!inode) return Fail(inode.error());
         ceph_mount_info* const mount = at.client->get();
         int result = ceph_ll_setattr(mount, (*inode)->get(), &values, mask, who.get());
-        if (result == 0 && mask != CEPH_SETATTR_SIZE)
+        if (result == 0 && flushes)
           result = ceph_ll_sync_inode(mount, (*inode)->get(), /*syncdataonly=*/0);
         struct ceph_statx found {};
         if (result == 0)

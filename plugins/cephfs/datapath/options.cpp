@@ -42,6 +42,12 @@ plugin::Result<DataPathOptions> ParseDataPathOptions(const gantry_map& parameter
                                               "\"; expected crc, secure, prefer-crc or "
                                               "prefer-secure");
   }
+  if (const auto cache = Find(parameters, "cache"); !cache.empty()) {
+    if (cache != "writethrough" && cache != "writeback")
+      return Fail(code::kInvalidArgument,
+                  "cache is \"" + std::string(cache) + "\"; expected writethrough or writeback");
+    options.writeback = cache == "writeback";
+  }
   if (const auto text = Find(parameters, "timeoutSeconds"); !text.empty()) {
     int64_t seconds = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);

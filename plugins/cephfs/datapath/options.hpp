@@ -8,6 +8,7 @@
 //   path            the volume's directory, absolute; required
 //   msMode          "crc", "secure", "prefer-crc" or "prefer-secure", as the kernel's ms_mode; missing:
 //                   as the cluster offers
+//   cache           "writethrough" or "writeback": whether the kernel holds writes back; writethrough
 //   timeoutSeconds  an operation that has not ended after so long ends with ETIMEDOUT; 120
 // Other keys are somebody else's and ignored.
 #pragma once
@@ -32,6 +33,7 @@ struct DataPathOptions {
   std::string filesystem;
   std::string path;
   std::string client_mode;  // ms_client_mode; empty: Ceph's own
+  bool writeback = false;
   std::chrono::seconds timeout = kOperationDefault;
 };
 

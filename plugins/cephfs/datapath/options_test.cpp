@@ -24,6 +24,7 @@ TEST(CephDataPathOptions, AreTakenAsTheyAre) {
   all["fsName"] = "fs";
   all["msMode"] = "prefer-secure";
   all["timeoutSeconds"] = "7";
+  all["cache"] = "writeback";
   all["sealedKey"] = "another's";
   const auto options = Parse(all);
   ASSERT_TRUE(options) << options.error().message;
@@ -31,7 +32,9 @@ TEST(CephDataPathOptions, AreTakenAsTheyAre) {
   EXPECT_EQ(options->filesystem, "fs");
   EXPECT_EQ(options->client_mode, "secure crc");
   EXPECT_EQ(options->timeout, std::chrono::seconds(7));
+  EXPECT_TRUE(options->writeback);
   EXPECT_EQ(Parse(kGood)->timeout, kOperationDefault);
+  EXPECT_FALSE(Parse(kGood)->writeback);
 }
 
 TEST(CephDataPathOptions, ErrorsNameTheParameter) {
@@ -42,7 +45,8 @@ TEST(CephDataPathOptions, ErrorsNameTheParameter) {
     ASSERT_FALSE(options) << key;
     EXPECT_THAT(options.error().message, HasSubstr(key));
   }
-  const Parameters bad = {{"path", "relative"}, {"msMode", "legacy"}, {"timeoutSeconds", "0"}};
+  const Parameters bad = {
+      {"path", "relative"}, {"msMode", "legacy"}, {"timeoutSeconds", "0"}, {"cache", "none"}};
   for (const auto& [key, value] : bad) {
     Parameters some = kGood;
     some[key] = value;

@@ -49,6 +49,10 @@ const gantry_datapath* CephDataPathTable() {
     t.readdir = &DataPathSlot<Of, gantry_fs_readdir, &CephDataPath::Readdir>;
     t.statfs = &DataPathSlot<Of, gantry_fs_node, &CephDataPath::Statfs>;
     t.allocate = &DataPathSlot<Of, gantry_fs_allocate, &CephDataPath::Allocate>;
+    t.getxattr = &DataPathSlot<Of, gantry_fs_xattr, &CephDataPath::Getxattr>;
+    t.setxattr = &DataPathSlot<Of, gantry_fs_xattr, &CephDataPath::Setxattr>;
+    t.listxattr = &DataPathSlot<Of, gantry_fs_xattr, &CephDataPath::Listxattr>;
+    t.removexattr = &DataPathSlot<Of, gantry_fs_xattr, &CephDataPath::Removexattr>;
     return t;
   }();
   return &kTable;

@@ -68,6 +68,12 @@ plugin::Status Take(std::string_view flag, MountFlags* flags) {
     flags->timeout_seconds = number;
     return {};
   }
+  if (key == "cache") {
+    if (value != "writethrough" && value != "writeback")
+      return Refuse(key, "writethrough or writeback");
+    flags->writeback = value == "writeback";
+    return {};
+  }
   if (!flag.ends_with('=') && Holds(kAccepted, flag)) return {};
   if (key.size() < flag.size() && Holds(kAccepted, std::string(key) + "=")) {
     if (ReadNumber(value, &number)) return {};

@@ -4,7 +4,9 @@
 // accepted, and all else is refused by name, since a flag that is silently dropped is a promise not kept.
 //
 //   done           ms_mode=crc, secure, prefer-crc, prefer-secure; timeout=SECONDS: an operation that
-//                  has not ended by then ends with ETIMEDOUT (this client's own word; 120)
+//                  has not ended by then ends with ETIMEDOUT (this client's own word; 120);
+//                  cache=writethrough, cache=writeback: when a write is answered (its own word too,
+//                  README.md)
 //   no difference  rsize=, wsize=, rasize=, readdir_max_entries=, readdir_max_bytes=, caps_max=,
 //                  congestion_kb=, mount_timeout=, dcache, nodcache, asyncreaddir, noasyncreaddir,
 //                  noacl, wsync, rbytes, nodirstat, norequire_active_mds, recover_session=no, nofsc
@@ -23,6 +25,7 @@ namespace gantry::cephfs {
 struct MountFlags {
   std::string ms_mode;           // empty: not said
   uint32_t timeout_seconds = 0;  // 0: not said
+  bool writeback = false;
 };
 
 // Each may hold several, separated by commas; of two that contradict each other the later counts.

@@ -11,16 +11,18 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 TEST(CephMountFlags, ThatTheClientKeepsAreTaken) {
-  const auto flags = JudgeMountFlags({"ro,noatime", "ms_mode=secure,rsize=65536", "timeout=7",
-                                      "context=\"a:b:c:s0,c1\"", "recover_session=no"});
+  const auto flags =
+      JudgeMountFlags({"ro,noatime", "ms_mode=secure,rsize=65536", "timeout=7", "cache=writeback",
+                       "context=\"a:b:c:s0,c1\"", "recover_session=no"});
   ASSERT_TRUE(flags) << flags.error().message;
   EXPECT_EQ(flags->ms_mode, "secure");
   EXPECT_EQ(flags->timeout_seconds, 7U);
+  EXPECT_TRUE(flags->writeback);
 }
 
 TEST(CephMountFlags, ThatItDoesNotKeepAreRefusedByNameAlone) {
   for (const char* flag : {"secret=hunter2", "recover_session=clean", "ms_mode=legacy", "acl",
-                           "timeout=0", "rsize=x", "name=hunter2"}) {
+                           "timeout=0", "rsize=x", "cache=none", "name=hunter2"}) {
     const auto flags = JudgeMountFlags({flag});
     ASSERT_FALSE(flags) << flag;
     const std::string_view whole = flag;

@@ -169,6 +169,21 @@ typedef struct gantry_fs_allocate { /* fallocate(2) that keeps the size */
   uint64_t length;
 } gantry_fs_allocate;
 
+#define GANTRY_FS_XATTR_BYTES_MAX 65536u
+
+typedef struct gantry_fs_xattr { /* getxattr, setxattr, listxattr, removexattr */
+  uint32_t size;
+  uint32_t flags; /* setxattr: of setxattr(2), 1 XATTR_CREATE, 2 XATTR_REPLACE */
+  gantry_fs_context context;
+  gantry_bytes node;
+  gantry_str name;    /* all but listxattr */
+  gantry_bytes value; /* setxattr */
+  void* buffer;       /* getxattr, listxattr: the answer goes here before done_data, names each with
+                         its NUL. NULL: only its length is asked for */
+  uint32_t length;    /* of the buffer, at most GANTRY_FS_XATTR_BYTES_MAX; too short: ERANGE */
+  uint32_t reserved;
+} gantry_fs_xattr;
+
 typedef struct gantry_fs_readdir {
   uint32_t size;
   uint32_t reserved;
@@ -276,6 +291,13 @@ typedef struct gantry_datapath {
   void (*statfs)(gantry_instance*, gantry_op, const gantry_fs_node*);     /* done_statfs */
   /* done. NULL: EOPNOTSUPP. */
   void (*allocate)(gantry_instance*, gantry_op, const gantry_fs_allocate*);
+  /* Extended attributes. NULL: the filesystem has none, and the kernel does not ask again. The kernel
+   * has judged the caller's right to the name. An attribute that is not there: ENODATA; names that are
+   * not kept: EOPNOTSUPP, soon, because "security.capability" is asked for before many writes. */
+  void (*getxattr)(gantry_instance*, gantry_op, const gantry_fs_xattr*);    /* done_data */
+  void (*setxattr)(gantry_instance*, gantry_op, const gantry_fs_xattr*);    /* done */
+  void (*listxattr)(gantry_instance*, gantry_op, const gantry_fs_xattr*);   /* done_data */
+  void (*removexattr)(gantry_instance*, gantry_op, const gantry_fs_xattr*); /* done */
 } gantry_datapath;
 
 #ifdef __cplusplus
