@@ -23,6 +23,12 @@ bool IsUnknownCommand(const Reply& reply) {
   return reply.number == EINVAL && reply.words.find("No handler found") != std::string::npos;
 }
 
+// Or, a moment later, by EOPNOTSUPP: that must not be taken for "cannot", which is final.
+bool IsWithoutModule(const Reply& reply) {
+  return reply.number == EOPNOTSUPP &&
+         reply.words.find("is not enabled/loaded") != std::string::npos;
+}
+
 // The module keeps what it knows of a subvolume in a file of the data pool, and where that cannot be
 // written it says EINVAL and why.
 int NumberOf(const Reply& reply) {
@@ -86,6 +92,11 @@ Result<Reply> Subvolumes::Ask(const char* prefix, json arguments, TimePoint dead
   arguments["prefix"] = prefix;
   arguments["vol_name"] = fs_name_;
   GANTRY_PLUGIN_TRY_ASSIGN(Reply reply, cluster_->AskManager(std::move(arguments), deadline));
+  if (IsWithoutModule(reply))
+    return Fail(code::kUnavailable,
+                std::string(prefix) +
+                    ": the cluster's manager has not loaded its module volumes; "
+                    "it has just started, or the module is disabled");
   reply.number = NumberOf(reply);
   return reply;
 }
