@@ -41,7 +41,8 @@ std::unique_ptr<grpc::ClientContext> Patient() {
   return context;
 }
 
-// As a sidecar does, while a copy is on its way or another call is under way.
+}  // namespace
+
 grpc::Status UntilAnswered(const std::function<grpc::Status()>& call) {
   const auto end = std::chrono::steady_clock::now() + kIscsiCallMax;
   for (;;) {
@@ -52,8 +53,6 @@ grpc::Status UntilAnswered(const std::function<grpc::Status()>& call) {
   }
 }
 
-}  // namespace
-
 IscsiTarget::IscsiTarget(const IscsiTargetOptions& options)
     : store_((options.store_parent.empty() ? directory_.path() : options.store_parent) / "store"),
       config_(directory_.path() / "target.json") {
@@ -63,10 +62,12 @@ IscsiTarget::IscsiTarget(const IscsiTargetOptions& options)
   const fs::path key = directory_.path() / "chap.key";
   std::ofstream(key) << std::string(64, 'a') << "\n";
   fs::permissions(key, fs::perms::owner_read | fs::perms::owner_write);
+  std::vector<std::string> listening = tgt_ ? tgt_->portals() : std::vector<std::string>();
+  if (!tgt_)
+    for (const auto& address : options.addresses)
+      listening.push_back(address + ":" + std::to_string(kLioPort));
   std::string portals;
-  for (const auto& address : options.addresses)
-    portals += (portals.empty() ? "\"" : ", \"") + address + ":" +
-               std::to_string(tgt_ ? tgt_->port() : kLioPort) + "\"";
+  for (const auto& portal : listening) portals += (portals.empty() ? "\"" : ", \"") + portal + "\"";
   std::ofstream file(config_);
   file << R"({"kind": ")" << (options.lio ? "lio" : "tgt") << R"(", "store": ")" << store().string()
        << R"(", "iqn_prefix": "iqn.2026-01.test.gantry", "portals": [)" << portals
