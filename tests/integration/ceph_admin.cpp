@@ -52,7 +52,6 @@ CephAdmin::CephAdmin(const lab::Ceph& cluster) : connections_(std::make_unique<C
       {"mon_host", cluster.monitor()},
       {"key", cluster.admin_key()},
       {"keyring", "/dev/null"},
-      {"rados_mon_op_timeout", kTimeoutSeconds},
       {"client_mount_timeout", kTimeoutSeconds}};
   for (const auto& [name, value] : settings) {
     Need(rados_conf_set(rados, name, value.c_str()), name);

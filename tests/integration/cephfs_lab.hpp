@@ -27,6 +27,15 @@ inline constexpr std::chrono::seconds kEndMax{100};
 inline const std::string kSealKey = "a key of at least thirty-two bytes";
 inline const std::string kGroup = "lab";
 
+struct CephHost {
+  int uid = 0;            // the worker's
+  std::string more = {};  // of the backend's configuration, ", nodeKeys: perVolume"
+  std::string role = "controller";
+  std::string user = "admin";
+  std::string key = {};  // empty: the administrator's
+  int timeout_seconds = kTimeoutSeconds;
+};
+
 // A cluster and its administrator.
 class CephCluster {
  public:
@@ -62,14 +71,28 @@ class CephCluster {
   bool CancelClone(const std::string& name) {
     return subvolumes_.CancelClone({kGroup, name}, Soon()).has_value();
   }
+  // A monitor's command that has to go well; its answer.
+  std::string Order(nlohmann::json command) {
+    const auto done = cluster_.AskMonitor(std::move(command), Soon());
+    EXPECT_TRUE(done) << done.error().message;
+    EXPECT_TRUE(!done || done->ok()) << done->words;
+    return done ? done->out : "";
+  }
   // How long the module waits with a clone that it is asked for; 0: not at all.
   void DelayClones(std::chrono::seconds time) {
-    const auto done = cluster_.AskMonitor({{"prefix", "config set"},
-                                           {"who", "mgr"},
-                                           {"name", "mgr/volumes/snapshot_clone_delay"},
-                                           {"value", std::to_string(time.count())}},
-                                          Soon());
-    EXPECT_TRUE(done) << done.error().message;
+    Order({{"prefix", "config set"},
+           {"who", "mgr"},
+           {"name", "mgr/volumes/snapshot_clone_delay"},
+           {"value", std::to_string(time.count())}});
+  }
+  // The cluster's users that Gantry has made.
+  Names Entities() {
+    Names names;
+    const auto all = nlohmann::json::parse(Order({{"prefix", "auth ls"}}), nullptr, false);
+    for (const auto& one : all.value("auth_dump", nlohmann::json::array()))
+      if (const auto name = one.value("entity", ""); name.starts_with("client.gantry."))
+        names.insert(name);
+    return names;
   }
   cephfs::CloneState StateOfClone(const std::string& name) {
     const auto status = subvolumes_.StatusOfClone({kGroup, name}, Soon());
@@ -77,16 +100,27 @@ class CephCluster {
   }
   const cephfs::Subvolumes& module() const { return subvolumes_; }
 
-  // A gantryd whose backend "cephfs" has this cluster. `uid` is the worker's; `more`: configuration.
-  std::unique_ptr<lab::Gantryd> StartHost(int uid, const std::string& more = {}) {
-    WriteKey(ceph_.admin_key());
-    const std::string backends =
-        "  cephfs:\n    plugin: cephfs\n    owner: lab\n    uid: " + std::to_string(uid) +
+  // A gantryd whose backend "cephfs" has this cluster.
+  std::unique_ptr<lab::Gantryd> StartHost(const CephHost& wanted) {
+    WriteKey(wanted.key.empty() ? ceph_.admin_key() : wanted.key);
+    lab::GantrydOptions options;
+    options.backends =
+        "  cephfs:\n    plugin: cephfs\n    owner: lab\n    uid: " + std::to_string(wanted.uid) +
         "\n    credentials: {key: " + key_file().string() + "}\n    config: {monitors: [\"" +
-        ceph_.monitor() + "\"], fsName: " + ceph_.filesystem() + ", user: admin, group: " + kGroup +
-        ", timeoutSeconds: " + std::to_string(kTimeoutSeconds) + more +
-        "}\n    grants: {userspace: true}\n";
-    return itest::StartHost(backends, "[cephfs]");
+        ceph_.monitor() + "\"], fsName: " + ceph_.filesystem() + ", user: " + wanted.user +
+        ", group: " + kGroup + ", timeoutSeconds: " + std::to_string(wanted.timeout_seconds) +
+        wanted.more + "}\n    grants: {userspace: true}\n";
+    options.driver_backends = "[cephfs]";
+    options.role = wanted.role;
+    auto host = lab::Gantryd::Start(std::move(options));
+    if (!host) {
+      ADD_FAILURE() << host.error().message;
+      return nullptr;
+    }
+    return std::move(*host);
+  }
+  std::unique_ptr<lab::Gantryd> StartHost(int uid, const std::string& more = {}) {
+    return StartHost(CephHost{.uid = uid, .more = more});
   }
   std::filesystem::path key_file() const { return files_.path() / "key"; }
   // Renamed into place, as a mounted Secret is.
@@ -121,6 +155,7 @@ class CephController : public Controller {
   using Capacity = Outcome<csi::v1::GetCapacityResponse>;
   using Published = Outcome<csi::v1::ControllerPublishVolumeResponse>;
   using Unpublished = Outcome<csi::v1::ControllerUnpublishVolumeResponse>;
+  using Validated = Outcome<csi::v1::ValidateVolumeCapabilitiesResponse>;
 
   Got Get(const std::string& id) {
     csi::v1::ControllerGetVolumeRequest request;
@@ -157,6 +192,18 @@ class CephController : public Controller {
         csi::v1::VolumeCapability::AccessMode::MULTI_NODE_MULTI_WRITER);
     return Ask<csi::v1::ControllerPublishVolumeResponse>([&](auto* context, auto* reply) {
       return more_->ControllerPublishVolume(context, request, reply);
+    });
+  }
+  Validated Validate(const csi::v1::Volume& volume) {
+    csi::v1::ValidateVolumeCapabilitiesRequest request;
+    request.set_volume_id(volume.volume_id());
+    *request.mutable_volume_context() = volume.volume_context();
+    auto* capability = request.add_volume_capabilities();
+    capability->mutable_mount();
+    capability->mutable_access_mode()->set_mode(
+        csi::v1::VolumeCapability::AccessMode::MULTI_NODE_MULTI_WRITER);
+    return Ask<csi::v1::ValidateVolumeCapabilitiesResponse>([&](auto* context, auto* reply) {
+      return more_->ValidateVolumeCapabilities(context, request, reply);
     });
   }
   Unpublished Unpublish(const std::string& id, const std::string& node) {

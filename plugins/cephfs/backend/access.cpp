@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <thread>
 #include <utility>
 
 #include "plugins/cephfs/cluster/ceph_error.hpp"
@@ -68,35 +67,28 @@ Result<SecretText> Access::Open(const VolumeRecord& volume, const std::string& u
   return SecretText(entities[0]["key"].get<std::string>());
 }
 
-Status Access::Close(const std::string& user, const Evict& evict, TimePoint deadline) const {
+Status Access::Close(const std::string& user, const Evict& evict, const Pause& pause,
+                     TimePoint deadline) const {
   const json command = {{"prefix", "auth rm"}, {"entity", "client." + user}};
   GANTRY_PLUGIN_TRY_ASSIGN(const Reply removed, cluster_->AskMonitor(command, deadline));
   if (!removed.ok() && removed.number != ENOENT) return Failed(command, removed);
   EvictRequest request;
-  request.mon_host = cluster_->config().mon_host;
-  request.user = cluster_->config().user;
-  request.fs_name = cluster_->config().fs_name;
   request.entity = user;
-  request.timeout_s = static_cast<int>(cluster_->config().timeout.count());
   GANTRY_PLUGIN_TRY_ASSIGN(request.mds, ActiveMds(deadline));
-  GANTRY_PLUGIN_TRY_ASSIGN(const SecretText key, cluster_->ReadKey(deadline));
-  request.key = key.text();
+  GANTRY_PLUGIN_TRY_ASSIGN(request.as, cluster_->Identity(deadline));
   Status closed = {};
-  for (int round = 0;; ++round) {
+  for (int round = 0; closed; ++round) {
     const auto addresses = evict(request, deadline);
     if (!addresses) {
       closed = tl::unexpected(addresses.error());
       break;
     }
     if (addresses->empty()) break;
-    closed = WaitForBlocklist(*addresses, deadline);
-    if (!closed) break;
-    if (round == kEvictRoundsMax) {
+    closed = WaitForBlocklist(*addresses, pause, deadline);
+    if (closed && round == kEvictRoundsMax)
       closed = Fail(code::kUnavailable, "client." + user + " comes back as often as it is evicted");
-      break;
-    }
   }
-  const SecretText wiped(std::move(request.key));
+  const SecretText wiped(std::move(request.as.key));
   return closed;
 }
 
@@ -120,7 +112,7 @@ Result<std::vector<std::string>> Access::ActiveMds(TimePoint deadline) const {
   return names;
 }
 
-Status Access::WaitForBlocklist(const std::vector<std::string>& addresses,
+Status Access::WaitForBlocklist(const std::vector<std::string>& addresses, const Pause& pause,
                                 TimePoint deadline) const {
   const json command = {{"prefix", "osd blocklist ls"}};
   while (true) {
@@ -134,7 +126,7 @@ Status Access::WaitForBlocklist(const std::vector<std::string>& addresses,
       return Fail(code::kUnavailable,
                   "an evicted session's address is not in the blocklist: " + addresses.front() +
                       "; is mds_session_blocklist_on_evict off?");
-    std::this_thread::sleep_for(kMapPollMs);
+    if (!pause(kMapPollMs)) return Fail(code::kCancelled, "the call was cancelled");
   }
 }
 

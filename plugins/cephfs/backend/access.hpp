@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "plugins/cephfs/backend/pause.hpp"
 #include "plugins/cephfs/backend/records.hpp"
 #include "plugins/cephfs/cluster/cluster.hpp"
 #include "plugins/cephfs/cluster/sessions.hpp"
@@ -29,12 +30,13 @@ class Access {
   plugin::Result<SecretText> Open(const VolumeRecord& volume, const std::string& user,
                                   bool readonly, TimePoint deadline) const;
   // Takes the entity away, ends its sessions, and returns when the map of OSDs says that none of
-  // their addresses may write any more. Nothing there is success.
-  plugin::Status Close(const std::string& user, const Evict& evict, TimePoint deadline) const;
+  // their addresses may write any more. Nothing there is success. CANCELLED: `pause` said so.
+  plugin::Status Close(const std::string& user, const Evict& evict, const Pause& pause,
+                       TimePoint deadline) const;
 
  private:
   plugin::Result<std::vector<std::string>> ActiveMds(TimePoint deadline) const;
-  plugin::Status WaitForBlocklist(const std::vector<std::string>& addresses,
+  plugin::Status WaitForBlocklist(const std::vector<std::string>& addresses, const Pause& pause,
                                   TimePoint deadline) const;
 
   Cluster* const cluster_;

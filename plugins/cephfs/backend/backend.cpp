@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <thread>
 #include <utility>
 
+#include "plugins/cephfs/backend/pause.hpp"
 #include "plugins/cephfs/cluster/ceph_error.hpp"
+#include "plugins/cephfs/context/ceph_csi.hpp"
 #include "plugins/common/sha256.hpp"
 
 namespace gantry::cephfs {
@@ -99,9 +100,12 @@ Made<CephfsBackend> CephfsBackend::Create(const Host& host, const gantry_create&
   auto config = ParseConfig(View(request.config_json));
   if (!config) return ToStatus(config.error());
   const std::string owner = ToString(request.owner);
-  // Nodes and data paths know all that they need from their calls.
+  // Nodes and data paths know all that they need from their calls, but a node has to tell ceph-csi's
+  // volumes as well, and what tells them stands in the controller's table. It asks the cluster nothing.
+  const bool is_controller = (request.roles & GANTRY_ROLE_CONTROLLER) != 0;
+  const bool recognizes = (request.roles & GANTRY_ROLE_NODE) != 0 && !config->cluster_id.empty();
   std::unique_ptr<Cluster> cluster;
-  if ((request.roles & GANTRY_ROLE_CONTROLLER) != 0) {
+  if (is_controller || recognizes) {
     const auto* secrets = host.Extension<gantry_secret_api>(GANTRY_EXT_SECRET);
     if (secrets == nullptr)
       return Refuse(code::kFailedPrecondition, std::string("the host has no ") + GANTRY_EXT_SECRET);
@@ -118,7 +122,7 @@ Made<CephfsBackend> CephfsBackend::Create(const Host& host, const gantry_create&
                                         });
   }
   std::unique_ptr<CephfsBackend> backend(
-      new CephfsBackend(std::move(*config), owner, std::move(cluster)));
+      new CephfsBackend(std::move(*config), owner, std::move(cluster), is_controller));
   if ((request.roles & GANTRY_ROLE_DATAPATH) != 0) {
     if (auto opened = backend->OpenDataPath(host, request); !opened.ok()) return opened;
   }
@@ -126,20 +130,21 @@ Made<CephfsBackend> CephfsBackend::Create(const Host& host, const gantry_create&
 }
 
 CephfsBackend::CephfsBackend(Config config, const std::string& owner,
-                             std::unique_ptr<Cluster> cluster)
+                             std::unique_ptr<Cluster> cluster, bool is_controller)
     : config_(std::move(config)),
       owner_(owner),
       cluster_(std::move(cluster)),
+      is_controller_(is_controller),
       volumes_(cluster_ == nullptr ? nullptr
                                    : std::make_unique<Volumes>(cluster_.get(), config_.fs_name,
                                                                owner, config_.default_bytes)) {}
 
 bool CephfsBackend::Offers(std::string_view extension) const {
   if (extension == GANTRY_EXT_PUBLISH)
-    return config_.node_keys == NodeKeys::kPerVolume && cluster_ != nullptr;
+    return config_.node_keys == NodeKeys::kPerVolume && is_controller_;
   if (extension == GANTRY_EXT_DATAPATH) return data_path_ != nullptr;
   if (extension == GANTRY_EXT_NODE) return true;
-  return cluster_ != nullptr;
+  return extension == GANTRY_EXT_CONTROLLER ? cluster_ != nullptr : is_controller_;
 }
 
 // Whether the cluster answers is its volumes' business: a backend whose cluster is away answers so.
@@ -217,8 +222,9 @@ Status CephfsBackend::CreateVolume(Call& call, const gantry_create_volume& reque
   const auto began = std::chrono::steady_clock::now();
   const TimePoint wait_until = std::min(began + (deadline - began) / 2, began + kCopyWaitMsMax);
   auto created = volumes_->Create(wanted, deadline);
-  while (created && !created->volume && std::chrono::steady_clock::now() < wait_until) {
-    std::this_thread::sleep_for(kCopyLookMs);
+  const Pause pause = PauseOf(call);
+  while (created && !created->volume && std::chrono::steady_clock::now() < wait_until &&
+         pause(kCopyLookMs)) {
     created = volumes_->Create(wanted, deadline);
   }
   if (!created) {
@@ -236,6 +242,7 @@ Status CephfsBackend::CreateVolume(Call& call, const gantry_create_volume& reque
 
 Status CephfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
+  if (ClusterOfCephCsiId(handle)) return NotOurs(handle);
   if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
   const auto deleted = volumes_->Delete(handle, DeadlineOf(call));
   return deleted ? Ok() : ToStatus(deleted.error());
@@ -243,7 +250,7 @@ Status CephfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request)
 
 Status CephfsBackend::GetVolume(Call& call, const gantry_volume_ref& request) {
   const std::string handle = ToString(request.handle);
-  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return GetCephCsi(call, request);
   const TimePoint deadline = DeadlineOf(call);
   const auto volume = volumes_->Get(handle, deadline);
   if (!volume) return ToStatus(volume.error());
@@ -286,12 +293,18 @@ Result<uint64_t> CephfsBackend::AvailableBytes(const std::string& pool, TimePoin
     return plugin::Fail(code::kInvalidArgument, "parameters[\"poolLayout\"] is \"" + wanted +
                                                     "\"; expected a data pool of the filesystem " +
                                                     config_.fs_name);
-  GANTRY_PLUGIN_TRY_ASSIGN(const Reply use, cluster_->AskMonitor({{"prefix", "df"}}, deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(
+      const Reply use, cluster_->AskMonitor({{"prefix", "df"}, {"detail", "detail"}}, deadline));
   if (!use.ok()) return tl::unexpected(FromErrno(use.number, "df", use.words));
   GANTRY_PLUGIN_TRY_ASSIGN(const json pools, use.Json("df"));
-  for (const auto& one : pools.value("pools", json::array()))
-    if (one.value("name", "") == wanted)
-      return one.value("stats", json::object()).value("max_avail", uint64_t{0});
+  for (const auto& one : pools.value("pools", json::array())) {
+    if (one.value("name", "") != wanted) continue;
+    const json stats = one.value("stats", json::object());
+    const auto available = stats.value("max_avail", uint64_t{0});
+    const auto quota = stats.value("quota_bytes", uint64_t{0});  // 0: none
+    if (quota == 0) return available;
+    return std::min(available, quota - std::min(quota, stats.value("stored", uint64_t{0})));
+  }
   return plugin::Fail(code::kUnavailable, "the cluster does not tell how full " + wanted + " is");
 }
 
@@ -309,7 +322,7 @@ Status CephfsBackend::GetCapacity(Call& call, const gantry_get_capacity& request
 // The nodes' clients see a new quota by themselves.
 Status CephfsBackend::ExpandVolume(Call& call, const gantry_expand_volume& request) {
   const std::string handle = ToString(request.handle);
-  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return NotOurs(handle);
   const TimePoint deadline = DeadlineOf(call);
   const auto volume =
       volumes_->Expand(handle, request.required_bytes, request.limit_bytes, deadline);
@@ -320,7 +333,7 @@ Status CephfsBackend::ExpandVolume(Call& call, const gantry_expand_volume& reque
 
 Status CephfsBackend::ModifyVolume(Call& call, const gantry_modify_volume& request) {
   const std::string handle = ToString(request.handle);
-  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return NotOurs(handle);
   const auto given = ToMap(request.mutable_parameters);
   const auto parameters = ParseMutableParameters(given);
   if (!parameters) return ToStatus(parameters.error());

@@ -16,6 +16,7 @@
 #include "plugins/cephfs/backend/config.hpp"
 #include "plugins/cephfs/backend/volumes.hpp"
 #include "plugins/cephfs/cluster/cluster.hpp"
+#include "plugins/cephfs/cluster/look.hpp"
 #include "plugins/cephfs/datapath/data_path.hpp"
 #include "plugins/common/backend_words.hpp"
 
@@ -47,6 +48,9 @@ class CephfsBackend {
   Status ExpandVolume(Call& call, const gantry_expand_volume& request);
   Status ModifyVolume(Call& call, const gantry_modify_volume& request);
 
+  // backend_static.cpp
+  Status RecognizeVolume(Call& call, const gantry_volume_ref& request) const;
+
   // backend_snapshots.cpp
   Status CreateSnapshot(Call& call, const gantry_create_snapshot& request);
   Status DeleteSnapshot(Call& call, const gantry_snapshot_ref& request);
@@ -56,7 +60,7 @@ class CephfsBackend {
   // backend_publish.cpp
   Status PublishVolume(Call& call, const gantry_publish_volume& request);
   Status UnpublishVolume(Call& call, const gantry_publish_volume& request);
-  // Evicts; in a process of its own.
+  // Evicts, or looks; in a process of its own.
   static Status RunJob(Job& job);
 
   // backend_tasks.cpp
@@ -67,7 +71,8 @@ class CephfsBackend {
   Status Attach(Call& call, const gantry_attach& request);
 
  private:
-  CephfsBackend(Config config, const std::string& owner, std::unique_ptr<Cluster> cluster);
+  CephfsBackend(Config config, const std::string& owner, std::unique_ptr<Cluster> cluster,
+                bool is_controller);
 
   // The call's, but not later than one request may take.
   TimePoint DeadlineOf(const Call& call) const;
@@ -80,12 +85,23 @@ class CephfsBackend {
                            TimePoint deadline) const;
   Status RunCopy(Call& call, const std::string& handle);
 
+  // backend_static.cpp: volumes of ceph-csi.
+  plugin::Result<VolumeContext> ContextOfCephCsi(
+      const std::map<std::string, std::string>& attributes) const;
+  plugin::Result<Look> LookAtCephCsi(Call& call,
+                                     const std::map<std::string, std::string>& attributes) const;
+  Status GetCephCsi(Call& call, const gantry_volume_ref& request) const;
+  Status PublishCephCsi(Call& call, const gantry_publish_volume& request) const;
+  // For an operation that only Gantry's own volumes have.
+  static Status NotOurs(const std::string& handle);
+
   Status OpenDataPath(const gantry::Host& host, const gantry_create& request);
   static CephDataPath& DataPathOf(gantry_instance* instance);
 
   const Config config_;
   const std::string owner_;
-  const std::unique_ptr<Cluster> cluster_;     // null where the role has no controller
+  const std::unique_ptr<Cluster> cluster_;  // null where nothing is asked of it
+  const bool is_controller_;
   const std::unique_ptr<Volumes> volumes_;     // likewise
   std::atomic<int64_t> orphans_after_ns_ = 0;  // of the monotonic clock; when to look for them next
   std::unique_ptr<CephDataPath> data_path_;    // only where the role asks for it

@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "plugins/cephfs/backend/backend.hpp"
+#include "plugins/cephfs/context/ceph_csi.hpp"
 #include "plugins/cephfs/datapath/table.hpp"
 #include "plugins/cephfs/node/kernel_mount.hpp"
 #include "plugins/cephfs/node/mount_flags.hpp"
 #include "plugins/cephfs/node/node_key.hpp"
+#include "plugins/common/mount_words.hpp"
 
 namespace gantry::cephfs {
 namespace {
@@ -92,10 +94,15 @@ Status CephfsBackend::OpenDataPath(const Host& host, const gantry_create& reques
 }
 
 Status CephfsBackend::Attach(Call& call, const gantry_attach& request) {
-  const auto volume = DecodeVolumeContext(ToMap(request.context));
+  const auto attributes = ToMap(request.context);
+  const bool is_theirs = IsCephCsi(attributes);
+  const auto volume = is_theirs ? ContextOfCephCsi(attributes) : DecodeVolumeContext(attributes);
   if (!volume) return ToStatus(plugin::Wrap(volume.error(), "volume_context"));
+  bool read_only = volume->backing_snapshot;
   std::optional<PublishContext> published;
-  if (request.publish_context.count > 0) {
+  if (is_theirs) {
+    read_only = read_only || Find(request.publish_context, "readonly") == "true";
+  } else if (request.publish_context.count > 0) {
     auto decoded = DecodePublishContext(ToMap(request.publish_context));
     if (!decoded) return ToStatus(plugin::Wrap(decoded.error(), "publish_context"));
     published = *std::move(decoded);
@@ -122,15 +129,19 @@ Status CephfsBackend::Attach(Call& call, const gantry_attach& request) {
   std::optional<KernelMount> kernel;
   std::vector<gantry_str> words;
   if (source.kind != GANTRY_SOURCE_USERSPACE) {
+    const auto theirs = attributes.find("kernelMountOptions");
+    if (is_theirs && theirs != attributes.end()) {
+      flags.push_back(theirs->second);
+      for (const auto option : plugin::SplitOptions(theirs->second)) words.push_back(ToStr(option));
+    }
     auto made = MakeKernelMount(*volume, *key, flags);
     if (!made) return ToStatus(made.error());
     kernel = *std::move(made);
     for (const auto& option : kernel->options) words.push_back(ToStr(option));
     source.fs_type = ToStr("ceph");
     source.source = ToStr(kernel->source);
-  } else if (volume->backing_snapshot) {
-    words.push_back(ToStr("ro"));
   }
+  if (read_only) words.push_back(ToStr("ro"));
   source.options = {words.data(), words.size()};
   const auto parameters =
       ParametersOf(*volume, *key, published, handle, judged ? *judged : MountFlags());

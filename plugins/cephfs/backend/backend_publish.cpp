@@ -47,7 +47,7 @@ plugin::Status AddNode(VolumeRecord* volume, const std::string& node_id, bool re
 
 Status CephfsBackend::PublishVolume(Call& call, const gantry_publish_volume& request) {
   const std::string handle = ToString(request.handle);
-  if (!plugin::IsKey(handle)) return Refuse(code::kNotFound, "there is no volume " + handle);
+  if (!plugin::IsKey(handle)) return PublishCephCsi(call, request);
   const auto seal_key = call.Secret(kSealKeySecret);
   if (!seal_key)
     return Refuse(
@@ -115,7 +115,7 @@ plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
                   "the sessions of client." + request.entity + " could not be ended in time");
     return DecodeAddresses(outcome.output);
   };
-  GANTRY_PLUGIN_TRY(Access(cluster_.get()).Close(user, evict, deadline));
+  GANTRY_PLUGIN_TRY(Access(cluster_.get()).Close(user, evict, PauseOf(call), deadline));
   GANTRY_PLUGIN_TRY(volumes_->Change(handle, deadline, [&](VolumeRecord* record) -> plugin::Status {
     const auto found = record->nodes.find(node_id);
     if (found != record->nodes.end() && found->second.user == user) record->nodes.erase(found);
@@ -125,6 +125,14 @@ plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
 }
 
 Status CephfsBackend::RunJob(Job& job) {
+  if (job.name() == kLookJob) {
+    const auto request = DecodeLookRequest(job.input());
+    if (!request) return ToStatus(request.error());
+    const auto look = LookAt(*request);
+    if (!look) return ToStatus(look.error());
+    job.Write(Encode(*look));
+    return Ok();
+  }
   if (job.name() != kEvictJob)
     return Refuse(code::kNotFound, "there is no job " + std::string(job.name()));
   const auto request = DecodeEvictRequest(job.input());

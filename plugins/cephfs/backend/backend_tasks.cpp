@@ -2,9 +2,9 @@
 // Work of the CephFS backend outside any call: following copies, which the manager makes by itself,
 // and removing what nobody's record names.
 #include <algorithm>
-#include <thread>
 
 #include "plugins/cephfs/backend/backend.hpp"
+#include "plugins/cephfs/backend/pause.hpp"
 
 namespace gantry::cephfs {
 namespace {
@@ -64,7 +64,8 @@ Status CephfsBackend::RunTask(Call& call, const gantry_task_run& request) {
 }
 
 Status CephfsBackend::RunCopy(Call& call, const std::string& handle) {
-  while (!call.Cancelled()) {
+  const Pause pause = PauseOf(call);
+  do {
     uint64_t done_percent = 0;
     const auto finished = volumes_->GoOnCopying(handle, &done_percent, DeadlineOf(call));
     if (!finished) return ToStatus(finished.error());
@@ -72,8 +73,7 @@ Status CephfsBackend::RunCopy(Call& call, const std::string& handle) {
     if (*finished) return Ok();
     if (call.deadline() - steady_clock::now() < 2 * kLookEveryMs)
       return Refuse(code::kAborted, "the copy goes on");
-    std::this_thread::sleep_for(kLookEveryMs);
-  }
+  } while (pause(kLookEveryMs));
   return Refuse(code::kCancelled, "the task was cancelled");
 }
 

@@ -35,6 +35,7 @@ const std::string_view kConfigSchema = R"({
     "credential": {"description": "The entity's key, as the backend's credentials name it.", "type": "string", "default": "key"},
     "group": {"description": "The subvolume group of volumes whose StorageClass names none; made when it is missing.", "type": "string", "default": "gantry"},
     "recordsPool": {"description": "A replicated pool for the records; left out: the filesystem's metadata pool.", "type": "string"},
+    "clusterID": {"description": "The clusterID of ceph-csi's volumes on this cluster: PersistentVolumes with it, static ones too, are served as they are, and never deleted.", "type": "string", "maxLength": 36},
     "nodeKeys": {"description": "perVolume: a cephx key for each volume on each node, revoked and fenced by ControllerUnpublishVolume; needs the secret sealKey at ControllerPublishVolume and NodeStageVolume. shared: userID and userKey of NodeStageVolume's secrets.", "enum": ["shared", "perVolume"], "default": "shared"},
     "mounter": {"description": "The client of new volumes on the nodes; recorded with each.", "enum": ["userspace", "kernel", "auto"], "default": "userspace"},
     "timeoutSeconds": {"description": "Of one request to the cluster, waiting for others included.", "type": "integer", "minimum": 1, "maximum": 600, "default": 30},
@@ -152,7 +153,7 @@ Result<Config> ParseConfig(std::string_view text) {
   GANTRY_PLUGIN_TRY(
       plugin::CheckObject(object, what,
                           {"monitors", "fsName", "user", "credential", "group", "recordsPool",
-                           "nodeKeys", "mounter", "timeoutSeconds", "defaultBytes"}));
+                           "clusterID", "nodeKeys", "mounter", "timeoutSeconds", "defaultBytes"}));
   Config config;
   GANTRY_PLUGIN_TRY(ParseMonitors(object, &config));
   GANTRY_PLUGIN_TRY_ASSIGN(config.fs_name, NeedText(object, "", "fsName", kNameBytesMax));
@@ -166,6 +167,7 @@ Result<Config> ParseConfig(std::string_view text) {
   GANTRY_PLUGIN_TRY(TakeName(object, "group", &config.group));
   if (!IsGroup(config.group)) return BadValue("group", config.group, kGroupExpected);
   GANTRY_PLUGIN_TRY(TakeName(object, "recordsPool", &config.records_pool));
+  GANTRY_PLUGIN_TRY(TakeText(object, "", "clusterID", kClusterIdBytesMax, &config.cluster_id));
   GANTRY_PLUGIN_TRY(
       TakeWord(object, "", "nodeKeys", "shared or perVolume", ParseNodeKeys, &config.node_keys));
   GANTRY_PLUGIN_TRY(

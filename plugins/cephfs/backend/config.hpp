@@ -18,6 +18,7 @@ namespace gantry::cephfs {
 
 inline constexpr size_t kMonitorsMax = 16;
 inline constexpr size_t kNameBytesMax = 64;
+inline constexpr size_t kClusterIdBytesMax = 36;  // ceph-csi's own limit
 inline constexpr uint32_t kTimeoutSecondsMax = 600;
 inline constexpr uint32_t kDefaultTimeoutSeconds = 30;
 inline constexpr uint64_t kDefaultBytes = uint64_t{1} << 30;
@@ -35,6 +36,7 @@ struct Config {
   std::string credential;    // names its key among the backend's credentials
   std::string group;         // of subvolumes, where the StorageClass names none
   std::string records_pool;  // empty: the filesystem's metadata pool
+  std::string cluster_id;    // of ceph-csi's volumes that are served; empty: none are
   NodeKeys node_keys = NodeKeys::kShared;
   Mounter mounter = Mounter::kUserspace;  // of new volumes
   // Of one request to the cluster, the time that it waits for others included.

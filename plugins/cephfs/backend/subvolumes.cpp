@@ -23,6 +23,21 @@ bool IsUnknownCommand(const Reply& reply) {
   return reply.number == EINVAL && reply.words.find("No handler found") != std::string::npos;
 }
 
+// Or, a moment later, by EOPNOTSUPP: that must not be taken for "cannot", which is final.
+bool IsWithoutModule(const Reply& reply) {
+  return reply.number == EOPNOTSUPP &&
+         reply.words.find("is not enabled/loaded") != std::string::npos;
+}
+
+// The module keeps what it knows of a subvolume in a file of the data pool, and where that cannot be
+// written it says EINVAL and why.
+int NumberOf(const Reply& reply) {
+  if (reply.number != EINVAL) return reply.number;
+  if (reply.words.find("No space left on device") != std::string::npos) return ENOSPC;
+  if (reply.words.find("Disk quota exceeded") != std::string::npos) return EDQUOT;
+  return reply.number;
+}
+
 tl::unexpected<plugin::Error> Failed(const char* prefix, const Reply& reply) {
   if (IsUnknownCommand(reply))
     return Fail(code::kUnavailable,
@@ -76,7 +91,14 @@ Subvolumes::Subvolumes(Cluster* cluster, std::string fs_name)
 Result<Reply> Subvolumes::Ask(const char* prefix, json arguments, TimePoint deadline) const {
   arguments["prefix"] = prefix;
   arguments["vol_name"] = fs_name_;
-  return cluster_->AskManager(std::move(arguments), deadline);
+  GANTRY_PLUGIN_TRY_ASSIGN(Reply reply, cluster_->AskManager(std::move(arguments), deadline));
+  if (IsWithoutModule(reply))
+    return Fail(code::kUnavailable,
+                std::string(prefix) +
+                    ": the cluster's manager has not loaded its module volumes; "
+                    "it has just started, or the module is disabled");
+  reply.number = NumberOf(reply);
+  return reply;
 }
 
 Result<std::vector<std::string>> Subvolumes::Names(const char* prefix, json arguments,
@@ -217,7 +239,14 @@ Result<std::optional<int64_t>> Subvolumes::SnapshotCreated(const SnapshotAt& at,
 
 Result<bool> Subvolumes::RemoveSnapshot(const SnapshotAt& at, TimePoint deadline) const {
   const char* prefix = "fs subvolume snapshot rm";
-  GANTRY_PLUGIN_TRY_ASSIGN(const Reply reply, Ask(prefix, Arguments(at), deadline));
+  json arguments = Arguments(at);
+  GANTRY_PLUGIN_TRY_ASSIGN(Reply reply, Ask(prefix, arguments, deadline));
+  if (reply.number == EAGAIN && reply.words.find("pending clones") == std::string::npos) {
+    // It cannot write down that the snapshot has no notes any more: the pool is full. Clones are
+    // looked for all the same.
+    arguments["force"] = true;
+    GANTRY_PLUGIN_TRY_ASSIGN(reply, Ask(prefix, std::move(arguments), deadline));
+  }
   if (reply.ok() || reply.number == ENOENT) return true;
   if (reply.number == EAGAIN) return false;
   return Failed(prefix, reply);
@@ -255,7 +284,12 @@ Result<CloneStatus> Subvolumes::StatusOfClone(const SubvolumeAt& at, TimePoint d
   GANTRY_PLUGIN_TRY_ASSIGN(const json object, reply.Json(prefix));
   const json said = object.value("status", json::object());
   status.state = ParseState(TextOf(said, "state"));
-  if (said.contains("failure")) status.failure = ForPeople(TextOf(said["failure"], "error_msg"));
+  if (said.contains("failure")) {
+    const json& failure = said["failure"];
+    status.failure = ForPeople(TextOf(failure, "error_msg"));
+    const std::string number = TextOf(failure, "errno");
+    status.no_room = number == std::to_string(ENOSPC) || number == std::to_string(EDQUOT);
+  }
   if (said.contains("progress_report"))
     status.done_percent = ParsePercent(TextOf(said["progress_report"], "percentage cloned"));
   return status;

@@ -43,6 +43,7 @@ enum class CloneState : uint8_t { kNone, kPending, kInProgress, kComplete, kFail
 struct CloneStatus {
   CloneState state = CloneState::kNone;
   std::string failure;                   // for people
+  bool no_room = false;                  // that is why: ENOSPC or EDQUOT
   std::optional<uint64_t> done_percent;  // where the release tells it
 };
 

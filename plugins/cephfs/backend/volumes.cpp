@@ -44,6 +44,13 @@ Status CheckSame(const VolumeRecord& record, const VolumeRequest& request) {
   return {};
 }
 
+// To a CO these say that there is no volume: it need not come again, so nothing may stay. What it was
+// to be made from is gone or does not fit, or there is no room.
+bool IsFinal(int32_t error_code) {
+  return error_code == code::kNotFound || error_code == code::kInvalidArgument ||
+         error_code == code::kOutOfRange || error_code == code::kResourceExhausted;
+}
+
 }  // namespace
 
 Volumes::Volumes(Cluster* cluster, const std::string& fs_name, const std::string& owner,
@@ -69,7 +76,12 @@ std::string Volumes::HandleOf(std::string_view name) const {
 
 Result<Creation> Volumes::Create(const VolumeRequest& request, TimePoint deadline) const {
   for (int round = 0; round < kRoundsMax; ++round) {
-    GANTRY_PLUGIN_TRY_ASSIGN(auto found, volumes_.Find(request.handle, deadline));
+    // Of most nobody has heard yet, and a write tells whether that is so; but a copy's plan costs more
+    // than a look.
+    std::optional<StoredVolume> found;
+    if (round > 0 || request.content != ContentKind::kNone) {
+      GANTRY_PLUGIN_TRY_ASSIGN(found, volumes_.Find(request.handle, deadline));
+    }
     const bool fresh = !found;
     if (fresh) {
       GANTRY_PLUGIN_TRY_ASSIGN(found, Plan(request, deadline));
@@ -84,10 +96,7 @@ Result<Creation> Volumes::Create(const VolumeRequest& request, TimePoint deadlin
     if (found->record.state == RecordState::kReady) return Creation{std::move(found->record)};
     uint64_t unused = 0;
     const auto made = GoOn(&*found, fresh, &unused, deadline);
-    // What it was to be made from is gone or does not fit: nothing of it shall stay.
-    if (!made &&
-        (made.error().code == code::kNotFound || made.error().code == code::kInvalidArgument ||
-         made.error().code == code::kOutOfRange)) {
+    if (!made && IsFinal(made.error().code)) {
       found->record.state = RecordState::kDeleting;
       GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(&*found, deadline));
       if (!written) continue;  // Another controller has brought it further: that counts.

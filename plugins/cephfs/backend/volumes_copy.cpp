@@ -37,6 +37,11 @@ Result<bool> Volumes::MakeCopy(StoredVolume* stored, uint64_t* done_percent,
     case CloneState::kComplete:
       break;
     case CloneState::kFailed:
+      // A second one would find no room either; whoever asked for the volume decides.
+      if (status.no_room)
+        return Fail(code::kResourceExhausted,
+                    "volume " + record.handle + ": there is no room for the copy");
+      return CopyAnew(stored, status, deadline);
     case CloneState::kCanceled:
       return CopyAnew(stored, status, deadline);
     case CloneState::kNone:

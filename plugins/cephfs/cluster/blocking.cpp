@@ -74,7 +74,7 @@ plugin::Status Blocking::Run(TimePoint deadline, std::function<void()> work) {
   std::unique_lock lock(state_->mutex);
   if (state_->waiting.size() >= state_->waiting_max)
     return plugin::Fail(
-        plugin::code::kResourceExhausted,
+        plugin::code::kUnavailable,
         std::to_string(state_->waiting_max) + " requests wait for " + state_->whom + " already");
   state_->waiting.push_back(job);
   if (state_->idle < state_->waiting.size() && state_->threads < state_->threads_max) {

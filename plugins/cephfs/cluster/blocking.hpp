@@ -28,7 +28,8 @@ class Blocking {
   ~Blocking();
 
   // Runs it on one of the threads and waits for its end. UNAVAILABLE: the deadline is over, the work
-  // may still be done; RESOURCE_EXHAUSTED: too many wait.
+  // may still be done; or too many wait, which is not RESOURCE_EXHAUSTED, since to a CO that says that
+  // the storage is full.
   plugin::Status Run(TimePoint deadline, std::function<void()> work);
 
  private:

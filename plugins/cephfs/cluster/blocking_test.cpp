@@ -50,7 +50,8 @@ TEST(Blocking, RefusesMoreThanMayWait) {
   Blocking blocking("it", 1, 0);
   const auto refused = blocking.Run(In(milliseconds(10'000)), [] {});
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, plugin::code::kResourceExhausted);
+  EXPECT_EQ(refused.error().code, plugin::code::kUnavailable);
+  EXPECT_THAT(refused.error().message, ::testing::HasSubstr("0 requests wait"));
 }
 
 }  // namespace

@@ -221,6 +221,12 @@ Result<std::string> Cluster::Fsid(TimePoint deadline) {
   return connection->fsid();
 }
 
+Result<ClientIdentity> Cluster::Identity(TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(const SecretText key, read_key_(deadline));
+  return ClientIdentity{config_.mon_host, config_.user, key.text(), config_.fs_name,
+                        static_cast<int>(config_.timeout.count())};
+}
+
 Result<int> Cluster::Operate(TimePoint deadline, const std::function<int(void* ioctx)>& operation) {
   GANTRY_PLUGIN_TRY_ASSIGN(const Shared connection, Connect(deadline));
   const auto number = std::make_shared<int>(0);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "plugins/cephfs/cluster/blocking.hpp"
+#include "plugins/cephfs/cluster/throwaway_client.hpp"
 #include "plugins/cephfs/keys/seal.hpp"
 #include "plugins/common/result.hpp"
 
@@ -70,7 +71,8 @@ class Cluster {
                                                                         TimePoint deadline);
 
   const ClusterConfig& config() const { return config_; }
-  plugin::Result<SecretText> ReadKey(TimePoint deadline) const { return read_key_(deadline); }
+  // For a throw-away process, which connects by itself. Its key is the caller's to wipe.
+  plugin::Result<ClientIdentity> Identity(TimePoint deadline) const;
 
  private:
   class Connection;

@@ -15,6 +15,10 @@ namespace {
 
 using plugin::Result;
 
+// A pool that is full holds writes back until it is not, without this. With it they end at once: what
+// changes keys of an object that is there is done, so that a volume can be deleted, the rest is ENOSPC.
+constexpr int kAlsoWhenFull = LIBRADOS_OPERATION_FULL_TRY;
+
 struct ReadOp {
   rados_read_op_t op = rados_create_read_op();
   ReadOp() = default;
@@ -89,13 +93,13 @@ int SwapValue(void* pool, const std::string& object, const std::string& key,
   } else {
     rados_write_op_omap_set2(write.op, keys, values, key_lengths, value_lengths, 1);
   }
-  return rados_write_op_operate(write.op, pool, object.c_str(), nullptr, 0);
+  return rados_write_op_operate(write.op, pool, object.c_str(), nullptr, kAlsoWhenFull);
 }
 
 int MakeObject(void* pool, const std::string& object) {
   const WriteOp write;
   rados_write_op_create(write.op, LIBRADOS_CREATE_IDEMPOTENT, nullptr);
-  return rados_write_op_operate(write.op, pool, object.c_str(), nullptr, 0);
+  return rados_write_op_operate(write.op, pool, object.c_str(), nullptr, kAlsoWhenFull);
 }
 
 tl::unexpected<plugin::Error> Failed(int number, const char* what) {

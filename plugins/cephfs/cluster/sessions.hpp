@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "plugins/cephfs/cluster/throwaway_client.hpp"
 #include "plugins/common/result.hpp"
 
 namespace gantry::cephfs {
@@ -17,13 +18,9 @@ namespace gantry::cephfs {
 inline constexpr std::string_view kEvictJob = "evict";
 
 struct EvictRequest {
-  std::string mon_host;
-  std::string user;  // who asks, without "client."
-  std::string key;
-  std::string fs_name;
+  ClientIdentity as;
   std::string entity;            // whose sessions, without "client."
   std::vector<std::string> mds;  // the names of all that are active
-  int timeout_s = 0;             // of the mount of libcephfs
 };
 std::string Encode(const EvictRequest& request);
 plugin::Result<EvictRequest> DecodeEvictRequest(std::string_view json);

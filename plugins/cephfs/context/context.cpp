@@ -82,17 +82,6 @@ uint32_t PortOf(std::string_view monitor) {
   return error == std::errc() && end == digits.data() + digits.size() && port <= 65535 ? port : 0;
 }
 
-bool IsPath(std::string_view path) {
-  if (path.empty() || path.front() != '/' || path.find('\0') != std::string_view::npos)
-    return false;
-  for (std::string_view rest = path.substr(1); !rest.empty();) {
-    const std::string_view part = rest.substr(0, rest.find('/'));
-    if (part.empty() || part == "." || part == "..") return false;
-    rest.remove_prefix(std::min(part.size() + 1, rest.size()));
-  }
-  return true;
-}
-
 }  // namespace
 
 std::string_view NameOf(Mounter mounter) {
@@ -155,6 +144,17 @@ Result<PublishContext> DecodePublishContext(const Map& given) {
   GANTRY_PLUGIN_TRY_ASSIGN(context.sealed_key, reader.Text("sealedKey"));
   GANTRY_PLUGIN_TRY_ASSIGN(context.readonly, reader.Flag("readonly"));
   return context;
+}
+
+bool IsPath(std::string_view path) {
+  if (path.empty() || path.front() != '/' || path.find('\0') != std::string_view::npos)
+    return false;
+  for (std::string_view rest = path.substr(1); !rest.empty();) {
+    const std::string_view part = rest.substr(0, rest.find('/'));
+    if (part.empty() || part == "." || part == "..") return false;
+    rest.remove_prefix(std::min(part.size() + 1, rest.size()));
+  }
+  return true;
 }
 
 Status CheckMonitor(std::string_view monitor, const std::string& where) {

@@ -65,6 +65,8 @@ plugin::Result<PublishContext> DecodePublishContext(
 inline constexpr std::string_view kUserSecret = "userID";
 inline constexpr std::string_view kKeySecret = "userKey";
 
+// Absolute, without empty parts, "." and "..".
+bool IsPath(std::string_view path);
 // Of each: "10.0.0.1:3300" or "[fd00::1]:3300". INVALID_ARGUMENT names `where` and the value.
 plugin::Status CheckMonitor(std::string_view monitor, const std::string& where);
 // As mon_host takes them: "[v2:10.0.0.1:3300],10.0.0.2:6789".

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// libcephfs in a throw-away process (gantry.job/1), since none of its calls has a deadline: one that
+// hangs is ended with its process.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "plugins/common/result.hpp"
+
+struct ceph_mount_info;
+
+namespace gantry::cephfs {
+
+// As whom, and where. In a job's input, which is wiped.
+struct ClientIdentity {
+  std::string mon_host;
+  std::string user;  // without "client."
+  std::string key;
+  std::string fs_name;
+  int timeout_s = 0;  // of the mount
+};
+// Adds it to the object, or takes it from one.
+void AddIdentity(const ClientIdentity& identity, nlohmann::json* object);
+ClientIdentity IdentityFrom(const nlohmann::json& object);
+
+// Every call blocks for as long as it takes.
+class ThrowawayClient {
+ public:
+  ThrowawayClient() = default;
+  ThrowawayClient(const ThrowawayClient&) = delete;
+  ThrowawayClient& operator=(const ThrowawayClient&) = delete;
+
+  // Connects to the cluster. Errors as FromErrno makes them.
+  plugin::Status Open(const ClientIdentity& identity);
+  // To an MDS of the filesystem, by its name; an empty list where it answers nothing.
+  plugin::Result<nlohmann::json> AskMds(const std::string& mds, const nlohmann::json& command);
+  // After Open. NOT_FOUND: there is no such directory.
+  plugin::Status Mount(const std::string& path);
+  // Ends what Mount began. A process that is over without it leaves a session behind, for whose
+  // capabilities others wait until the MDS gives it up (60 s).
+  void Unmount();
+  // A number in an extended attribute of the mounted directory; none: not set.
+  std::optional<uint64_t> Number(const std::string& attribute);
+
+ private:
+  ceph_mount_info* mount_ = nullptr;  // until the process ends
+};
+
+}  // namespace gantry::cephfs
