@@ -186,6 +186,7 @@ std::vector<std::string> FioCommand(const fs::path& directory) {
           "--direct=1",
           "--verify=crc32c",
           "--verify_fatal=1",
+          "--verify_state_save=0",
           "--randrepeat=0",
           "--thread",
           "--group_reporting",
