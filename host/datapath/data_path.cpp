@@ -151,6 +151,9 @@ class DataPath {
         break;
       }
       if (*ended) return {};
+      // A successor may wait for long; why, it says when that changes.
+      if (deadline_ns == kNever && last.error().message != ended->error().message)
+        log_.Write(wire::LogLevel::kWarning, ended->error().message + "; trying on");
       last = *ended;
       if (IsFinal(last.error().code)) break;
       const int64_t again_ns = EventLoop::Now() + retry_ms * kMillisecond;

@@ -327,7 +327,7 @@ bool Keeper::MayFollow(KeptPath& path, const base::ExitStatus* ended) const {
   // By its own decision: the filesystem is unmounted.
   if (ended != nullptr && ended->signal == 0 && ended->code == 0) return false;
   const auto lived = Now() - path.started_at;
-  path.deaths = lived < kDeathSoon ? path.deaths + 1 : 0;
+  path.deaths = lived < kDeathSoon ? path.deaths + (path.serving ? 1 : kUnservedDeath) : 0;
   // SIGKILL comes from others, the kernel's out-of-memory killer among them.
   if (ended == nullptr || ended->signal == SIGKILL) return true;
   path.crashes = lived < kCrashAgainMax ? path.crashes + 1 : 1;

@@ -41,9 +41,11 @@ constexpr int kControlMessagesPerTurnMax = 16;  // of one data path
 // A crash within this time from the start counts as one more of the same fault; so many are enough.
 constexpr std::chrono::seconds kCrashAgainMax{10};
 constexpr int kCrashesMax = 3;
-// Deaths so soon after the start: the first few are followed at once, then with doubling pauses.
+// Deaths so soon after the start: many in a row are followed with doubling pauses. One that did not
+// come as far as to serve counts as several.
 constexpr std::chrono::milliseconds kDeathSoon{1000};
-constexpr int kDeathsWithoutPause = 8;
+constexpr int kDeathsWithoutPause = 64;
+constexpr int kUnservedDeath = 8;
 constexpr std::chrono::milliseconds kLaunchPauseMin{10};
 constexpr std::chrono::milliseconds kLaunchPauseMax{1000};
 
@@ -109,7 +111,7 @@ class Keeper {
 // Takes the lock "<socket>.lock" and listens on `socket`, mode 0600. ALREADY_EXISTS: another keeper
 // holds the lock. *lock is to be held as long as the keeper runs.
 base::Result<base::UniqueFd> Listen(const std::filesystem::path& socket, base::UniqueFd* lock);
-// Writes this process's pid into the lock's file, for people and tests.
-void NotePid(const base::UniqueFd& lock);
+// Writes the keeper's pid into the lock's file, for people and tests.
+void NotePid(const base::UniqueFd& lock, pid_t keeper);
 
 }  // namespace gantry::keeper

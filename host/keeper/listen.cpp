@@ -47,9 +47,9 @@ base::Result<base::UniqueFd> Listen(const std::filesystem::path& socket, base::U
   return listener;
 }
 
-void NotePid(const base::UniqueFd& lock) {
+void NotePid(const base::UniqueFd& lock, pid_t keeper) {
   if (ftruncate(lock.get(), 0) == 0)
-    (void)base::WriteAll(lock.get(), std::to_string(getpid()) + "\n");
+    (void)base::WriteAll(lock.get(), std::to_string(keeper) + "\n");
 }
 
 }  // namespace gantry::keeper

@@ -81,11 +81,15 @@ int main(int argc, char** argv) {
   if (detach) {
     const pid_t child = fork();
     if (child < 0) return Fail(base::FromErrno(errno, "fork"));
-    if (child > 0) _exit(0);
+    if (child > 0) {
+      // Before anybody is told that it is there.
+      keeper::NotePid(lock, child);
+      _exit(0);
+    }
     setsid();
     if (chdir("/") != 0) return Fail(base::FromErrno(errno, "chdir /"));
   }
-  keeper::NotePid(lock);
+  if (!detach) keeper::NotePid(lock, getpid());
   Raise(RLIMIT_MEMLOCK, kMemlockBytes);
   Raise(RLIMIT_NOFILE, kOpenFiles);
   keeper::Keeper keeper(std::move(*listener), std::move(*binary), Print);

@@ -24,8 +24,11 @@ packages_build() {
 }
 
 packages_nfs_lab() {
-  packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2 fio sqlite3
+  packages_install 'NFS lab' nfs-ganesha nfs-ganesha-vfs fuse3 iproute2 fio sqlite3 rsync git
 }
+
+# What the long tests run on volumes.
+packages_long() { packages_install 'long tests' postgresql postgresql-contrib; }
 
 # tgt's installation itself fails where its service may start and cannot.
 packages_iscsi_lab() {

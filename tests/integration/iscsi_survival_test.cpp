@@ -11,7 +11,7 @@
 
 #include "tests/integration/iscsi_lab.hpp"
 #include "tests/integration/iscsi_load.hpp"
-#include "tests/integration/survival_load.hpp"
+#include "tests/integration/survival.hpp"
 
 namespace gantry::tests {
 namespace {

@@ -10,7 +10,7 @@
 #include <random>
 
 #include "tests/integration/nfs_node.hpp"
-#include "tests/integration/survival_load.hpp"
+#include "tests/integration/survival.hpp"
 
 namespace gantry::tests {
 namespace {

@@ -96,42 +96,4 @@ std::vector<std::string> FioCommand(const std::filesystem::path& directory);
 // Transactions that move what must add up, then the check that it does.
 std::vector<std::string> SqliteCommand(const std::filesystem::path& database);
 
-constexpr std::chrono::seconds kSurvivalProgressMax{30};
-constexpr uint64_t kSurvivalProbes = 30;  // between two kills
-
-// Rounds of a test: `many` with GANTRY_SURVIVAL_LONG set.
-int SurvivalRounds(int usual, int many);
-
-// Everything at once on one volume, below `root`; what programs print goes below `outputs`.
-class SurvivalLoad {
- public:
-  SurvivalLoad(const std::filesystem::path& root, const std::filesystem::path& outputs);
-  Probe& probe() { return probe_; }
-  // False: an error, or a hang.
-  bool Advances(uint64_t probes);
-  // The first one; empty: none.
-  std::string Error() const;
-  // Ends in order: every checksum is looked at once more. Fails the test that had an error.
-  void Finish();
-
- private:
-  std::vector<Worker*> All();
-  Probe probe_;
-  MetadataLoop first_;
-  MetadataLoop second_;
-  ProgramLoop fio_;
-  ProgramLoop sqlite_;
-};
-
-class Stalls {
- public:
-  void Add(std::chrono::nanoseconds stall) {
-    ms_.push_back(static_cast<double>(stall.count()) / 1e6);
-  }
-  void Print(const char* what);
-
- private:
-  std::vector<double> ms_;
-};
-
 }  // namespace gantry::tests

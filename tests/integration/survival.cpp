@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/integration/survival.hpp"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <initializer_list>
+
+namespace gantry::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::seconds kProgramMax{120};
+constexpr int kLookAgainMs = 5;
+
+}  // namespace
+
+int SurvivalRounds(int usual, int many) {
+  return std::getenv("GANTRY_SURVIVAL_LONG") != nullptr ? many : usual;
+}
+
+SurvivalLoad::SurvivalLoad(const fs::path& root, const fs::path& outputs)
+    : probe_(root / "probe"),
+      first_(root / "names-1"),
+      second_(root / "names-2"),
+      fio_(FioCommand(root), outputs / "fio.out", kProgramMax),
+      sqlite_(SqliteCommand(root / "db"), outputs / "sqlite.out", kProgramMax) {}
+
+std::vector<Worker*> SurvivalLoad::All() { return {&probe_, &first_, &second_, &fio_, &sqlite_}; }
+
+std::string SurvivalLoad::Error() const {
+  for (const Worker* worker :
+       std::initializer_list<const Worker*>{&probe_, &first_, &second_, &fio_, &sqlite_})
+    if (std::string error = worker->error(); !error.empty()) return error;
+  return "";
+}
+
+bool SurvivalLoad::Advances(uint64_t probes) {
+  const uint64_t wanted = probe_.rounds() + probes;
+  const uint64_t names = first_.rounds() + 1;
+  const auto end = std::chrono::steady_clock::now() + kSurvivalProgressMax;
+  while (probe_.rounds() < wanted || first_.rounds() < names) {
+    if (!Error().empty() || std::chrono::steady_clock::now() > end) return false;
+    poll(nullptr, 0, kLookAgainMs);
+  }
+  return Error().empty();
+}
+
+void SurvivalLoad::Finish() {
+  for (Worker* worker : All()) worker->Stop();
+  EXPECT_EQ(Error(), "");
+  EXPECT_GT(fio_.rounds(), 0U);
+  EXPECT_GT(sqlite_.rounds(), 0U);
+  const auto count = [](uint64_t number) { return static_cast<unsigned long long>(number); };
+  std::printf("  done meanwhile: %llu probes, %llu rounds of names, %llu of fio, %llu of SQLite\n",
+              count(probe_.rounds()), count(first_.rounds() + second_.rounds()),
+              count(fio_.rounds()), count(sqlite_.rounds()));
+}
+
+void Stalls::Print(const char* what) {
+  ASSERT_FALSE(ms_.empty());
+  std::sort(ms_.begin(), ms_.end());
+  std::printf("  %s, %zu times: the longest block, median %.1f ms, p90 %.1f ms, max %.1f ms\n",
+              what, ms_.size(), ms_[ms_.size() / 2], ms_[ms_.size() * 9 / 10], ms_.back());
+}
+
+}  // namespace gantry::tests
