@@ -41,7 +41,8 @@ std::unique_ptr<grpc::ClientContext> Patient() {
   return context;
 }
 
-// As a sidecar does, while a copy is on its way or another call is under way.
+// As sidecars and kubelet do, while a copy is on its way or another call is under way: of a gantryd
+// that has just started perhaps its own.
 grpc::Status UntilAnswered(const std::function<grpc::Status()>& call) {
   const auto end = std::chrono::steady_clock::now() + kIscsiCallMax;
   for (;;) {
@@ -63,10 +64,13 @@ IscsiTarget::IscsiTarget(const IscsiTargetOptions& options)
   const fs::path key = directory_.path() / "chap.key";
   std::ofstream(key) << std::string(64, 'a') << "\n";
   fs::permissions(key, fs::perms::owner_read | fs::perms::owner_write);
+  std::vector<std::string> listened;
+  if (tgt_) listened = tgt_->portals();
+  if (!tgt_)
+    for (const auto& address : options.addresses)
+      listened.push_back(address + ":" + std::to_string(kLioPort));
   std::string portals;
-  for (const auto& address : options.addresses)
-    portals += (portals.empty() ? "\"" : ", \"") + address + ":" +
-               std::to_string(tgt_ ? tgt_->port() : kLioPort) + "\"";
+  for (const auto& portal : listened) portals += (portals.empty() ? "\"" : ", \"") + portal + "\"";
   std::ofstream file(config_);
   file << R"({"kind": ")" << (options.lio ? "lio" : "tgt") << R"(", "store": ")" << store().string()
        << R"(", "iqn_prefix": "iqn.2026-01.test.gantry", "portals": [)" << portals
@@ -256,7 +260,7 @@ grpc::Status IscsiNode::Stage(const LunVolume& volume) {
                                             volume.publish_context.end());
   AddSecrets(request);
   csi::v1::NodeStageVolumeResponse response;
-  return node_->NodeStageVolume(Patient().get(), request, &response);
+  return UntilAnswered([&] { return node_->NodeStageVolume(Patient().get(), request, &response); });
 }
 
 grpc::Status IscsiNode::Publish(const LunVolume& volume) {
