@@ -20,10 +20,18 @@ base::TimePoint AtMost(base::TimePoint deadline, std::chrono::milliseconds limit
   return std::min(deadline, std::chrono::steady_clock::now() + limit);
 }
 
-// The filesystem is gone and will not come back behind this mount.
-bool IsGone(int error_number) {
+// The filesystem is gone and will not come back behind this mount. EACCES for its root is what the
+// kernel's CephFS client answers whoever asks, once a server has rejected its session.
+bool IsGone(const std::string& fs_type, int error_number) {
   return error_number == ENOTCONN || error_number == ESTALE || error_number == ECONNABORTED ||
-         error_number == ESHUTDOWN;
+         error_number == ESHUTDOWN || (fs_type == "ceph" && error_number == EACCES);
+}
+
+std::string FsTypeAt(const std::string& mount_point) {
+  const auto mounts = ReadMountInfo();
+  if (!mounts) return {};
+  const auto at = MountsAt(*mounts, mount_point);
+  return at.empty() ? std::string() : at.back().fs_type;
 }
 
 std::string Name(const MountEntry& mount) {
@@ -102,7 +110,9 @@ base::Result<Look> MountBroker::Examine(const std::string& relative, base::TimeP
   }
   if (auto status = reply->ToStatus(); !status) {
     if (reply->error_number == ENOENT) return tl::unexpected(status.error());
-    look.health = IsGone(reply->error_number) ? Health::kGone : Health::kSilent;
+    look.health = IsGone(FsTypeAt(parts_.kubelet.MountPoint(relative)), reply->error_number)
+                      ? Health::kGone
+                      : Health::kSilent;
     look.error_number = reply->error_number;
     look.seen = status.error().message;
     return look;

@@ -3,8 +3,8 @@
 // and no memory (mountinfo decides), and touches nothing itself (helpers do, see helper).
 //
 // A mount that is dead is never mounted over and never published: writes of a pod would go to the
-// node's own disk. Dead for good is what answers ENOTCONN or ESTALE; what merely does not answer
-// may be back in a minute, so it is taken down only when nobody uses it any more.
+// node's own disk. Dead for good is what answers ENOTCONN, ESTALE or their like; what merely
+// does not answer may be back in a minute, so it is taken down only when nobody uses it any more.
 //
 // How a mount is taken down:
 //   1  flush     a kernel's network filesystem: while it is still in the tree, so that its server has

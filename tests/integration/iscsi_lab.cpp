@@ -41,8 +41,8 @@ std::unique_ptr<grpc::ClientContext> Patient() {
   return context;
 }
 
-// As sidecars and kubelet do, while a copy is on its way or another call is under way: of a gantryd
-// that has just started perhaps its own.
+}  // namespace
+
 grpc::Status UntilAnswered(const std::function<grpc::Status()>& call) {
   const auto end = std::chrono::steady_clock::now() + kIscsiCallMax;
   for (;;) {
@@ -53,8 +53,6 @@ grpc::Status UntilAnswered(const std::function<grpc::Status()>& call) {
   }
 }
 
-}  // namespace
-
 IscsiTarget::IscsiTarget(const IscsiTargetOptions& options)
     : store_((options.store_parent.empty() ? directory_.path() : options.store_parent) / "store"),
       config_(directory_.path() / "target.json") {
@@ -64,13 +62,12 @@ IscsiTarget::IscsiTarget(const IscsiTargetOptions& options)
   const fs::path key = directory_.path() / "chap.key";
   std::ofstream(key) << std::string(64, 'a') << "\n";
   fs::permissions(key, fs::perms::owner_read | fs::perms::owner_write);
-  std::vector<std::string> listened;
-  if (tgt_) listened = tgt_->portals();
+  std::vector<std::string> listening = tgt_ ? tgt_->portals() : std::vector<std::string>();
   if (!tgt_)
     for (const auto& address : options.addresses)
-      listened.push_back(address + ":" + std::to_string(kLioPort));
+      listening.push_back(address + ":" + std::to_string(kLioPort));
   std::string portals;
-  for (const auto& portal : listened) portals += (portals.empty() ? "\"" : ", \"") + portal + "\"";
+  for (const auto& portal : listening) portals += (portals.empty() ? "\"" : ", \"") + portal + "\"";
   std::ofstream file(config_);
   file << R"({"kind": ")" << (options.lio ? "lio" : "tgt") << R"(", "store": ")" << store().string()
        << R"(", "iqn_prefix": "iqn.2026-01.test.gantry", "portals": [)" << portals
@@ -260,7 +257,7 @@ grpc::Status IscsiNode::Stage(const LunVolume& volume) {
                                             volume.publish_context.end());
   AddSecrets(request);
   csi::v1::NodeStageVolumeResponse response;
-  return UntilAnswered([&] { return node_->NodeStageVolume(Patient().get(), request, &response); });
+  return node_->NodeStageVolume(Patient().get(), request, &response);
 }
 
 grpc::Status IscsiNode::Publish(const LunVolume& volume) {

@@ -150,6 +150,10 @@ bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within);
 
 // "0", or "9 volume x is ...", for messages of failed expectations.
 std::string Say(const grpc::Status& status);
+// Calls again while the answer is ABORTED, as a sidecar does: a copy is on its way, or another call of
+// this volume is. Gives up after kIscsiCallMax.
+grpc::Status UntilAnswered(const std::function<grpc::Status()>& call);
+
 #define ASSERT_DONE(call)                  \
   do {                                     \
     const grpc::Status done_ = (call);     \

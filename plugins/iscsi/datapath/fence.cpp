@@ -13,6 +13,7 @@ using scsi::Failure;
 using scsi::ScsiError;
 
 constexpr uint64_t kTag = 'g';
+constexpr scsi::Sense kCommunicationFailure{scsi::kNotReady, 0x0800};
 constexpr auto kType = scsi::ReservationType::kWriteExclusiveRegistrants;
 
 std::string Hex(uint64_t key) {
@@ -26,6 +27,13 @@ FenceError Judge(ScsiError error) {
   const bool cannot =
       error.IsUnsupported() || (error.failure == Failure::kTaskManagement && error.status == 5);
   return {cannot ? FenceVerdict::kCannot : FenceVerdict::kRetry, std::move(error)};
+}
+
+// What a Linux target answers that has nowhere to write the key.
+ScsiError HintOfKeysDirectory(ScsiError error) {
+  if (error.failure == Failure::kCheckCondition && error.sense == kCommunicationFailure)
+    error.message += "; a Linux target says so when it has no directory pr beneath its dbroot";
+  return error;
 }
 
 tl::unexpected<FenceError> Refuse(FenceVerdict verdict, std::string message) {
@@ -95,7 +103,8 @@ tl::expected<ReservationKey, FenceError> Fence(
   }
   GANTRY_PLUGIN_TRY_ASSIGN(const ReservationKey own, Choose(claim, Ours(before)));
   announce(own);
-  GANTRY_FENCE_TRY(scsi::RegisterAndIgnore(session, lun, own.value(), wait));
+  GANTRY_FENCE_TRY(
+      scsi::RegisterAndIgnore(session, lun, own.value(), wait).map_error(HintOfKeysDirectory));
   // Asked again: where the target takes this session for the old one, the old key is gone now.
   GANTRY_FENCE_TRY_ASSIGN(const auto registered, scsi::ReadKeys(session, lun, wait));
   std::vector<uint64_t> preempted;

@@ -59,6 +59,19 @@ ScsiResult<T> Await(Link& link, const Wait& wait, const char* what, Begin begin)
   return *std::move(result);
 }
 
+using Answer = std::vector<std::byte>;
+
+// The data of `reply`; where the command asks for a certain number of bytes, `whole`, less is an error.
+ScsiResult<Answer> DataOf(ScsiResult<Reply> reply, bool whole, const char* name) {
+  if (!reply) return tl::make_unexpected(std::move(reply.error()));
+  if (whole && reply->missing_bytes > 0) {
+    return FailScsi(
+        Failure::kMalformed,
+        std::string(name) + ": " + std::to_string(reply->missing_bytes) + " bytes too few came");
+  }
+  return Answer(reply->data.begin(), reply->data.end());
+}
+
 ScsiResult<std::unique_ptr<Link>> LoginAt(const LoginOptions& options, const Portal& portal,
                                           const Wait& wait) {
   std::optional<ScsiOutcome> outcome;
@@ -145,19 +158,10 @@ ScsiResult<std::vector<std::byte>> Session::RunOnce(uint32_t lun, const Command&
     return FailScsi(Failure::kLost, std::string(command.name) + ": the session is over" +
                                         (link_ != nullptr ? ": " + link_->why() : ""));
   }
-  using Answer = std::vector<std::byte>;
   return Await<Answer>(*link_, wait, command.name, [&](auto done) {
-    link_->Submit(
-        lun, command,
-        [done, whole = !command.in.empty(), name = command.name](ScsiResult<Reply> reply) {
-          if (!reply) return done(tl::make_unexpected(reply.error()));
-          if (whole && reply->missing_bytes > 0) {
-            return done(FailScsi(Failure::kMalformed, std::string(name) + ": " +
-                                                          std::to_string(reply->missing_bytes) +
-                                                          " bytes too few came"));
-          }
-          done(Answer(reply->data.begin(), reply->data.end()));
-        });
+    link_->Submit(lun, command,
+                  [done, whole = !command.in.empty(), name = command.name](
+                      ScsiResult<Reply> reply) { done(DataOf(std::move(reply), whole, name)); });
   });
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <set>
 
 #include "plugins/iscsi/target/files.hpp"
@@ -18,8 +19,10 @@ namespace {
 using plugin::Fail;
 using plugin::Result;
 namespace code = plugin::code;
+namespace fs = std::filesystem;
 
 constexpr size_t kValueBytesMax = 4096;
+constexpr const char* kDbrootBefore = "/var/target";  // of kernels that do not say it
 
 bool Has(const std::vector<std::string>& list, const std::string& text) {
   return std::find(list.begin(), list.end(), text) != list.end();
@@ -94,6 +97,15 @@ plugin::Status LioKind::Probe() {
   // Loads the fabric's module where the kernel can.
   const auto fabric = DoStep({LioStep::Kind::kMakeDirectory, "iscsi"});
   if (!fabric) return Fail(code::kUnavailable, fabric.error().message + " (iscsi_target_mod)");
+  return EnsureKeysDirectory();
+}
+
+plugin::Status LioKind::EnsureKeysDirectory() const {
+  const std::string dbroot = Value("dbroot");
+  const fs::path keys = fs::path(dbroot.empty() ? kDbrootBefore : dbroot) / "pr";
+  std::error_code error;
+  fs::create_directories(keys, error);
+  if (error) return tl::unexpected(FromErrno(error.value(), "lio: " + keys.string()));
   return {};
 }
 

@@ -33,6 +33,9 @@ class LioKind final : public TargetKind {
   std::optional<std::string> Generation() override;
 
  private:
+  // Where the kernel writes the keys of persistent reservations: at every registration, and without
+  // the directory it refuses them all (2/0800), and with them whoever fences by them.
+  plugin::Status EnsureKeysDirectory() const;
   plugin::Status Do(const LioPlan& plan) const;
   plugin::Status DoStep(const LioStep& step) const;
   // Names in a directory beneath target/; none when it is not there.

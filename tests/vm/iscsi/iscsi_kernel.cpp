@@ -196,6 +196,7 @@ void DetachEverything() {
 
 KernelIscsi::~KernelIscsi() {
   if (!HasFailure()) return;
+  if (node_) std::fprintf(stderr, "%s\n", node_->host().Log().c_str());
   node_.reset();
   DetachEverything();
 }

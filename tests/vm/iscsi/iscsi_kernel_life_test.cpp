@@ -205,7 +205,8 @@ TEST_F(KernelIscsi, AfterARebootTheVolumeIsStagedAnew) {
   ASSERT_EQ(mount(boot.c_str(), boot_id, nullptr, MS_BIND, nullptr), 0);
   const auto restarted = node_->host().Restart();
   ASSERT_TRUE(restarted) << restarted.error().message;
-  ASSERT_DONE(node_->Stage(volume));
+  // What was staged before the boot is forgotten meanwhile, under the volume's lock.
+  ASSERT_DONE(UntilAnswered([&] { return node_->Stage(volume); }));
   ASSERT_DONE(node_->Publish(volume));
   EXPECT_THAT(Sessions(), SizeIs(1));
   EXPECT_TRUE(ReadAll(node_->Target(volume) / "file") == content);
