@@ -294,6 +294,12 @@ Status GrowStorage(const HelperRequest& request, const ClaimedDevice& device) {
   return {};
 }
 
+base::Result<UniqueFd> OpenDevice(const std::string& name) {
+  UniqueFd fd(open(("/dev/" + name).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return base::FailErrno(errno, "open " + name);
+  return fd;
+}
+
 Status GrowDevice(const HelperRequest& request, int root, HelperReply* reply) {
   GANTRY_TRY_ASSIGN(const ClaimedDevice device, LocateDevice(request.device));
   reply->device.name = device.name;
@@ -302,16 +308,17 @@ Status GrowDevice(const HelperRequest& request, int root, HelperReply* reply) {
   if (device.is_open)
     GANTRY_TRY(block::GrowLuks(MappingName(request.device.volume), ProgramDeadline()));
   GANTRY_TRY(RefreshReadOnly(ReadOnlyLoopName(request.device.volume, "")));
-  const UniqueFd fd(open(("/dev/" + device.top).c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return base::FailErrno(errno, "open " + device.top);
-  GANTRY_TRY_ASSIGN(reply->device.bytes, block::DeviceBytes(fd.get()));
-  if (!device.is_open && reply->device.bytes < request.device.bytes_min)
+  // The storage's: what LUKS takes of it for its header is not missing.
+  GANTRY_TRY_ASSIGN(const UniqueFd storage, OpenDevice(device.name));
+  GANTRY_TRY_ASSIGN(reply->device.bytes, block::DeviceBytes(storage.get()));
+  if (reply->device.bytes < request.device.bytes_min)
     return Fail(Code::kFailedPrecondition,
-                device.top + " has " + std::to_string(reply->device.bytes) +
+                device.name + " has " + std::to_string(reply->device.bytes) +
                     " bytes: expected at least " + std::to_string(request.device.bytes_min));
   if (request.fs_type.empty()) return {};
+  GANTRY_TRY_ASSIGN(const UniqueFd top, OpenDevice(device.top));
   GANTRY_TRY_ASSIGN(const UniqueFd mount, ToResult(OpenPlace(root, request.path, S_IFDIR)));
-  return GrowTo(mount.get(), fd.get(), request.fs_type);
+  return GrowTo(mount.get(), top.get(), request.fs_type);
 }
 
 Status DetachAll(const block::LoopSearch& search) {

@@ -30,6 +30,7 @@ using namespace std::chrono_literals;
 
 class IscsiLife : public ::testing::Test {
  protected:
+  explicit IscsiLife(const IscsiTargetOptions& options = {}) : target_(options) {}
   // Nothing may be left on the node, nor on the target once the trash has been emptied.
   void ExpectNothingLeft(IscsiNode& node) {
     EXPECT_THAT(node.Left(), IsEmpty());
@@ -61,6 +62,30 @@ TEST_P(IscsiFilesystems, KeepDataFromPodToPodAndLeaveNothing) {
   EXPECT_THAT(node.Left(), IsEmpty());
   EXPECT_TRUE(node.DataPathPids().empty());
 
+  ASSERT_DONE(node.Up(volume));
+  EXPECT_TRUE(ReadAll(node.Target(volume) / "file") == content);
+  ASSERT_DONE(node.Down(volume));
+  ASSERT_DONE(node.Delete(volume));
+  ExpectNothingLeft(node);
+}
+
+class IscsiLifeOverIpv6 : public IscsiLife {
+ protected:
+  IscsiLifeOverIpv6() : IscsiLife({.addresses = {"[::1]"}}) {}
+};
+
+TEST_F(IscsiLifeOverIpv6, IsTheSame) {
+  IscsiNode node(target_, "node-a");
+  LunVolume volume = Named("six");
+  ASSERT_DONE(node.Create(volume));
+  ASSERT_DONE(node.Up(volume));
+  EXPECT_THAT(volume.publish_context["portals"], HasSubstr("[::1]:"));
+  const std::string content = Pattern(kMiB, 6);
+  ASSERT_EQ(WriteSynced(node.Target(volume) / "file", content), 0);
+  // The data path finds its target again, too.
+  ASSERT_TRUE(target_.tgt().Restart());
+  ASSERT_EQ(WriteSynced(node.Target(volume) / "more", content), 0);
+  ASSERT_DONE(node.Down(volume));
   ASSERT_DONE(node.Up(volume));
   EXPECT_TRUE(ReadAll(node.Target(volume) / "file") == content);
   ASSERT_DONE(node.Down(volume));

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "tests/integration/iscsi_lab.hpp"
+#include "tests/integration/iscsi_load.hpp"
 
 namespace gantry::tests {
 namespace {
@@ -27,8 +28,8 @@ constexpr const char* kOtherId = "c0ffee00000000ff";
 
 class IscsiStatic : public ::testing::Test {
  protected:
-  IscsiStatic() {
-    auto array = lab::Tgt::Start();
+  explicit IscsiStatic(std::vector<std::string> addresses = {"127.0.0.1"}) {
+    auto array = lab::Tgt::Start({.addresses = std::move(addresses)});
     if (!array) throw std::runtime_error(array.error().message);
     array_.emplace(*std::move(array));
     Must(array_->NewTarget(1, kIqn));
@@ -316,6 +317,31 @@ TEST_F(IscsiStatic, ALunThatSomebodyHasGrownIsGrownOnTheNode) {
   ASSERT_DONE(node.ExpandNode(volume));
   EXPECT_GT(fs::space(node.Target(volume)).capacity, lun.size_bytes * 3 / 4);
   ASSERT_DONE(node.Down(volume));
+}
+
+class IscsiStaticOverIpv6 : public IscsiStatic {
+ protected:
+  IscsiStaticOverIpv6() : IscsiStatic({"[::1]"}) {}
+};
+
+TEST_F(IscsiStaticOverIpv6, FindsItsTargetAndServesTheLun) {
+  Must(array_->NewAccount("finder", "secret-of-finder"));
+  Must(array_->BindDiscoveryAccount("finder"));
+  IscsiNode& node = Start(R"({portals: ["[::1]:*"]})");
+  LunVolume volume = Theirs();
+  volume.context["discoveryCHAPAuth"] = "true";
+  node.secrets["discovery.sendtargets.auth.username"] = "finder";
+  node.secrets["discovery.sendtargets.auth.password"] = "secret-of-finder";
+  ASSERT_DONE(node.Up(volume));
+  const std::string content = Pattern(kMiB, 6);
+  ASSERT_EQ(WriteSynced(node.Target(volume) / "file", content), 0);
+  ASSERT_DONE(node.Down(volume));
+  ASSERT_DONE(node.Up(volume));
+  EXPECT_TRUE(ReadAll(node.Target(volume) / "file") == content);
+  ASSERT_DONE(node.Down(volume));
+  volume.context["targetPortal"] = "[::2]:3260";
+  ExpectRefused(node.Attach(volume, "node-a"), StatusCode::INVALID_ARGUMENT,
+                "a portal that the backend serves");
 }
 
 // One driver for both: each volume goes where it belongs.

@@ -179,19 +179,65 @@ TEST_F(VolumesTest, ARecordThatCannotBeReadIsAnErrorAndNotAShortList) {
   ExpectError(Make("t0-2"), code::kDataLoss, "t0-2");
 }
 
+// As a machine that lost its power in the middle of a create leaves it.
+TEST_F(VolumesTest, ARecordThatWasNeverFinishedIsNone) {
+  const auto file = store_path() / "volumes/t0-1.json";
+  for (const size_t bytes : {0, 100, 8192}) {
+    std::ofstream(file) << std::string(bytes, '\0');
+    EXPECT_THAT(Must(ListVolumes{}).volumes, IsEmpty());
+    Must(RunTask{{TaskKind::kTrash, ""}});
+    EXPECT_THAT(Files("volumes"), IsEmpty());
+    std::ofstream(file) << std::string(bytes, '\0');
+    EXPECT_TRUE(Must(Make("t0-1")).volume);
+    EXPECT_EQ(TextOf("t0-1"), "");
+    Must(DeleteVolume{"t0-1", ""});
+  }
+}
+
+// Data without a record are nobody's to delete.
+TEST_F(VolumesTest, ARecordThatIsLostWhileThereAreDataIsAnError) {
+  MakeWith("t0-1", "data");
+  std::ofstream(store_path() / "volumes/t0-1.json") << std::string(8192, '\0');
+  ExpectError(ListVolumes{}, code::kDataLoss, "t0-1");
+  ExpectError(Make("t0-1"), code::kDataLoss, "t0-1");
+  EXPECT_FALSE(Ask(RunTask{{TaskKind::kTrash, ""}}));
+  EXPECT_EQ(Files("volumes").size(), 2U);
+}
+
+// Who wrote it may have died before its fsync.
+TEST_F(VolumesTest, WhatIsFoundIsSettledBeforeItIsAnsweredWith) {
+  std::vector<std::string> steps;
+  Open([&](const char* step) { steps.emplace_back(step); });
+  const auto again = [&](const auto& request) {
+    Must(request);
+    steps.clear();
+    Must(request);
+    EXPECT_THAT(steps, ::testing::Contains("settled"));
+  };
+  again(Make("t0-1"));
+  again(Publish("t0-1"));
+  again(Unpublish("t0-1"));
+  ExpandVolume larger;
+  larger.handle = "t0-1";
+  larger.required_bytes = 128 * kMiB;
+  again(larger);
+  ModifyVolume other;
+  other.handle = "t0-1";
+  other.mutable_parameters = {{"tier", "slow"}};
+  again(other);
+  again(Snap("s-1", "t0-1"));
+  again(DeleteSnapshot{"s-1"});
+  again(DeleteVolume{"t0-1", ""});
+}
+
 TEST_F(VolumesTest, SymlinksInTheStoreAreNotFollowed) {
   std::ofstream(temp_.path() / "elsewhere") << "precious";
   std::filesystem::create_symlink(temp_.path() / "elsewhere", store_path() / "volumes/t0-1.json");
   EXPECT_FALSE(Ask(Make("t0-1")));
-  Must(Make("t0-2"));
-  for (const auto& name : Files("volumes")) {
-    if (!name.ends_with(".img")) continue;
-    std::filesystem::remove(store_path() / "volumes" / name);
-    std::filesystem::create_symlink(temp_.path() / "elsewhere", store_path() / "volumes" / name);
-  }
-  const auto record = Must(GetVolume{"t0-2"});
-  std::filesystem::create_symlink(temp_.path() / "elsewhere",
-                                  store_path() / ("volumes/t0-2." + record.incarnation + ".img"));
+  const auto made = Must(Make("t0-2")).volume;
+  const auto image = store_path() / ("volumes/t0-2." + made->incarnation + ".img");
+  ASSERT_TRUE(std::filesystem::remove(image));
+  std::filesystem::create_symlink(temp_.path() / "elsewhere", image);
   EXPECT_FALSE(Ask(Publish("t0-2")));
   std::ifstream file(temp_.path() / "elsewhere");
   std::string text;

@@ -160,7 +160,10 @@ Status IscsiBackend::Detach(Call& call, const gantry_attach& request) {
   // An attach of these has made nothing.
   if (!publish || !mounter || *mounter == Mounter::kUserspace || !kernel_) return Ok();
   const auto done = kernel_->Ask(call, initiator::Detach{UnitOf(*publish)});
-  if (done) return Ok();
+  if (done) {
+    if (!done->remark.empty()) call.host().Log(GANTRY_LOG_WARNING, done->remark, call.id());
+    return Ok();
+  }
   // Without the program there was nothing to choose at the attach.
   if (*mounter == Mounter::kAuto && IsLacking(done.error()) && !kernel_->CanBeRun(call))
     return Ok();

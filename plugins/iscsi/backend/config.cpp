@@ -55,7 +55,7 @@ const std::string_view kConfigSchema = R"({
         "static": {
           "type": "object", "additionalProperties": false,
           "properties": {
-            "portals": {"description": "Which portals are served, as patterns of \"10.0.0.1:3260\".", "type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}, "default": ["*"]},
+            "portals": {"description": "Which portals are served, as patterns (* and ?) of \"10.0.0.1:3260\" and \"[fd00::1]:3260\".", "type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}, "default": ["*"]},
             "iqns": {"description": "Which targets are served, as patterns of their names.", "type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}, "default": ["*"]},
             "fence": {"description": "reservation: one writer at a time, by a persistent reservation; none: nothing keeps a second node from writing.", "enum": ["reservation", "none"], "default": "reservation"},
             "format": {"description": "Whether a LUN that is blank gets a filesystem.", "enum": ["blank", "never"], "default": "blank"}

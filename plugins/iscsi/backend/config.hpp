@@ -51,7 +51,8 @@ struct SshTarget {
 
 // LUNs that somebody else has made, on any target: nothing is made, listed, grown or deleted there.
 struct StaticTarget {
-  // fnmatch(3) patterns of what the backend serves: portals ("10.0.0.1:3260") and targets' names.
+  // Patterns of what the backend serves: portals ("10.0.0.1:3260", "[fd00::1]:3260"; only * and ?)
+  // and targets' names (fnmatch(3)).
   std::vector<std::string> portals = {"*"};
   std::vector<std::string> iqns = {"*"};
   bool reserve = true;     // One writer at a time, by persistent reservation; else nothing fences.

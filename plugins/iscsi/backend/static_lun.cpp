@@ -124,13 +124,21 @@ bool MatchesOne(const std::vector<std::string>& patterns, const std::string& tex
   });
 }
 
+// The brackets of an IPv6 address are no class of characters.
+bool MatchesPortal(std::vector<std::string> patterns, const scsi::Portal& portal) {
+  for (auto& pattern : patterns)
+    for (size_t at = 0; (at = pattern.find('[', at)) != std::string::npos; at += 2)
+      pattern.insert(at, "\\");
+  return MatchesOne(patterns, portal.ToString());
+}
+
 Status CheckServed(const StaticTarget& target, const StaticLun& lun) {
   if (!MatchesOne(target.iqns, lun.iqn))
     return Bad("iqn", lun.iqn,
                "a target that the backend serves (target.static.iqns: " +
                    plugin::JoinNames(target.iqns) + ")");
   for (const scsi::Portal& portal : lun.portals)
-    if (!MatchesOne(target.portals, portal.ToString()))
+    if (!MatchesPortal(target.portals, portal))
       return Bad("portals", portal.ToString(),
                  "a portal that the backend serves (target.static.portals: " +
                      plugin::JoinNames(target.portals) + ")");

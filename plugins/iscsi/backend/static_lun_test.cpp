@@ -53,6 +53,18 @@ TEST(StaticLun, TakesPortalsWithCommasOrNone) {
   EXPECT_EQ(ParseStaticLun(Serving(), Lun())->portals.size(), 1U);
 }
 
+TEST(StaticLun, OfIpv6PortalsThoseThatAreNamedAreServed) {
+  const Config config = Serving(R"({"portals": ["[fd00::1]:*", "10.0.0.?:3260"]})");
+  EXPECT_TRUE(ParseStaticLun(config, Lun({{"targetPortal", "[fd00::1]:3261"}})));
+  EXPECT_TRUE(ParseStaticLun(config, Lun({{"targetPortal", "[FD00:0::0001]"}})));
+  EXPECT_TRUE(ParseStaticLun(config, Lun()));
+  for (const char* other : {"[fd00::2]:3261", "[f::1]:3261", "10.0.0.1:3261"}) {
+    const auto refused = ParseStaticLun(config, Lun({{"targetPortal", other}}));
+    ASSERT_FALSE(refused) << other;
+    EXPECT_THAT(refused.error().message, HasSubstr("a portal that the backend serves"));
+  }
+}
+
 TEST(StaticLun, NamesTheAttributeTheValueAndWhatWasExpected) {
   for (const auto& [more, message] : std::vector<std::pair<Attributes, std::string>>{
            {{{"lun", "x"}}, "volume_context[\"lun\"] is \"x\"; expected a whole number from 0"},

@@ -10,6 +10,7 @@
 #include "plugins/common/result.hpp"
 #include "plugins/common/unique_fd.hpp"
 #include "plugins/iscsi/initiator/sysfs.hpp"
+#include "plugins/iscsi/scsi/scsi_error.hpp"
 
 namespace gantry::iscsi::initiator {
 
@@ -21,5 +22,13 @@ plugin::Result<plugin::UniqueFd> OpenDisk(const Sysfs& sysfs, const std::string&
 // starts. FAILED_PRECONDITION names who it is instead of `identity`.
 plugin::Status CheckIdentity(int disk, const std::string& name, const std::string& identity);
 plugin::Result<uint64_t> ReadCapacity(int disk, const std::string& name);
+
+// Whether the target still has it. NOT_FOUND: it says that it has not, or has taken it offline for
+// good, or another disk has the number. UNAVAILABLE: it does not say, or not yet.
+plugin::Status CheckPresence(int disk, const std::string& name, const std::string& identity);
+
+// Whether an answer means that a LUN is not there, and will not be by itself (SPC-5, 4.4.6 and
+// annex F).
+bool SaysGone(const scsi::ScsiError& error);
 
 }  // namespace gantry::iscsi::initiator

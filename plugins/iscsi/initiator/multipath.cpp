@@ -3,6 +3,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "plugins/iscsi/initiator/program.hpp"
@@ -17,6 +18,7 @@ namespace code = plugin::code;
 
 constexpr int kLookMs = 50;
 constexpr int kLooksUntilAskedAgain = 20;
+constexpr std::chrono::milliseconds kInUseMs{3000};
 
 // multipathd says "ok" or "fail", and older ones exit with 0 in either case.
 Result<bool> Tell(const std::vector<std::string>& words, TimePoint deadline) {
@@ -71,10 +73,16 @@ Status Dissolve(const Sysfs& sysfs, const std::string& map, const std::vector<st
   const std::string name = sysfs.MapName(map);
   if (name.empty()) return {};
   (void)Tell({"disablequeueing", "map", name}, deadline);
-  GANTRY_PLUGIN_TRY_ASSIGN(const bool is_removed, Tell({"del", "map", name}, deadline));
-  if (!is_removed && sysfs.Exists(map))
-    return Fail(code::kFailedPrecondition,
-                "multipathd does not remove the map " + name + ": it is in use");
+  // Whoever flushed it, and was given up, has it open until what it waits for has failed.
+  const TimePoint free_by = std::min(deadline, std::chrono::steady_clock::now() + kInUseMs);
+  for (;;) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const bool is_removed, Tell({"del", "map", name}, deadline));
+    if (is_removed || !sysfs.Exists(map)) break;
+    if (IsOver(free_by))
+      return Fail(code::kFailedPrecondition,
+                  "multipathd does not remove the map " + name + ": it is in use");
+    poll(nullptr, 0, kLookMs);
+  }
   while (sysfs.Exists(map)) {
     if (IsOver(deadline)) return Fail(code::kDeadlineExceeded, "the map " + name + " does not go");
     poll(nullptr, 0, kLookMs);

@@ -17,7 +17,8 @@ namespace gantry::iscsi::initiator {
 plugin::Result<std::string> Assemble(const Sysfs& sysfs, const std::vector<std::string>& disks,
                                      TimePoint deadline);
 // The map is gone, and multipathd makes none of these disks by itself any more. Where no path is
-// left, what the map holds back fails. FAILED_PRECONDITION: it is in use.
+// left, what the map holds back fails.
+// FAILED_PRECONDITION: it is in use, for longer than a moment.
 plugin::Status Dissolve(const Sysfs& sysfs, const std::string& map,
                         const std::vector<std::string>& disks, TimePoint deadline);
 

@@ -75,6 +75,10 @@ template <class F, Is<Rescan> T>
 void Fields(F& f, T& x) {
   f.Object("unit", x.unit);
 }
+template <class F, Is<Detached> T>
+void Fields(F& f, T& x) {
+  f.Text("remark", x.remark, target::kMessageRule);
+}
 template <class F, Is<Detach> T>
 void Fields(F& f, T& x) {
   f.Object("unit", x.unit);
@@ -153,6 +157,7 @@ Result<Reply> DecodeReply(std::string_view line) {
   template Result<Reply> DecodeReply<Reply>(std::string_view)
 GANTRY_INITIATOR_REPLY(Nothing);
 GANTRY_INITIATOR_REPLY(Paths);
+GANTRY_INITIATOR_REPLY(Detached);
 #undef GANTRY_INITIATOR_REPLY
 
 }  // namespace gantry::iscsi::initiator

@@ -82,12 +82,18 @@ struct Rescan {
   bool operator==(const Rescan&) const = default;
 };
 
+// What is to be logged of an end that was not as it should be: what could not be flushed and why.
+struct Detached {
+  std::string remark = {};  // empty: nothing
+  bool operator==(const Detached&) const = default;
+};
+
 // Flushed, its map and its disks are gone, and so are the sessions that no other LUN uses.
-// FAILED_PRECONDITION: somebody has it open. A target that is away keeps nothing from ending: what
-// could not be written by then is lost.
+// FAILED_PRECONDITION: somebody has it open, and nothing has changed. A target that is away, or that
+// has the LUN no longer, keeps nothing from ending: what could not be written by then is lost.
 struct Detach {
   static constexpr std::string_view kOperation = "detach";
-  using Reply = Nothing;
+  using Reply = Detached;
   Unit unit = {};
   bool operator==(const Detach&) const = default;
 };

@@ -7,20 +7,24 @@
 // LUN is another by now is deleted, if nobody has it open, and looked for anew; if it still is another
 // one, that is the target's word, and refused.
 //
-// While paths are proven and taken down, commands fail kProofSeconds after the loss of a session,
-// whatever the volume's own limit is, so that nothing here can wait for a dead target for ever.
+// Nothing here can wait for a dead target for ever: disks are asked by a child that can be left
+// (aside.hpp), and where a session is this request's own, or its last LUN is being detached, commands
+// fail kProofSeconds after its loss, whatever the volume's own limit is. One that may have the I/O of
+// a pod keeps that limit at all times.
 //
 // Who uses a session is counted by the kernel: the LUNs that it knows there, since only those that
 // are wanted are looked for. A lock a target keeps one volume's logout from another's login.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "plugins/common/unique_fd.hpp"
+#include "plugins/iscsi/initiator/flush.hpp"
 #include "plugins/iscsi/initiator/open_iscsi.hpp"
 #include "plugins/iscsi/initiator/protocol.hpp"
 #include "plugins/iscsi/initiator/sysfs.hpp"
@@ -28,7 +32,9 @@
 namespace gantry::iscsi::initiator {
 
 inline constexpr uint32_t kProofSeconds = 5;
-inline constexpr uint32_t kPathLossSeconds = 5;  // then the map takes another path
+inline constexpr uint32_t kPathLossSeconds = 5;               // then the map takes another path
+inline constexpr std::chrono::seconds kAnswerSecondsMax{25};  // of one disk: each command has ten
+inline constexpr std::chrono::milliseconds kFlushAgainMs{500};
 
 // Elsewhere in tests.
 struct ServicePlaces {
@@ -47,20 +53,32 @@ class Service {
   plugin::Result<Nothing> Do(const Probe& request, TimePoint deadline);
   plugin::Result<Paths> Do(const Attach& request, TimePoint deadline);
   plugin::Result<Paths> Do(const Rescan& request, TimePoint deadline);
-  plugin::Result<Nothing> Do(const Detach& request, TimePoint deadline);
+  plugin::Result<Detached> Do(const Detach& request, TimePoint deadline);
 
   struct Made;  // by one attach: what is taken back when it fails
   plugin::Status Connect(const Attach& request, Made* made, TimePoint deadline);
   plugin::Result<Paths> AttachPaths(const Attach& request, Made* made, TimePoint deadline);
   plugin::Result<Disk> ProvenDisk(const Session& session, const Attach& request, Made* made,
                                   TimePoint deadline);
-  plugin::Result<std::pair<Disk, plugin::UniqueFd>> Find(const Session& session, uint32_t lun,
-                                                         TimePoint deadline);
-  plugin::Result<Disk> Prove(const Session& session, const Attach& request, TimePoint deadline);
+  std::optional<uint32_t> RecoveryTimeFor(const Attach& request, bool has_map) const;
+  plugin::Result<uint64_t> AskWhoItIs(const Session& session, const Unit& unit,
+                                      TimePoint deadline) const;
+  plugin::Result<Disk> Prove(const Session& session, const Unit& unit, TimePoint deadline) const;
   void TakeBack(const Attach& request, const Made& made, TimePoint deadline);
-  plugin::Status Remove(const Session& session, const Unit& unit);
-  plugin::Status RemoveMap(const std::vector<Session>& sessions, const Unit& unit,
-                           TimePoint deadline);
+
+  // service_detach.cpp
+  plugin::Status CheckUnused(const std::vector<Session>& sessions, const Unit& unit,
+                             TimePoint deadline) const;
+  plugin::Result<FlushEnd> Flush(const std::string& device, const Unit& unit,
+                                 TimePoint deadline) const;
+  plugin::Status Remove(const Session& session, const Unit& unit,
+                        const std::optional<FlushEnd>& flushed, std::string* remark,
+                        TimePoint deadline) const;
+  plugin::Result<std::optional<FlushEnd>> RemoveMap(const std::vector<Session>& sessions,
+                                                    const Unit& unit, std::string* remark,
+                                                    TimePoint deadline) const;
+  // Nobody has it open. Of a mounted one FAILED_PRECONDITION.
+  plugin::Status CheckFree(const std::string& device, TimePoint deadline) const;
   std::vector<Session> SessionsOf(const Unit& unit) const {
     return sysfs_.Sessions(unit.target, unit.initiator, InterfaceName(unit.initiator));
   }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "plugins/common/unique_fd.hpp"
@@ -29,7 +30,7 @@ std::string Attribute(const fs::path& file) {
 }
 
 Status Write(const fs::path& file, const std::string& text) {
-  GANTRY_PLUGIN_TRY_ASSIGN(const auto fd, target::OpenFile(AT_FDCWD, file, O_WRONLY));
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto fd, target::OpenFile(AT_FDCWD, file, O_WRONLY | O_TRUNC));
   const auto written = target::WriteAll(fd.get(), text, file);
   if (written) return {};
   return plugin::Fail(plugin::code::kUnavailable, written.error().message);
@@ -155,6 +156,21 @@ Status Sysfs::SetOffline(const Disk& disk) const { return Write(disk.device / "s
 
 Status Sysfs::SetRecoveryTime(const Session& session, std::optional<uint32_t> seconds) const {
   return Write(session.directory / "recovery_tmo", seconds ? std::to_string(*seconds) : "off");
+}
+
+plugin::Result<std::optional<uint32_t>> Sysfs::RecoveryTime(const Session& session) const {
+  const std::string text = Attribute(session.directory / "recovery_tmo");
+  if (text.empty())
+    return plugin::Fail(plugin::code::kNotFound, "session " + session.id + " has gone");
+  if (text == "off") return std::optional<uint32_t>();
+  return std::optional<uint32_t>(NumberOf<uint32_t>(text));
+}
+
+std::string Sysfs::GivenUp(const Disk& disk) const {
+  constexpr std::array<std::string_view, 4> kEnds = {"offline", "transport-offline", "cancel",
+                                                     "deleted"};
+  std::string state = Attribute(disk.device / "state");
+  return std::find(kEnds.begin(), kEnds.end(), state) == kEnds.end() ? "" : state;
 }
 
 std::vector<std::string> Sysfs::Holders(const std::string& device) const {

@@ -60,6 +60,11 @@ class Sysfs {
   // How long commands wait while the session is away; nothing: for ever. It holds from the next loss
   // of the connection on, whatever iscsid says later. UNAVAILABLE: it is lost just now.
   plugin::Status SetRecoveryTime(const Session& session, std::optional<uint32_t> seconds) const;
+  // As SetRecoveryTime takes it; NOT_FOUND: the session has gone.
+  plugin::Result<std::optional<uint32_t>> RecoveryTime(const Session& session) const;
+  // What the kernel has given up, in words: "offline" for a disk whose errors it could not end;
+  // "" while it is used.
+  std::string GivenUp(const Disk& disk) const;
 
   // The multipath map above a disk: "dm-0".
   std::optional<std::string> MapAbove(const std::string& disk) const;

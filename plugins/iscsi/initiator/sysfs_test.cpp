@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "host/base/temp_dir.hpp"
+#include "plugins/iscsi/initiator/recovery_times.hpp"
 
 namespace gantry::iscsi::initiator {
 namespace {
@@ -95,6 +96,48 @@ TEST_F(SysfsTest, OneLunAloneIsLookedFor) {
   EXPECT_EQ(Get("class/iscsi_session/session3/recovery_tmo").substr(0, 1), "5");
   ASSERT_TRUE(sysfs_.SetRecoveryTime(session, std::nullopt));
   EXPECT_EQ(Get("class/iscsi_session/session3/recovery_tmo").substr(0, 3), "off");
+}
+
+TEST_F(SysfsTest, ADiskThatTheKernelHasGivenUpSaysSo) {
+  AddSession(3, "iqn.a");
+  AddDisk(3, 7, "sdb", "naa.6001");
+  const auto session = sysfs_.Sessions("iqn.a", "iqn.me", "gantry.1").at(0);
+  const Disk disk = *session.Find(7);
+  for (const char* state : {"running", "blocked", "quiesce", ""}) {
+    std::ofstream(disk.device / "state") << state << "\n";
+    EXPECT_EQ(sysfs_.GivenUp(disk), "") << state;
+  }
+  for (const char* state : {"offline", "transport-offline", "deleted"}) {
+    std::ofstream(disk.device / "state") << state << "\n";
+    EXPECT_EQ(sysfs_.GivenUp(disk), state);
+  }
+}
+
+// Whichever way the work ends that had it shortened.
+TEST_F(SysfsTest, ARecoveryTimeIsShortenedForAWhileOnly) {
+  AddSession(3, "iqn.a");
+  AddSession(4, "iqn.a");
+  auto sessions = sysfs_.Sessions("iqn.a", "iqn.me", "gantry.1");
+  ASSERT_TRUE(sysfs_.SetRecoveryTime(sessions[0], std::nullopt));
+  ASSERT_TRUE(sysfs_.SetRecoveryTime(sessions[1], 120));
+  {
+    RecoveryTimes times(sysfs_);
+    for (const auto& session : sessions) {
+      times.Shorten(session, 5);
+      EXPECT_EQ(sysfs_.RecoveryTime(session).value(), std::optional<uint32_t>(5));
+    }
+  }
+  EXPECT_EQ(sysfs_.RecoveryTime(sessions[0]).value(), std::nullopt);
+  EXPECT_EQ(sysfs_.RecoveryTime(sessions[1]).value(), std::optional<uint32_t>(120));
+}
+
+TEST_F(SysfsTest, ASessionThatHasGoneHasNoRecoveryTime) {
+  AddSession(3, "iqn.a");
+  const auto session = sysfs_.Sessions("iqn.a", "iqn.me", "gantry.1").at(0);
+  RecoveryTimes times(sysfs_);
+  times.Shorten(session, 5);
+  fs::remove_all(top_ / "devices");
+  EXPECT_FALSE(sysfs_.RecoveryTime(session));
 }
 
 TEST_F(SysfsTest, OnlyAMultipathMapIsAMap) {

@@ -17,11 +17,19 @@ bool IsIpv4(const std::string& host) {
   return inet_pton(AF_INET, host.c_str(), &address) == 1;
 }
 
-// With a zone ("fe80::1%eth0") as well, which inet_pton doesn't know.
-bool IsIpv6(const std::string& host) {
+// As everybody writes it (RFC 5952), so that one address is one text; "" when it is none. With a zone
+// ("fe80::1%eth0") as well, which inet_pton doesn't know.
+std::string CanonicalIpv6(const std::string& host) {
+  const size_t zone = std::min(host.find('%'), host.size());
   in6_addr address{};
-  return inet_pton(AF_INET6, host.substr(0, host.find('%')).c_str(), &address) == 1;
+  char text[INET6_ADDRSTRLEN];
+  if (inet_pton(AF_INET6, host.substr(0, zone).c_str(), &address) != 1 ||
+      inet_ntop(AF_INET6, &address, text, sizeof text) == nullptr)
+    return "";
+  return text + host.substr(zone);
 }
+
+bool IsIpv6(const std::string& host) { return !CanonicalIpv6(host).empty(); }
 
 bool IsName(std::string_view host) {
   if (host.empty() || host.size() > kHostBytesMax || host.front() == '-' || host.front() == '.') {
@@ -73,6 +81,7 @@ plugin::Result<Portal> ParsePortal(std::string_view text) {
   }
   portal.host = host;
   if (!portal.IsNumeric() && !IsName(host)) return Refuse(text);
+  if (std::string ipv6 = CanonicalIpv6(portal.host); !ipv6.empty()) portal.host = std::move(ipv6);
   return portal;
 }
 

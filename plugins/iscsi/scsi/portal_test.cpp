@@ -14,6 +14,7 @@ TEST(Portal, TakesAddressesAndNamesWithAndWithoutAPort) {
       {"[::1]", {"::1", 3260}},
       {"2001:db8::1", {"2001:db8::1", 3260}},
       {"[fe80::1%eth0]:3261", {"fe80::1%eth0", 3261}},
+      {"[2001:DB8:0:0::0001]", {"2001:db8::1", 3260}},
       {"array-1.example.org:3261", {"array-1.example.org", 3261}},
   };
   for (const auto& [text, expected] : cases) {
@@ -41,7 +42,7 @@ TEST(Portal, RefusesWhatIsNone) {
 }
 
 TEST(Portal, ListsLoseDoublesAndKeepTheirOrder) {
-  const auto portals = ParsePortals("[::1]:3260,192.0.2.1,[::1],192.0.2.1:3260");
+  const auto portals = ParsePortals("[::1]:3260,192.0.2.1,[0:0::1],192.0.2.1:3260");
   ASSERT_TRUE(portals);
   EXPECT_EQ(*portals, (std::vector<Portal>{{"::1", 3260}, {"192.0.2.1", 3260}}));
 }

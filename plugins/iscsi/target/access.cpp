@@ -69,7 +69,7 @@ plugin::Status EnsureImage(const Context& context, const Record& record) {
   if (record.was_published) return {};
   GANTRY_PLUGIN_TRY_ASSIGN(
       const auto fd, context.store.GrowImage(record, record.content.kind == ContentKind::kNone));
-  return Sync(fd.get(), Store::ImageName(record));
+  return context.store.SyncImage(record, fd.get());
 }
 
 Result<Record> AddNode(const Context& context, Record record, const PublishVolume& request) {
@@ -127,7 +127,10 @@ Result<Volume> Publish(const Context& context, const Call& call, const PublishVo
       record.nodes.begin(), record.nodes.end(),
       [&](const auto& publication) { return publication.node.node_id == request.node_id; });
   const bool is_new = there == record.nodes.end();
-  if (!is_new) GANTRY_PLUGIN_TRY(CheckSame(context, record, *there, request));
+  if (!is_new) {
+    GANTRY_PLUGIN_TRY(CheckSame(context, record, *there, request));
+    GANTRY_PLUGIN_TRY(context.store.Settle(record.kind, record.handle));
+  }
   if (is_new) {
     // Before anything is written: what cannot be given out together, and whether anybody is there.
     GANTRY_PLUGIN_TRY_ASSIGN(record, AddNode(context, std::move(record), request));
@@ -148,16 +151,21 @@ Result<Empty> Unpublish(const Context& context, const Call& call, const Unpublis
   GANTRY_PLUGIN_TRY_ASSIGN(
       const auto locks, context.store.LockAll({{RecordKind::kVolume, request.handle}}, deadline));
   GANTRY_PLUGIN_TRY_ASSIGN(auto found, context.store.Find(RecordKind::kVolume, request.handle));
-  if (!found || found->nodes.empty()) return Empty{};
+  const auto nothing_to_do = [&]() -> Result<Empty> {
+    GANTRY_PLUGIN_TRY(context.store.Settle(RecordKind::kVolume, request.handle));
+    return Empty{};
+  };
+  if (!found || found->nodes.empty()) return nothing_to_do();
   Record record = std::move(*found);
   GANTRY_PLUGIN_TRY(CheckOwner(record, call.owner));
-  if (!request.incarnation.empty() && request.incarnation != record.incarnation) return Empty{};
+  if (!request.incarnation.empty() && request.incarnation != record.incarnation)
+    return nothing_to_do();
   std::vector<RecordedPublication> leaving;
   std::vector<RecordedPublication> staying;
   for (const auto& publication : record.nodes)
     (request.node_id.empty() || publication.node.node_id == request.node_id ? leaving : staying)
         .push_back(publication);
-  if (leaving.empty()) return Empty{};
+  if (leaving.empty()) return nothing_to_do();
   GANTRY_PLUGIN_TRY(Close(context, record, leaving, deadline));
   context.store.Did("target closed");
   record.nodes = std::move(staying);

@@ -146,7 +146,7 @@ Result<std::optional<Slice>> Look(const Context& context, RecordKind kind,
 
 plugin::Status Finish(const Context& context, Slice* slice) {
   GANTRY_PLUGIN_TRY(SetSize(*slice));
-  GANTRY_PLUGIN_TRY(Sync(slice->to.get(), "the copy"));
+  GANTRY_PLUGIN_TRY(context.store.SyncImage(slice->record, slice->to.get()));
   context.store.Did("copy synced");
   slice->record.state = RecordState::kReady;
   slice->record.copied_bytes = slice->record.size_bytes;

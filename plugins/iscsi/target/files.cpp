@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <thread>
 
 namespace gantry::iscsi::target {
 namespace {
@@ -66,8 +67,26 @@ plugin::Status WriteAll(int fd, std::string_view data, const std::string& what) 
   return {};
 }
 
+plugin::Status WriteAt(int fd, std::string_view data, off_t offset, const std::string& what) {
+  if (lseek(fd, offset, SEEK_SET) != offset) return tl::unexpected(FromErrno(errno, what));
+  return WriteAll(fd, data, what);
+}
+
 plugin::Status Sync(int fd, const std::string& what) {
   if (fsync(fd) != 0) return tl::unexpected(FromErrno(errno, "sync " + what));
+  return {};
+}
+
+plugin::Status SyncAll(const std::vector<std::pair<int, std::string>>& files) {
+  std::vector<plugin::Status> ends(files.size());
+  {
+    std::vector<std::jthread> others;
+    for (size_t i = 1; i < files.size(); ++i)
+      others.emplace_back([&, i] { ends[i] = Sync(files[i].first, files[i].second); });
+    if (!files.empty()) ends[0] = Sync(files[0].first, files[0].second);
+  }
+  for (auto& end : ends)
+    if (!end) return std::move(end);
   return {};
 }
 

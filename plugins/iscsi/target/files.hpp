@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "plugins/common/result.hpp"
@@ -25,8 +26,12 @@ plugin::Result<plugin::UniqueFd> OpenDirectory(int directory, const std::string&
 // NOT_FOUND; DATA_LOSS when it is larger than `bytes_max`.
 plugin::Result<std::string> ReadFile(int directory, const std::string& name, size_t bytes_max);
 plugin::Status WriteAll(int fd, std::string_view data, const std::string& what);
+plugin::Status WriteAt(int fd, std::string_view data, off_t offset, const std::string& what);
 // What it costs to be sure: data and size; of a directory, its names.
 plugin::Status Sync(int fd, const std::string& what);
+// All of them at once, because a file system settles in one commit what waits for it together; the
+// first error.
+plugin::Status SyncAll(const std::vector<std::pair<int, std::string>>& files);
 plugin::Status Rename(int from, const std::string& old_name, int to, const std::string& new_name);
 // Not there: OK.
 plugin::Status Unlink(int directory, const std::string& name);

@@ -17,6 +17,7 @@
 #include "plugins/common/sha256.hpp"
 #include "plugins/iscsi/target/crypto.hpp"
 #include "plugins/iscsi/target/files.hpp"
+#include "plugins/iscsi/target/record_file.hpp"
 
 namespace gantry::iscsi::target {
 namespace {
@@ -30,12 +31,20 @@ constexpr std::string_view kRecordSuffix = ".json";
 constexpr std::string_view kImageSuffix = ".img";
 constexpr std::string_view kNewSuffix = ".new";
 constexpr size_t kNonceBytes = 8;
+constexpr size_t kRecordFileBytesMax = 2 * (kRecordBytesMax + 2 * kSlotUnitBytes);
 constexpr const char* kReserveName = "reserve";
 constexpr off_t kReserveBytes = off_t{1} << 20;
 constexpr int kLockPollMs = 2;
 
 const char* NameOf(RecordKind kind) { return kind == RecordKind::kVolume ? "volume" : "snapshot"; }
 std::string RecordName(const std::string& handle) { return handle + std::string(kRecordSuffix); }
+
+// "t0-1.<incarnation>.img" -> "t0-1"; "" for what is none.
+std::string HandleOfImage(const std::string& name) {
+  constexpr size_t kRestBytes = 1 + kIncarnationBytes + kImageSuffix.size();
+  if (!name.ends_with(kImageSuffix) || name.size() <= kRestBytes) return "";
+  return name.substr(0, name.size() - kRestBytes);
+}
 
 Result<Lock> LockFile(int directory, const std::string& name, const std::string& what,
                       Deadline deadline) {
@@ -86,14 +95,31 @@ Result<std::vector<Lock>> Store::LockAll(
 }
 
 Result<std::optional<Record>> Store::Find(RecordKind kind, const std::string& handle) const {
-  const auto text = ReadFile(Directory(kind), RecordName(handle), kRecordBytesMax);
-  if (!text && text.error().code == code::kNotFound) return std::optional<Record>();
-  if (!text) return tl::unexpected(text.error());
   const std::string where = std::string(NameOf(kind)) + " " + handle;
-  GANTRY_PLUGIN_TRY_ASSIGN(auto record, DecodeRecord(*text, where));
+  const auto file = ReadFile(Directory(kind), RecordName(handle), kRecordFileBytesMax);
+  if (!file && file.error().code == code::kNotFound) return std::optional<Record>();
+  if (!file) return tl::unexpected(file.error());
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto version, ReadRecordFile(*file, where));
+  if (!version) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const bool has_data, HasData(kind, handle));
+    if (!has_data) return std::optional<Record>();
+    return Fail(code::kDataLoss, where + ": there are data, and no record");
+  }
+  GANTRY_PLUGIN_TRY_ASSIGN(auto record, DecodeRecord(version->text, where));
   if (record.handle != handle || record.kind != kind)
     return Fail(code::kDataLoss, where + ": the record is of another one, " + record.handle);
   return std::optional<Record>(std::move(record));
+}
+
+Result<bool> Store::HasData(RecordKind kind, const std::string& handle) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto names, ListNames(Directory(kind)));
+  for (const auto& name : names) {
+    if (HandleOfImage(name) != handle) continue;
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto fd, OpenFile(Directory(kind), name, O_RDONLY));
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto status, Status(fd.get(), name));
+    if (status.st_blocks > 0) return true;
+  }
+  return false;
 }
 
 void Store::MakeReserve() const {
@@ -109,18 +135,77 @@ plugin::Status Store::Write(const Record& record) const {
 }
 
 plugin::Status Store::WriteOnce(const Record& record) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(const bool is_written, Overwrite(record));
+  return is_written ? plugin::Status() : Replace(record);
+}
+
+Result<bool> Store::Overwrite(const Record& record) const {
+  const std::string name = RecordName(record.handle);
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto file,
+                           ReadFile(Directory(record.kind), name, kRecordFileBytesMax));
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto now, ReadRecordFile(file, name));
+  if (!now) return false;
+  const auto slot = MakeSlot(Encode(record), now->sequence + 1, now->slot_bytes);
+  if (!slot) return false;
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto fd, OpenFile(Directory(record.kind), name, O_WRONLY));
+  GANTRY_PLUGIN_TRY(
+      WriteAt(fd.get(), *slot, static_cast<off_t>(now->older_slot * now->slot_bytes), name));
+  Did("record in place");
+  if (fdatasync(fd.get()) != 0) return tl::unexpected(FromErrno(errno, "sync " + name));
+  Did("record synced");
+  return true;
+}
+
+plugin::Status Store::Replace(const Record& record) const {
   const int directory = Directory(record.kind);
   // Under the lock nobody else writes to it, and what a dead one left there is cut.
   const std::string temporary = record.handle + std::string(kNewSuffix);
   GANTRY_PLUGIN_TRY_ASSIGN(const auto fd,
                            OpenFile(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC));
-  GANTRY_PLUGIN_TRY(WriteAll(fd.get(), Encode(record), temporary));
+  GANTRY_PLUGIN_TRY(WriteAll(fd.get(), WholeRecordFile(Encode(record), 1), temporary));
   GANTRY_PLUGIN_TRY(Sync(fd.get(), temporary));
   Did("record written");
   GANTRY_PLUGIN_TRY(Rename(directory, temporary, directory, RecordName(record.handle)));
   Did("record in place");
   GANTRY_PLUGIN_TRY(Sync(directory, "directory"));
   Did("record synced");
+  return {};
+}
+
+plugin::Status Store::Add(const Record& record) const {
+  auto added = AddOnce(record);
+  if (added) return added;
+  // Nobody was told of it.
+  (void)Unlink(Directory(record.kind), ImageName(record));
+  (void)Unlink(Directory(record.kind), RecordName(record.handle));
+  return added;
+}
+
+plugin::Status Store::AddOnce(const Record& record) const {
+  const int directory = Directory(record.kind);
+  const std::string name = RecordName(record.handle);
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto fd, OpenFile(directory, name, O_WRONLY | O_CREAT | O_TRUNC));
+  GANTRY_PLUGIN_TRY(WriteAll(fd.get(), FirstRecordFile(Encode(record)), name));
+  Did("record in place");
+  std::vector<std::pair<int, std::string>> made = {{fd.get(), name}, {directory, "directory"}};
+  UniqueFd image;
+  if (record.content.kind == ContentKind::kNone) {
+    GANTRY_PLUGIN_TRY_ASSIGN(image, GrowImage(record, true));
+    made.emplace_back(image.get(), ImageName(record));
+  }
+  GANTRY_PLUGIN_TRY(SyncAll(made));
+  Did("record synced");
+  return {};
+}
+
+plugin::Status Store::Settle(RecordKind kind, const std::string& handle) const {
+  const std::string name = RecordName(handle);
+  std::vector<std::pair<int, std::string>> files = {{Directory(kind), "directory"}};
+  const auto fd = OpenFile(Directory(kind), name, O_RDONLY);
+  if (!fd && fd.error().code != code::kNotFound) return tl::unexpected(fd.error());
+  if (fd) files.emplace_back(fd->get(), name);
+  GANTRY_PLUGIN_TRY(SyncAll(files));
+  Did("settled");
   return {};
 }
 
@@ -170,6 +255,10 @@ Result<UniqueFd> Store::GrowImage(const Record& record, bool may_make) const {
   return fd;
 }
 
+plugin::Status Store::SyncImage(const Record& record, int image) const {
+  return SyncAll({{image, ImageName(record)}, {Directory(record.kind), "directory"}});
+}
+
 std::string Store::ImageProblem(const Record& record) const {
   const auto fd = OpenImage(record, O_RDONLY);
   if (!fd && fd.error().code == code::kNotFound && !record.was_published &&
@@ -193,6 +282,17 @@ Result<bool> Store::IsNeverWritten(const Record& record) const {
   return true;
 }
 
+plugin::Status Store::RemoveUnfinished(RecordKind kind, const std::string& handle,
+                                       Deadline deadline) const {
+  // Most are whole, and need no lock to be left.
+  const auto seen = Find(kind, handle);
+  if (!seen || *seen) return {};
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto locks, LockAll({{kind, handle}}, deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto now, Find(kind, handle));
+  if (now) return {};
+  return Unlink(Directory(kind), RecordName(handle));
+}
+
 plugin::Status Store::TrashOrphans(RecordKind kind, Deadline deadline) const {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto names, ListNames(Directory(kind)));
   for (const auto& name : names) {
@@ -201,10 +301,12 @@ plugin::Status Store::TrashOrphans(RecordKind kind, Deadline deadline) const {
       GANTRY_PLUGIN_TRY_ASSIGN(const auto locks, LockAll({{kind, handle}}, deadline));
       GANTRY_PLUGIN_TRY(Unlink(Directory(kind), name));
     }
-    if (!name.ends_with(kImageSuffix)) continue;
+    if (name.ends_with(kRecordSuffix))
+      GANTRY_PLUGIN_TRY(
+          RemoveUnfinished(kind, name.substr(0, name.size() - kRecordSuffix.size()), deadline));
+    const std::string handle = HandleOfImage(name);
+    if (handle.empty()) continue;
     const std::string stem = name.substr(0, name.size() - kImageSuffix.size());
-    if (stem.size() <= kIncarnationBytes + 1) continue;
-    const std::string handle = stem.substr(0, stem.size() - kIncarnationBytes - 1);
     GANTRY_PLUGIN_TRY_ASSIGN(const auto locks, LockAll({{kind, handle}}, deadline));
     GANTRY_PLUGIN_TRY_ASSIGN(const auto record, Find(kind, handle));
     if (record && ImageName(*record) == name) continue;

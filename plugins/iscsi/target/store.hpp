@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory with records and backing files, and the locks on them.
 //
-//   volumes/<handle>.json                 the record, replaced by rename
+//   volumes/<handle>.json                 the record (record_file.hpp)
 //   volumes/<handle>.<incarnation>.img    its backing file, sparse
 //   snapshots/...                         likewise
 //   trash/<handle>.<incarnation>.<nonce>  files of what was deleted, until the trash task is through
@@ -14,6 +14,9 @@
 // the same hash: that costs waiting and saves removing lock files, which is a race.
 //
 // A record's file and its backing file lie in one directory, so that one fsync of it settles both.
+//
+// What was found is settled before it is answered with: whoever wrote it may have died before its
+// fsync, and a machine that loses power then would take back what somebody was told.
 #pragma once
 
 #include <sys/statvfs.h>
@@ -54,10 +57,16 @@ class Store {
   plugin::Result<std::vector<Lock>> LockAll(
       const std::vector<std::pair<RecordKind, std::string>>& records, Deadline deadline) const;
 
+  // DATA_LOSS: there is one and it cannot be read, or there was one and its data are still there.
   plugin::Result<std::optional<Record>> Find(RecordKind kind, const std::string& handle) const;
-  // Lasts when it returns, with everything that happened in the directory before. On a full disk it
-  // takes the reserve, or nothing could ever be deleted there.
+  // The first version of one that is not there, and its backing file where it has no content yet.
+  // Lasts when it returns; after an error nothing is there.
+  plugin::Status Add(const Record& record) const;
+  // The next version. Lasts when it returns. On a full disk it takes the reserve, or nothing could
+  // ever be deleted there.
   plugin::Status Write(const Record& record) const;
+  // What was found of the record lasts, or that there is none.
+  plugin::Status Settle(RecordKind kind, const std::string& handle) const;
   // The backing file goes to the trash and the record away. It was written as deleting before.
   plugin::Status Remove(const Record& record) const;
   plugin::Result<std::vector<std::string>> Handles(RecordKind kind) const;
@@ -68,6 +77,8 @@ class Store {
   plugin::Result<plugin::UniqueFd> OpenImage(const Record& record, int flags) const;
   // Makes the file or makes it larger; not smaller. Not synced.
   plugin::Result<plugin::UniqueFd> GrowImage(const Record& record, bool may_make) const;
+  // Its data and its name last.
+  plugin::Status SyncImage(const Record& record, int image) const;
   // What is wrong with the file; empty: nothing.
   std::string ImageProblem(const Record& record) const;
   // Nobody ever wrote to it: there is no file or it has no data (SEEK_DATA).
@@ -89,7 +100,16 @@ class Store {
  private:
   Store(std::string path, Step step) : path_(std::move(path)), step_(std::move(step)) {}
   int Directory(RecordKind kind) const;
+  // False: the file has no room for it, or no slots.
+  plugin::Result<bool> Overwrite(const Record& record) const;
+  plugin::Status Replace(const Record& record) const;
   plugin::Status WriteOnce(const Record& record) const;
+  plugin::Status AddOnce(const Record& record) const;
+  // Whether some backing file of the handle has any.
+  plugin::Result<bool> HasData(RecordKind kind, const std::string& handle) const;
+  // A record's file whose first version was never finished.
+  plugin::Status RemoveUnfinished(RecordKind kind, const std::string& handle,
+                                  Deadline deadline) const;
   // As far as there is room.
   void MakeReserve() const;
 

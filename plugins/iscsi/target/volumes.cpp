@@ -95,6 +95,7 @@ Result<Record> FindOrMake(const Context& context, const Call& call, const Wish& 
   GANTRY_PLUGIN_TRY_ASSIGN(auto found, context.store.Find(wish.kind, wish.handle));
   if (found && found->state != RecordState::kDeleting) {
     GANTRY_PLUGIN_TRY(CheckSame(*found, wish, call.owner));
+    GANTRY_PLUGIN_TRY(context.store.Settle(wish.kind, wish.handle));
     return std::move(*found);
   }
   if (found) {
@@ -102,7 +103,7 @@ Result<Record> FindOrMake(const Context& context, const Call& call, const Wish& 
     GANTRY_PLUGIN_TRY(context.store.Remove(*found));
   }
   GANTRY_PLUGIN_TRY_ASSIGN(auto record, FirstRecord(context, call, wish));
-  GANTRY_PLUGIN_TRY(context.store.Write(record));
+  GANTRY_PLUGIN_TRY(context.store.Add(record));
   return record;
 }
 
@@ -155,9 +156,13 @@ Result<Deleted> DeleteOne(const Context& context, RecordKind kind, const std::st
                           Deadline deadline) {
   GANTRY_PLUGIN_TRY_ASSIGN(const auto locks, context.store.LockAll({{kind, handle}}, deadline));
   GANTRY_PLUGIN_TRY_ASSIGN(auto record, context.store.Find(kind, handle));
-  if (!record) return Deleted{};
+  const auto nothing_to_do = [&]() -> Result<Deleted> {
+    GANTRY_PLUGIN_TRY(context.store.Settle(kind, handle));
+    return Deleted{};
+  };
+  if (!record) return nothing_to_do();
   GANTRY_PLUGIN_TRY(CheckOwner(*record, owner));
-  if (!incarnation.empty() && record->incarnation != incarnation) return Deleted{};
+  if (!incarnation.empty() && record->incarnation != incarnation) return nothing_to_do();
   GANTRY_PLUGIN_TRY(DeleteRecord(context, std::move(*record), deadline));
   return Deleted{Task{TaskKind::kTrash, ""}};
 }
@@ -245,7 +250,10 @@ Result<Volume> Expand(const Context& context, const Call& call, const ExpandVolu
   if (request.limit_bytes != 0 && record.size_bytes > request.limit_bytes)
     return Fail(code::kOutOfRange, Named(record) + ": has " + std::to_string(record.size_bytes) +
                                        " bytes, more than limit_bytes");
-  if (request.required_bytes <= record.size_bytes) return Show(context, record);
+  if (request.required_bytes <= record.size_bytes) {
+    GANTRY_PLUGIN_TRY(context.store.Settle(record.kind, record.handle));
+    return Show(context, record);
+  }
   if (const auto problem = context.store.ImageProblem(record); !problem.empty())
     return Fail(code::kFailedPrecondition, Named(record) + ": " + problem);
   GANTRY_PLUGIN_TRY_ASSIGN(record.size_bytes,
@@ -281,7 +289,9 @@ Result<Volume> Modify(const Context& context, const Call& call, const ModifyVolu
                 "request.mutable_parameters: " + std::to_string(changed.size()) +
                     " with those that are there: expected at most " +
                     std::to_string(kParametersMax));
-  if (changed != record.mutable_parameters) {
+  if (changed == record.mutable_parameters) {
+    GANTRY_PLUGIN_TRY(context.store.Settle(record.kind, record.handle));
+  } else {
     record.mutable_parameters = std::move(changed);
     GANTRY_PLUGIN_TRY(context.store.Write(record));
   }

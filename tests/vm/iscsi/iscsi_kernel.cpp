@@ -96,12 +96,19 @@ void Guest::RestartIscsid() {
 
 std::vector<std::string> Sessions() { return Names("/sys/class/iscsi_session", "session"); }
 
-std::vector<std::string> States() {
-  std::vector<std::string> states;
+namespace {
+
+std::vector<std::string> OfSessions(const std::string& attribute) {
+  std::vector<std::string> values;
   for (const auto& name : Sessions())
-    states.push_back(FirstLine("/sys/class/iscsi_session/" + name + "/state"));
-  return states;
+    values.push_back(FirstLine("/sys/class/iscsi_session/" + name + "/" + attribute));
+  return values;
 }
+
+}  // namespace
+
+std::vector<std::string> States() { return OfSessions("state"); }
+std::vector<std::string> RecoveryTimes() { return OfSessions("recovery_tmo"); }
 
 std::vector<std::string> Disks() { return Names("/sys/block", "sd"); }
 std::vector<std::string> Maps() { return Names("/sys/block", "dm-"); }

@@ -53,7 +53,8 @@ class Guest {
 
 // Of the kernel: ids of its iSCSI sessions, names of its SCSI disks and of its multipath maps.
 std::vector<std::string> Sessions();
-std::vector<std::string> States();  // of the sessions
+std::vector<std::string> States();         // of the sessions
+std::vector<std::string> RecoveryTimes();  // likewise: after how many seconds I/O fails, or "off"
 std::vector<std::string> Disks();
 std::vector<std::string> Maps();
 

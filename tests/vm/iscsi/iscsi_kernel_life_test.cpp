@@ -25,21 +25,26 @@ struct Case {
   bool lio;
   bool two_paths;
   const char* fs_type;
+  const char* address = "127.0.0.1";  // of the first portal
+  bool encrypted = false;
 };
 
 class KernelFilesystems : public KernelIscsi, public ::testing::WithParamInterface<Case> {};
-INSTANTIATE_TEST_SUITE_P(On, KernelFilesystems,
-                         ::testing::Values(Case{"tgtExt4", false, false, "ext4"},
-                                           Case{"lioXfs", true, false, "xfs"},
-                                           Case{"tgtXfsMultipath", false, true, "xfs"},
-                                           Case{"lioExt4Multipath", true, true, "ext4"}),
-                         [](const auto& made) { return made.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    On, KernelFilesystems,
+    ::testing::Values(Case{"tgtExt4", false, false, "ext4"}, Case{"lioXfs", true, false, "xfs"},
+                      Case{"tgtXfsMultipath", false, true, "xfs"},
+                      Case{"lioExt4Multipath", true, true, "ext4"},
+                      Case{"lioXfsOverIpv6", true, false, "xfs", "[::1]"},
+                      Case{"tgtExt4MultipathOverBoth", false, true, "ext4", "[::1]"}),
+    [](const auto& made) { return made.param.name; });
 
 TEST_P(KernelFilesystems, KeepDataFromPodToPodAndLeaveNothing) {
   const Case& param = GetParam();
   const size_t paths = param.two_paths ? 2 : 1;
   IscsiTargetOptions options;
   options.lio = param.lio;
+  options.addresses = {param.address};
   if (param.two_paths) options.addresses.push_back(kSecondAddress);
   Start(options);
   LunVolume volume = Named("life", param.fs_type);
@@ -94,10 +99,27 @@ TEST_F(KernelIscsi, ARawDeviceOutlivesGantryd) {
   ExpectNothingLeft();
 }
 
-class KernelGrowth : public KernelIscsi, public ::testing::WithParamInterface<Case> {};
+class KernelGrowth : public KernelIscsi, public ::testing::WithParamInterface<Case> {
+ protected:
+  // What lies on the target, in its one backing file.
+  bool IsLuks() const {
+    for (const auto& file : target_->Files()) {
+      if (!file.ends_with(".img")) continue;
+      std::string head(4, '\0');
+      std::ifstream(target_->store() / file).read(head.data(), 4);
+      return head == "LUKS";
+    }
+    return false;
+  }
+};
 INSTANTIATE_TEST_SUITE_P(On, KernelGrowth,
                          ::testing::Values(Case{"lioExt4", true, false, "ext4"},
-                                           Case{"lioXfsMultipath", true, true, "xfs"}),
+                                           Case{"lioXfsMultipath", true, true, "xfs"},
+                                           Case{.name = "lioExt4LuksMultipath",
+                                                .lio = true,
+                                                .two_paths = true,
+                                                .fs_type = "ext4",
+                                                .encrypted = true}),
                          [](const auto& made) { return made.param.name; });
 
 TEST_P(KernelGrowth, WhileAPodHasIt) {
@@ -108,8 +130,14 @@ TEST_P(KernelGrowth, WhileAPodHasIt) {
   Start(options);
   LunVolume volume = Named("grows", param.fs_type);
   volume.bytes = 384 * kMiB;
+  if (param.encrypted) {
+    volume.parameters = {{"encrypted", "true"}};
+    node_->secrets = {{"encryptionPassphrase", "a passphrase of the test"}};
+  }
   ASSERT_DONE(node_->Create(volume));
   ASSERT_DONE(node_->Up(volume));
+  EXPECT_THAT(Maps(), SizeIs((param.two_paths ? 1 : 0) + (param.encrypted ? 1 : 0)));
+  EXPECT_EQ(IsLuks(), param.encrypted);
   const std::string content = Pattern(kMiB, 5);
   ASSERT_EQ(WriteSynced(node_->Target(volume) / "file", content), 0);
   ASSERT_DONE(node_->Expand(volume, 768 * kMiB));
@@ -117,6 +145,9 @@ TEST_P(KernelGrowth, WhileAPodHasIt) {
   struct statvfs space {};
   ASSERT_EQ(statvfs(node_->Target(volume).c_str(), &space), 0);
   EXPECT_GT(space.f_blocks * space.f_frsize, 600 * kMiB);
+  EXPECT_TRUE(ReadAll(node_->Target(volume) / "file") == content);
+  ASSERT_DONE(node_->Down(volume));
+  ASSERT_DONE(node_->Up(volume));
   EXPECT_TRUE(ReadAll(node_->Target(volume) / "file") == content);
   ASSERT_DONE(node_->Down(volume));
   ASSERT_DONE(node_->Delete(volume));
