@@ -72,6 +72,9 @@ class CephfsFaults : public testing::Test {
     EXPECT_TRUE(clients.AllServed(kRecoveryMax));
     const auto served = std::chrono::steady_clock::now();
     EXPECT_TRUE(writer.Advances(kBlocks, kRecoveryMax));
+    // The writer asks only OSDs; a new name needs the MDS.
+    EXPECT_EQ(tests::WriteWhole(pod_->target() / what, what), 0);
+    EXPECT_EQ(tests::ReadWhole(pod_->target() / what), what);
     const auto ms = [&](auto time) {
       return std::chrono::duration_cast<std::chrono::milliseconds>(time - begin).count();
     };
