@@ -57,8 +57,9 @@ tl::unexpected<Failure> FailContext(int context, std::string what) {
 void SetReadAhead(int mount) {
   struct statx status {};
   if (statx(mount, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0) return;
-  const std::string file = "/sys/class/bdi/" + std::to_string(status.stx_dev_major) + ":" +
-                           std::to_string(status.stx_dev_minor) + "/read_ahead_kb";
+  std::string file = "/sys/class/bdi/";
+  file.append(std::to_string(status.stx_dev_major)).append(":");
+  file.append(std::to_string(status.stx_dev_minor)).append("/read_ahead_kb");
   const UniqueFd setting(open(file.c_str(), O_WRONLY | O_CLOEXEC));
   const std::string value = std::to_string(kReadAheadKiB);
   if (setting) (void)!write(setting.get(), value.data(), value.size());
