@@ -13,7 +13,6 @@
 namespace gantry::cephfs {
 
 using nlohmann::json;
-using plugin::Fail;
 using plugin::Result;
 using plugin::Status;
 
