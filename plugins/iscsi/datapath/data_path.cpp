@@ -51,6 +51,7 @@ IscsiDataPath::~IscsiDataPath() {
 void IscsiDataPath::OnTime() {
   const Turn turn(*this);
   armed_ns_ = INT64_MAX;
+  send_soon_ = false;
   const auto now = steady_clock::now();
   ExpireOperations(now);
   CheckAlive(now);
@@ -75,7 +76,7 @@ void IscsiDataPath::Settle() {
       BringUpAnew();
     }
     if (phase_ == Phase::kClosing) ContinueClose();
-    Pump();
+    if (!send_soon_) Pump();
     if (link_ && link_->lost() && phase_ == Phase::kServing) continue;
     if (!doubt_ || phase_ != Phase::kServing) break;
   }
@@ -114,6 +115,8 @@ void IscsiDataPath::Unwatch() {
 }
 
 IscsiDataPath::TimePoint IscsiDataPath::NextAt() const {
+  // The loop serves its timers when it has handled what there was.
+  if (send_soon_) return TimePoint{};
   TimePoint next = TimePoint::max();
   if (phase_ == Phase::kPausing) next = std::min(next, retry_at_);
   if (phase_ == Phase::kClosing) next = std::min(next, close_by_);

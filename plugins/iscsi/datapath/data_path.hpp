@@ -164,6 +164,8 @@ class IscsiDataPath {
 
   int64_t armed_ns_ = INT64_MAX;
   int depth_ = 0;
+  // Requests come in a row, and their commands go in few segments when they are sent together.
+  bool send_soon_ = false;
   bool dying_ = false;  // Nobody is told anything any more.
 };
 

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations: cut into commands, sent, answered, sent again.
-#include <poll.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <gantry/gantry.hpp>
@@ -33,24 +31,24 @@ uint64_t InBytes(uint64_t blocks, uint32_t block_bytes, uint64_t otherwise) {
 // --- the table's functions
 
 void IscsiDataPath::Read(gantry_op op, const gantry_disk_read& request) {
-  const Turn turn(*this);
+  const Turn turn(*this, false);
   Operation* operation = Begin(op, Kind::kRead, request.flags, request.offset, request.length);
   if (operation != nullptr) operation->buffer = static_cast<std::byte*>(request.buffer);
 }
 
 void IscsiDataPath::Write(gantry_op op, const gantry_disk_write& request) {
-  const Turn turn(*this);
+  const Turn turn(*this, false);
   Operation* operation = Begin(op, Kind::kWrite, request.flags, request.offset, request.data.len);
   if (operation != nullptr) operation->data = static_cast<const std::byte*>(request.data.ptr);
 }
 
 void IscsiDataPath::Flush(gantry_op op) {
-  const Turn turn(*this);
+  const Turn turn(*this, false);
   Begin(op, Kind::kFlush, 0, 0, 0);
 }
 
 void IscsiDataPath::Zero(gantry_op op, const gantry_disk_range& request) {
-  const Turn turn(*this);
+  const Turn turn(*this, false);
   Begin(op, Kind::kZero, request.flags, request.offset, request.length);
 }
 
@@ -158,7 +156,7 @@ void IscsiDataPath::Pump() {
       queue_.pop_front();
     }
   }
-  if (sent && !link_->lost()) link_->Service(POLLOUT);
+  if (sent && !link_->lost()) link_->SendTogether();
 }
 
 uint64_t IscsiDataPath::PieceBytesMax(const Operation& operation) const {

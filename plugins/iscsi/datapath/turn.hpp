@@ -8,7 +8,11 @@ namespace gantry::iscsi {
 
 class IscsiDataPath::Turn {
  public:
-  explicit Turn(IscsiDataPath& path) : path_(path) { ++path_.depth_; }
+  // `sends`: what is to be sent goes out at its end; else with what comes in the same turn of the loop.
+  explicit Turn(IscsiDataPath& path, bool sends = true) : path_(path) {
+    ++path_.depth_;
+    path_.send_soon_ = path_.send_soon_ || !sends;
+  }
   Turn(const Turn&) = delete;
   ~Turn() {
     if (path_.depth_ == 1) path_.Settle();

@@ -64,6 +64,9 @@ TEST(Aside, DoesNotKeepTheLock) {
   const base::TempDir directory;
   const std::string file = directory.path() / "lock";
   plugin::UniqueFd lock(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  // Beyond the numbers that the child gives new files.
+  constexpr int kFarFd = 10;
+  lock.Reset(fcntl(lock.get(), F_DUPFD_CLOEXEC, kFarFd));
   ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
   const auto done = AsideStatus(In(kLongMs), "sda", [&]() -> plugin::Status {
     std::error_code ignored;

@@ -3,6 +3,8 @@
 
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -302,6 +304,15 @@ void Link::Service(short revents) {
   const std::string why = why_;
   EndLogin(FailScsi(Failure::kUnreachable, why));
   Drop(why);
+}
+
+void Link::SendTogether() {
+  const auto hold = [this](int on) {
+    if (fd() >= 0) (void)setsockopt(fd(), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+  };
+  hold(1);
+  Service(POLLOUT);
+  hold(0);
 }
 
 // Noticed; the context goes when libiscsi is not on the stack.

@@ -69,6 +69,9 @@ class Link {
   int fd() const;
   short events() const;
   void Service(short revents);
+  // Writes what has been submitted, in as few segments as it fits in: libiscsi sends each command
+  // for itself, and a target is woken by each.
+  void SendTogether();
   // Closes the connection; what is outstanding ends with kLost.
   void Drop(const std::string& why);
   bool lost() const { return lost_; }
