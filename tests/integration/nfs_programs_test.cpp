@@ -57,10 +57,11 @@ TEST_F(NfsPrograms, GitTarAndRsyncMakeWhatTheyMakeElsewhere) {
               "");
     // Links of both kinds, modes, times, names of every sort.
     EXPECT_EQ(
-        Shell("cd " + there +
-              "/tree; rm -rf .git; ln README.md 'a hard link'; ln -s README.md "
-              "symbolic; mkdir -m 1777 sticky; chmod 0600 LICENSE* || true; touch -d 2001-02-03 "
-              "CMakeLists.txt; printf x > $'name with\\nnewline'; truncate -s 10M sparse"),
+        Shell(
+            "cd " + there +
+            "/tree; rm -rf .git tests plugins deploy; ln README.md 'a hard link'; ln -s README.md "
+            "symbolic; mkdir -m 1777 sticky; chmod 0600 LICENSE* || true; touch -d 2001-02-03 "
+            "CMakeLists.txt; printf x > $'name with\\nnewline'; truncate -s 10M sparse"),
         "");
     EXPECT_EQ(Shell("mkdir " + here + "/tar; tar -C " + there + "/tree -cf - . | tar -C " + here +
                     "/tar -xpf -"),
