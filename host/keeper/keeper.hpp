@@ -5,10 +5,12 @@
 //
 // Of its few clients one is gantryd, which asks for copies of everything (kHold): when the keeper
 // dies, the processes serve on, and gantryd gives the copies to the next keeper (kAdopt). So the
-// volumes survive as long as one of the two is alive. A data path that dies is followed by a successor, at once, where its volume
-// was started for that, and callers wait for that moment. Where it was not, where the process ended
-// by its own decision, or where it crashes again and again, its fault is kept and told, and its fuse
-// fd is closed, so that callers get an error (ENOTCONN) at once instead of waiting for ever.
+// volumes survive as long as one of the two is alive.
+//
+// A data path that dies is followed by a successor, at once, where its volume was started for that,
+// and callers wait for that moment. Where it was not, where the process ended by its own decision, or
+// where it crashes again and again, its fault is kept and told, and its fuse fd is closed, so that
+// callers get an error (ENOTCONN) at once instead of waiting for ever.
 #pragma once
 
 #include <poll.h>

@@ -286,7 +286,7 @@ void KeeperClient::Take(KeeperMessage message) {
 }
 
 // A request that changes nothing when it is made twice is made again when the connection was lost:
-// another client may have taken it over, or the keeper was started anew.
+// the keeper may have been started anew.
 base::Result<KeeperMessage> KeeperClient::Call(const KeeperMessage& request,
                                                base::TimePoint deadline) {
   for (int attempt = 1;; ++attempt) {

@@ -109,11 +109,10 @@ TEST_F(KeeperTest, RefusesASecondDataPathOfAVolume) {
   EXPECT_TRUE(State("v").serving);
 }
 
-TEST_F(KeeperTest, ANewClientReplacesTheOld) {
+TEST_F(KeeperTest, ServesSeveralClients) {
   Serve("v");
   services::KeeperClient second(Options());
   ASSERT_EQ(second.List(In(kLong))->size(), 1U);
-  // The old one connects again when it is used again.
   EXPECT_EQ(client().List(In(kLong))->size(), 1U);
 }
 

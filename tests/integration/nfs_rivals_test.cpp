@@ -144,6 +144,7 @@ TEST(NfsRivals, LateBytesOfADeadDataPathDoNotLandOnNewerOnes) {
     std::memcpy(&seen, content->data() + writer->offset(), sizeof seen);
     EXPECT_EQ(seen, writer->version());
   }
+  writers.clear();
   ASSERT_GRPC_OK(node.End(volume));
 }
 

@@ -153,7 +153,8 @@ TEST_F(TakeOverTest, CountsOfNodesAreExactAfterManyDeaths) {
         const base::UniqueFd fd(open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
         struct stat s {};
         if (!fd || fstat(fd.get(), &s) != 0 || stat(name.c_str(), &s) != 0) ++wrong;
-        if (i % 3 == 0 && unlink(name.c_str()) != 0) ++wrong;
+        // Localfs does what was begun once more, without a journal: gone is gone.
+        if (i % 3 == 0 && unlink(name.c_str()) != 0 && errno != ENOENT) ++wrong;
       }
     });
   for (int i = 0; i < kDeaths; ++i) Kill();

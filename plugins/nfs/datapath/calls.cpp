@@ -261,6 +261,7 @@ void Calls::GiveUpAll(int error_number) {
 void Calls::Forget() {
   sent_.clear();
   left_behind_.clear();
+  ended_.clear();
 }
 
 TimePoint Calls::NextAt() const {
