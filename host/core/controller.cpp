@@ -188,15 +188,21 @@ base::Result<csi::v1::ControllerUnpublishVolumeResponse> Controller::ControllerU
     const csi::v1::ControllerUnpublishVolumeRequest& request, const CallContext& context) const {
   GANTRY_TRY(driver_.RequireAnyOffers(channel::UNPUBLISH_VOLUME));
   GANTRY_TRY(RequireText(request.volume_id(), "volume_id"));
-  GANTRY_TRY_ASSIGN(const auto located, driver_.LocateVolume(request.volume_id(), context));
-  GANTRY_TRY(driver_.RequireOffered(*located.backend, channel::UNPUBLISH_VOLUME));
+  const auto located = driver_.LocateVolume(request.volume_id(), context);
+  if (!located) {
+    // What no backend knows is published nowhere (CSI, ControllerUnpublishVolume Errors).
+    if (located.error().code == Code::kNotFound)
+      return csi::v1::ControllerUnpublishVolumeResponse();
+    return tl::unexpected(located.error());
+  }
+  GANTRY_TRY(driver_.RequireOffered(*located->backend, channel::UNPUBLISH_VOLUME));
   GANTRY_TRY_ASSIGN(auto hold, driver_.Lock({VolumeLock(request.volume_id())}));
   const auto split = SplitSecrets(request);
   channel::Call message;
   message.set_operation(channel::UNPUBLISH_VOLUME);
-  message.set_handle(located.handle);
+  message.set_handle(located->handle);
   message.set_node_id(request.node_id());
-  const auto done = driver_.Invoke(*located.backend, std::move(message), split.request,
+  const auto done = driver_.Invoke(*located->backend, std::move(message), split.request,
                                    &split.secrets, context, std::move(hold));
   if (!done) return tl::unexpected(done.error());
   return csi::v1::ControllerUnpublishVolumeResponse();

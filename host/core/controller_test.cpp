@@ -412,6 +412,14 @@ TEST(ControllerUnpublish, NeedsAVolumeAndPassesAnEmptyNodeOn) {
   EXPECT_EQ(fake.backend().seen().at(0).message.node_id(), "");
 }
 
+TEST(ControllerUnpublish, IsDoneForAnIdThatNobodyKnows) {
+  FakeDriver fake;
+  fake.backend().Answers(channel::UNPUBLISH_VOLUME, Emits{});
+  csi::v1::ControllerUnpublishVolumeRequest request;
+  request.set_volume_id("nowhere");
+  EXPECT_TRUE(Controller(fake.driver()).ControllerUnpublishVolume(request, Soon()));
+}
+
 TEST(GetVolume, AsksWithNothingThatThisCsiDoesNotKnow) {
   FakeDriver fake({{"fast", Describe(testing::AllOperations())}});
   fake.backend().Answers(channel::GET_VOLUME, Emits{VolumeEmit("v1")});

@@ -134,12 +134,14 @@ base::Status Keeper::Spawn(KeeperMessage& request) {
 // What an earlier keeper held. Its process serves on, or has died meanwhile: then its pidfd tells at
 // once.
 base::Status Keeper::Adopt(KeeperMessage& request) {
-  base::UniqueFd log;
-  GANTRY_TRY_ASSIGN(KeptPath path, FromHeld(request, &log));
-  if (paths_.contains(path.volume_id))
-    return base::Fail(base::Code::kAlreadyExists, "volume " + path.volume_id + " has a data path");
+  const std::string volume(request.Text(KeeperTag::kVolume));
+  // Before anything is taken of it: letting go of a child kills it.
+  if (paths_.contains(volume))
+    return base::Fail(base::Code::kAlreadyExists, "volume " + volume + " has a data path");
   if (paths_.size() >= wire::kDataPathsMax)
     return base::Fail(base::Code::kResourceExhausted, "there are too many data paths");
+  base::UniqueFd log;
+  GANTRY_TRY_ASSIGN(KeptPath path, FromHeld(request, &log));
   path.started_at = Now();
   if (log) ReadLogFrom(path, std::move(log));
   const std::string volume_id = path.volume_id;

@@ -163,7 +163,7 @@ void Keeper::Accept() {
 void Keeper::ReadLogFrom(KeptPath& path, base::UniqueFd reader) {
   path.log_ended = false;
   path.log = std::make_unique<wire::LogPipeReader>(
-      std::move(reader), [this, volume = path.volume_id](wire::LogRecord record) {
+      std::move(reader), [this, volume = path.volume_id](const wire::LogRecord& record) {
         print_(volume + ": " + wire::LogLevelName(record.level) + ": " + record.text);
       });
 }

@@ -17,7 +17,6 @@ constexpr std::string_view kControl = "control";
 constexpr std::string_view kLog = "log";
 constexpr std::string_view kProcess = "process";
 constexpr std::string_view kRegion = "region ";
-constexpr std::string_view kKept = "kept ";
 
 }  // namespace
 
@@ -50,7 +49,8 @@ KeeperMessage ToHeld(const KeptPath& path, std::vector<int>& fds) {
     add(std::string(kRegion) + name, region.memory.get());
     message.Add(KeeperTag::kBytes, region.bytes);
   }
-  for (const auto& [name, fd] : path.kept_fds) add(std::string(kKept) + name, fd.get());
+  for (const auto& [name, fd] : path.kept_fds)
+    add(std::string(wire::kKeptFdPrefix) + name, fd.get());
   return message;
 }
 
@@ -85,13 +85,15 @@ base::Result<KeptPath> FromHeld(KeeperMessage& message, base::UniqueFd* log) {
       region = &path.regions[std::string(name.substr(kRegion.size()))];
       region->memory = std::move(fd);
     }
-    if (name.starts_with(kKept))
-      path.kept_fds[std::string(name.substr(kKept.size()))] = std::move(fd);
+    if (name.starts_with(wire::kKeptFdPrefix))
+      path.kept_fds[std::string(name.substr(wire::kKeptFdPrefix.size()))] = std::move(fd);
   }
   if (path.volume_id.empty() || path.volume_id.size() > wire::kVolumeIdBytesMax ||
-      path.arguments.empty() || !path.memory || !path.description)
+      path.arguments.empty() || !path.memory || !path.description) {
+    if (path.child) (void)path.child.Abandon();  // it may serve
     return base::Fail(base::Code::kInvalidArgument,
                       "what is to be adopted lacks its volume id, arguments or memory");
+  }
   return path;
 }
 

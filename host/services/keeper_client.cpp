@@ -23,6 +23,7 @@ using wire::KeeperKind;
 using wire::KeeperMessage;
 using wire::KeeperTag;
 
+constexpr int kTakenAtEndMax = 4096;   // messages
 constexpr int kAnotherKeeperExit = 3;  // of gantry-keeper: it is there already
 
 base::TimePoint Now() { return std::chrono::steady_clock::now(); }
@@ -190,15 +191,19 @@ base::Status KeeperClient::Connect(Keeper whether, base::TimePoint deadline) {
 
 // Under connect_mutex_, with a new connection: nobody else's request comes before these.
 base::Status KeeperClient::Hold(base::TimePoint deadline) {
+  std::vector<std::shared_ptr<KeeperMessage>> homeless;
+  {
+    // Before the keeper is asked, which then sends what it has itself.
+    const Lock lock(mutex_);
+    for (const auto& [volume_id, held] : held_) homeless.push_back(held);
+  }
   KeeperMessage hold;
   hold.kind = KeeperKind::kHold;
   GANTRY_TRY_ASSIGN(const KeeperMessage reply, Exchange(std::move(hold), {}, deadline));
   const uint64_t instance = reply.Number(KeeperTag::kInstance);
-  std::vector<std::shared_ptr<KeeperMessage>> homeless;
   {
     const Lock lock(mutex_);
     if (instance == instance_) return {};
-    for (const auto& [volume_id, held] : held_) homeless.push_back(held);
   }
   for (const auto& held : homeless) {
     KeeperMessage adopt;
@@ -237,25 +242,36 @@ void KeeperClient::Watch() {
   }
 }
 
-// Under mutex_.
+// Under mutex_. Only a plugin's own fds may block when they are closed; the others must not wait behind
+// them, because a FUSE fd that is left open lets its volume's callers wait for ever.
 void KeeperClient::Drop(const std::string& volume_id) {
-  const auto held = held_.find(volume_id);
-  if (held == held_.end()) return;
+  const auto found = held_.find(volume_id);
+  if (found == held_.end()) return;
+  const std::shared_ptr<KeeperMessage> held = std::move(found->second);
+  held_.erase(found);
   // One that is being given to a keeper is closed by whoever lets go of it last.
-  if (held->second.use_count() == 1)
-    for (base::UniqueFd& fd : held->second->fds) closer_.Close(std::move(fd));
-  held_.erase(held);
+  if (held.use_count() > 1) return;
+  size_t next = 0;
+  for (const auto& [tag, name] : held->fields) {
+    if (tag != KeeperTag::kName || next == held->fds.size()) continue;
+    base::UniqueFd& fd = held->fds[next++];
+    if (name.starts_with(wire::kKeptFdPrefix)) closer_.Close(std::move(fd));
+  }
 }
 
 void KeeperClient::ReadLoop(int socket, int wake) {
   for (;;) {
     pollfd fds[] = {{socket, POLLIN, 0}, {wake, POLLIN, 0}};
     if (poll(fds, 2, -1) < 0 && errno != EINTR) return;
-    if (fds[1].revents != 0) return;
-    if (fds[0].revents == 0) continue;
-    auto received = wire::ReceiveKeeper(socket);
-    if (!received) return;
-    if (received->has_value()) Take(std::move(**received));
+    // What has come already is taken before the end: it may be the latest copy of what is held.
+    const bool ending = fds[1].revents != 0;
+    for (int i = 0; i < (ending ? kTakenAtEndMax : 1); ++i) {
+      auto received = wire::ReceiveKeeper(socket);
+      if (!received) return;
+      if (!received->has_value()) break;
+      Take(std::move(**received));
+    }
+    if (ending) return;
   }
 }
 

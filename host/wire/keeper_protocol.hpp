@@ -30,6 +30,8 @@ constexpr size_t kDataPathsMax = 1024;
 constexpr size_t kRegionsMax = 16;
 constexpr uint64_t kRegionBytesMax = 64 * 1024 * 1024;
 constexpr size_t kKeptFdsMax = 16;
+// Of the name in kHeld of an fd that the plugin gave to keep; what it is, is the plugin's choice.
+constexpr std::string_view kKeptFdPrefix = "kept ";
 constexpr size_t kKeptNameBytesMax = 64;
 
 enum class KeeperKind : uint16_t {

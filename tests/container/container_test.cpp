@@ -84,7 +84,7 @@ TEST_P(ContainerTest, IoGoesOnWhileGantrydsContainerIsGoneAndTheNextOneTakesTheV
 
   ASSERT_TRUE(node_.gantryd().Restart());
   EXPECT_EQ(csi().Mounted(), before);
-  EXPECT_EQ(node_.DataPaths(), paths) << "the same process serves on";
+  EXPECT_EQ(node_.DataPaths(), paths) << "the same process serves on\n" << node_.KeeperLog();
   EXPECT_TRUE(writer.Advances(kSomeBlocks, kSoon));
   ASSERT_GRPC_OK(csi().Stage(volume));
   ASSERT_GRPC_OK(csi().Publish(volume));
@@ -126,14 +126,36 @@ TEST_P(ContainerTest, AVolumeIsRefusedUntilTheKeepersContainerIsThere) {
   ASSERT_GRPC_OK(csi().End(volume));
 }
 
-TEST_P(ContainerTest, AVolumeWhoseKeeperIsGoneFailsAtOnceAndCanBeTakenDownAndMadeAgain) {
+// No file is open meanwhile: whatever is spawned would wait to close its copy.
+TEST_P(ContainerTest, AVolumeWhoseKeeperIsGoneGoesOnWithTheNextOne) {
+  node_.StartKeeper();
+  const Volume volume = csi().Run("kept");
+  ASSERT_EQ(WriteWhole(volume.target / "file", "before"), 0);
+  const auto paths = node_.DataPaths();
+  node_.KillKeeper();
+  node_.StartKeeper();
+  EXPECT_TRUE(Soon(
+      [&] {
+        const auto now = node_.DataPaths();
+        return !now.empty() && now != paths;
+      },
+      kSoon));
+  EXPECT_EQ(ReadWhole(volume.target / "file"), "before");
+  EXPECT_EQ(WriteWhole(volume.target / "file", "again"), 0);
+  ASSERT_GRPC_OK(csi().End(volume));
+  EXPECT_THAT(csi().Mounted(), IsEmpty());
+}
+
+TEST_P(ContainerTest, AVolumeThatNobodyHoldsFailsAtOnceAndCanBeTakenDownAndMadeAgain) {
   node_.StartKeeper();
   const Volume volume = csi().Run("lost");
   Writer writer(volume.target / "file");
   ASSERT_TRUE(writer.Advances(kSomeBlocks, kSoon));
+  ASSERT_TRUE(node_.gantryd().Kill(SIGKILL));
   node_.KillKeeper();
   EXPECT_THAT(writer.Fails(kSoon), AnyOf(ENOTCONN, ECONNABORTED));
   node_.StartKeeper();
+  ASSERT_TRUE(node_.gantryd().Restart());
   ASSERT_GRPC_OK(csi().Unpublish(volume));
   ASSERT_GRPC_OK(csi().Unstage(volume));
   EXPECT_THAT(csi().Mounted(), IsEmpty());

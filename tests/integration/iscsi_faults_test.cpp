@@ -77,7 +77,9 @@ TEST_F(TwoControllers, MakeOneVolumeOfAName) {
     EXPECT_EQ(made[0][i].id, made[1][i].id);
     EXPECT_EQ(made[0][i].context, made[1][i].context);
   }
-  EXPECT_EQ(target_.Files().size(), size_t{kNames}) << ::testing::PrintToString(target_.Files());
+  // A record and a backing file each.
+  EXPECT_EQ(target_.Files().size(), size_t{2 * kNames})
+      << ::testing::PrintToString(target_.Files());
 
   AtOnce([&](IscsiNode* controller, int c, int i) {
     const auto status = controller->Attach(made[c][i], "node-a");

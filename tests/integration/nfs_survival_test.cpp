@@ -81,9 +81,11 @@ TEST_F(NfsSurvival, GantrydIsKilledAgainAndAgain) {
   for (int round = 0; round < SurvivalRounds(2, 20); ++round) {
     ASSERT_TRUE(load.Advances(kSurvivalProbes)) << "round " << round << ": " << load.Error();
     Pause();
+    const pid_t data_path = DataPath();
     ASSERT_TRUE(node_.host().Kill(SIGKILL).has_value());
     ASSERT_TRUE(load.Advances(kSurvivalProbes)) << "without gantryd: " << load.Error();
     ASSERT_TRUE(node_.host().Restart().has_value());
+    EXPECT_EQ(DataPath(), data_path) << "a new gantryd must not end it";
   }
   ASSERT_TRUE(load.Advances(kSurvivalProbes));
   load.Finish();

@@ -25,13 +25,13 @@ tl::unexpected<plugin::Error> Elsewhere(const char* key, const std::string& valu
 
 }  // namespace
 
-// A static volume's id says nothing, so where a call brings no attributes any id may be one: an
-// unpublish has to find its way here, and all that it finds is that there is nothing to take away.
+// A static volume's id says nothing. Where a call brings no attributes it is not claimed, because any
+// id would be, another backend's too; what such a call asks for there is nothing of.
 Status CephfsBackend::RecognizeVolume(Call&, const gantry_volume_ref& request) const {
   const auto attributes = ToMap(request.context);
   const auto in_attributes = attributes.find("clusterID");
   const auto in_id = ClusterOfCephCsiId(View(request.handle));
-  bool is_served = attributes.empty() && config_.node_keys == NodeKeys::kPerVolume;
+  bool is_served = false;
   if (IsCephCsi(attributes)) {
     is_served = in_attributes != attributes.end() && in_attributes->second == config_.cluster_id;
   } else if (in_id) {

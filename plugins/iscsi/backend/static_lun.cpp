@@ -193,7 +193,7 @@ bool MayServe(const StaticTarget& target, const Attributes& attributes) {
   if (iqn.empty() || !MatchesOne(target.iqns, iqn)) return false;
   const auto portals = Portals(attributes);
   return !portals || std::all_of(portals->begin(), portals->end(), [&](const auto& portal) {
-    return MatchesOne(target.portals, portal.ToString());
+    return MatchesPortal(target.portals, portal);
   });
 }
 

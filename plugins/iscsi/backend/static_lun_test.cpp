@@ -117,6 +117,12 @@ TEST(StaticLun, IsServedOnlyWhereTheBackendSaysSo) {
   }
 }
 
+TEST(StaticLun, OfAnIpv6PortalIsRecognizedByThePatternThatServesIt) {
+  const Config narrow = Serving(R"({"portals": ["[fd00::1]:*"]})");
+  EXPECT_TRUE(MayServe(*narrow.fixed, Lun({{"targetPortal", "[fd00::1]:3260"}})));
+  EXPECT_FALSE(MayServe(*narrow.fixed, Lun({{"targetPortal", "[fd00::2]:3260"}})));
+}
+
 TEST(StaticLun, IsRecognizedByItsAttributesOrWithoutAny) {
   const StaticTarget target;
   EXPECT_TRUE(MayServe(target, Lun()));

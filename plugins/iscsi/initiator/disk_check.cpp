@@ -141,10 +141,13 @@ Status CheckPresence(int disk, const std::string& name, const std::string& ident
   const auto ready = Ask(disk, scsi::TestUnitReady());
   if (!ready && SaysGone(ready.error()))
     return Fail(code::kNotFound, name + ": " + ready.error().message);
-  auto same = CheckIdentity(disk, name, identity);
-  if (!same && same.error().code == code::kFailedPrecondition)
-    return Fail(code::kNotFound, std::move(same.error().message));
-  return same;
+  const auto page = Ask(disk, scsi::InquiryPage(scsi::kPageIdentification));
+  if (!page) return NoAnswer(name, page.error());
+  const auto names = scsi::ParseIdentities(*page);
+  // It has to name another disk to be one.
+  if (!names || names->empty()) return Fail(code::kUnavailable, name + " does not say who it is");
+  if (std::find(names->begin(), names->end(), identity) != names->end()) return {};
+  return Fail(code::kNotFound, name + " is " + names->front() + ": expected " + identity);
 }
 
 }  // namespace gantry::iscsi::initiator

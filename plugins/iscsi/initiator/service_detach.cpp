@@ -69,11 +69,12 @@ Status Service::CheckUnused(const std::vector<Session>& sessions, const Unit& un
                             TimePoint deadline) const {
   for (const auto& session : sessions) {
     const Disk* disk = OwnDisk(session, unit);
-    if (disk == nullptr || disk->name.empty() || !session.is_up) continue;
+    if (disk == nullptr || disk->name.empty()) continue;
     const auto map = sysfs_.MapAbove(disk->name);
     if (map)
       if (const auto holders = sysfs_.Holders(*map); !holders.empty())
         return Fail(code::kFailedPrecondition, *map + " is held by " + holders.front());
+    if (!session.is_up) continue;
     auto free = CheckFree(map.value_or(disk->name), deadline);
     if (!free && free.error().code == code::kFailedPrecondition) return free;
   }

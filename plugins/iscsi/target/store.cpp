@@ -148,6 +148,11 @@ Result<bool> Store::Overwrite(const Record& record) const {
   const auto slot = MakeSlot(Encode(record), now->sequence + 1, now->slot_bytes);
   if (!slot) return false;
   GANTRY_PLUGIN_TRY_ASSIGN(const auto fd, OpenFile(Directory(record.kind), name, O_WRONLY));
+  // Whoever wrote `now` may have died before it was durable: then the slot that is overwritten is the
+  // only one that is, or the file itself is not in its directory yet.
+  std::vector<std::pair<int, std::string>> unsure = {{fd.get(), name}};
+  if (now->sequence == 1) unsure.emplace_back(Directory(record.kind), "directory");
+  GANTRY_PLUGIN_TRY(SyncAll(unsure));
   GANTRY_PLUGIN_TRY(
       WriteAt(fd.get(), *slot, static_cast<off_t>(now->older_slot * now->slot_bytes), name));
   Did("record in place");
