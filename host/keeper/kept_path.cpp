@@ -75,18 +75,24 @@ base::Result<KeptPath> FromHeld(KeeperMessage& message, base::UniqueFd* log) {
     if (next == message.fds.size()) break;
     base::UniqueFd fd = std::move(message.fds[next++]);
     const std::string_view name(value);
-    if (name == kFuse) path.fuse = std::move(fd);
-    if (name == kMemory) path.memory = std::move(fd);
-    if (name == kDescription) path.description = std::move(fd);
-    if (name == kControl) path.control = std::move(fd);
-    if (name == kLog) *log = std::move(fd);
-    if (name == kProcess && pid > 0) path.child = base::Child(pid, std::move(fd));
-    if (name.starts_with(kRegion)) {
+    if (name == kFuse) {
+      path.fuse = std::move(fd);
+    } else if (name == kMemory) {
+      path.memory = std::move(fd);
+    } else if (name == kDescription) {
+      path.description = std::move(fd);
+    } else if (name == kControl) {
+      path.control = std::move(fd);
+    } else if (name == kLog) {
+      *log = std::move(fd);
+    } else if (name == kProcess && pid > 0) {
+      path.child = base::Child(pid, std::move(fd));
+    } else if (name.starts_with(kRegion)) {
       region = &path.regions[std::string(name.substr(kRegion.size()))];
       region->memory = std::move(fd);
-    }
-    if (name.starts_with(wire::kKeptFdPrefix))
+    } else if (name.starts_with(wire::kKeptFdPrefix)) {
       path.kept_fds[std::string(name.substr(wire::kKeptFdPrefix.size()))] = std::move(fd);
+    }
   }
   if (path.volume_id.empty() || path.volume_id.size() > wire::kVolumeIdBytesMax ||
       path.arguments.empty() || !path.memory || !path.description) {
