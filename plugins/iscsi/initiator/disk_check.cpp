@@ -147,7 +147,8 @@ Status CheckPresence(int disk, const std::string& name, const std::string& ident
   // It has to name another disk to be one.
   if (!names || names->empty()) return Fail(code::kUnavailable, name + " does not say who it is");
   if (std::find(names->begin(), names->end(), identity) != names->end()) return {};
-  return Fail(code::kNotFound, name + " is " + names->front() + ": expected " + identity);
+  return Fail(code::kNotFound, name + " is " + names->front() + ": expected " + identity +
+                                   ", so the target has another disk under this number");
 }
 
 }  // namespace gantry::iscsi::initiator
