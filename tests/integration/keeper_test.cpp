@@ -13,6 +13,7 @@
 
 #include "host/base/file.hpp"
 #include "tests/integration/volume_fixture.hpp"
+#include "tests/integration/waiting_stat.hpp"
 
 namespace gantry::tests {
 namespace {
@@ -30,33 +31,6 @@ class KeeperTest : public VolumeFixture {
       return {};
     return socket;
   }
-};
-
-// A lookup that hangs in the plugin, on a thread of its own; joins when it ends.
-class HungLookup {
- public:
-  explicit HungLookup(const fs::path& root) {
-    struct stat s {};
-    stat(root.c_str(), &s);  // so that the thread's first request is the one that hangs
-    thread_ = std::jthread([this, path = root / ".hang"] {
-      thread_id_ = gettid();
-      struct stat seen {};
-      result_ = stat(path.c_str(), &seen) == 0 ? 0 : errno;
-    });
-    hangs_ =
-        Eventually([&] { return thread_id_ != 0 && WaitsForFuse(getpid(), thread_id_); }, kLong);
-  }
-  bool hangs() const { return hangs_; }
-  int Join() {
-    thread_.join();
-    return result_;
-  }
-
- private:
-  std::atomic<pid_t> thread_id_ = 0;
-  std::atomic<int> result_ = 0;
-  bool hangs_ = false;
-  std::jthread thread_;
 };
 
 bool IsGone(int error) { return error == ENOTCONN || error == ECONNABORTED || error == ENODEV; }
@@ -180,8 +154,8 @@ TEST_F(KeeperTest, ADataPathServesOnWithoutAKeeper) {
 
 TEST_F(KeeperTest, ADeadDataPathIsToldAndItsCallersGetAnError) {
   const fs::path root = Serve("v");
-  HungLookup hung(root);
-  ASSERT_TRUE(hung.hangs());
+  WaitingStat hung(root / ".hang");
+  ASSERT_TRUE(hung.waits());
   const auto pid = State("v").pid;
   ASSERT_GT(pid, 0);
   const auto died = std::chrono::steady_clock::now();
@@ -246,8 +220,8 @@ TEST_F(KeeperTest, OpenIsTriedAgainUntilTheStorageIsThere) {
 
 TEST_F(KeeperTest, StopEndsAHungDataPathInTime) {
   const fs::path root = Serve("v");
-  HungLookup hung(root);
-  ASSERT_TRUE(hung.hangs());
+  WaitingStat hung(root / ".hang");
+  ASSERT_TRUE(hung.waits());
   const auto begun = std::chrono::steady_clock::now();
   EXPECT_TRUE(client().Stop("v", In(std::chrono::seconds(4))));
   EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(4));

@@ -5,6 +5,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <initializer_list>
@@ -16,6 +17,17 @@ namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kProgramMax{120};
 constexpr int kLookAgainMs = 5;
+constexpr int kKillDelayMsMax = 200;
+
+// Looks again and again until `done`, for kSurvivalProgressMax at most.
+bool InTime(const std::function<bool()>& done) {
+  const auto end = std::chrono::steady_clock::now() + kSurvivalProgressMax;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    poll(nullptr, 0, kLookAgainMs);
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -42,12 +54,9 @@ std::string SurvivalLoad::Error() const {
 bool SurvivalLoad::Advances(uint64_t probes) {
   const uint64_t wanted = probe_.rounds() + probes;
   const uint64_t names = first_.rounds() + 1;
-  const auto end = std::chrono::steady_clock::now() + kSurvivalProgressMax;
-  while (probe_.rounds() < wanted || first_.rounds() < names) {
-    if (!Error().empty() || std::chrono::steady_clock::now() > end) return false;
-    poll(nullptr, 0, kLookAgainMs);
-  }
-  return Error().empty();
+  const bool ended = InTime(
+      [&] { return !Error().empty() || (probe_.rounds() >= wanted && first_.rounds() >= names); });
+  return ended && Error().empty();
 }
 
 void SurvivalLoad::Finish() {
@@ -66,6 +75,50 @@ void Stalls::Print(const char* what) {
   std::sort(ms_.begin(), ms_.end());
   std::printf("  %s, %zu times: the longest block, median %.1f ms, p90 %.1f ms, max %.1f ms\n",
               what, ms_.size(), ms_[ms_.size() / 2], ms_[ms_.size() * 9 / 10], ms_.back());
+}
+
+bool Survivor::HasAnother(pid_t victim) const {
+  return InTime([&] { return DataPath() > 0 && DataPath() != victim; });
+}
+
+void Survivor::Pause() { poll(nullptr, 0, static_cast<int>(random_() % kKillDelayMsMax)); }
+
+void Survivor::IsKilledUnderLoad(const fs::path& root, const fs::path& outputs) {
+  Stalls stalls;
+  SurvivalLoad load(root, outputs);
+  for (int round = 0; round < SurvivalRounds(5, 50); ++round) {
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << "round " << round << ": " << load.Error();
+    Pause();
+    const pid_t victim = DataPath();
+    ASSERT_GT(victim, 0);
+    (void)load.probe().TakeLongest();
+    ASSERT_EQ(kill(victim, SIGKILL), 0);
+    ASSERT_TRUE(HasAnother(victim));
+    ASSERT_TRUE(load.Advances(2)) << "round " << round << ": " << load.Error();
+    stalls.Add(load.probe().TakeLongest());
+  }
+  load.Finish();
+  stalls.Print("the data path was killed under load");
+}
+
+void Survivor::IsKilledWithNothingElseToDo(const fs::path& root) {
+  Stalls stalls;
+  Probe probe(root / "probe");
+  for (int round = 0; round < SurvivalRounds(10, 40); ++round) {
+    const uint64_t before = probe.rounds();
+    ASSERT_TRUE(InTime([&] { return probe.rounds() > before + kSurvivalProbes; })) << probe.error();
+    const pid_t victim = DataPath();
+    ASSERT_GT(victim, 0);
+    (void)probe.TakeLongest();
+    ASSERT_EQ(kill(victim, SIGKILL), 0);
+    ASSERT_TRUE(HasAnother(victim));
+    const uint64_t after = probe.rounds();
+    ASSERT_TRUE(InTime([&] { return probe.rounds() > after + 1; })) << probe.error();
+    stalls.Add(probe.TakeLongest());
+  }
+  probe.Stop();
+  EXPECT_EQ(probe.error(), "");
+  stalls.Print("the data path was killed");
 }
 
 }  // namespace gantry::tests

@@ -2,10 +2,15 @@
 // What tests share that kill what serves a volume: the whole load at once, and how long it stalled.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/integration/survival_load.hpp"
@@ -48,6 +53,24 @@ class Stalls {
 
  private:
   std::vector<double> ms_;
+};
+
+// A volume whose data path is killed. Each of the last two is a test of its own and fails it.
+class Survivor {
+ public:
+  // `data_path`: who serves the volume now, 0 while nobody does.
+  explicit Survivor(std::function<pid_t()> data_path) : data_path_(std::move(data_path)) {}
+  pid_t DataPath() const { return data_path_(); }
+  // Waits for a successor of `victim`.
+  bool HasAnother(pid_t victim) const;
+  // Somewhere between two operations, or in one.
+  void Pause();
+  void IsKilledUnderLoad(const std::filesystem::path& root, const std::filesystem::path& outputs);
+  void IsKilledWithNothingElseToDo(const std::filesystem::path& root);
+
+ private:
+  const std::function<pid_t()> data_path_;
+  std::mt19937 random_{20261130};
 };
 
 }  // namespace gantry::tests

@@ -6,6 +6,9 @@
 //
 // Nodes open them with userID and userKey of NodeStageVolume's secrets, as ceph-csi's do, also with
 // nodeKeys perVolume: a key of its own has to be in a record while it exists.
+#include <optional>
+#include <string>
+
 #include "plugins/cephfs/backend/backend.hpp"
 #include "plugins/cephfs/context/ceph_csi.hpp"
 
@@ -30,14 +33,10 @@ tl::unexpected<plugin::Error> Elsewhere(const char* key, const std::string& valu
 Status CephfsBackend::RecognizeVolume(Call&, const gantry_volume_ref& request) const {
   const auto attributes = ToMap(request.context);
   const auto in_attributes = attributes.find("clusterID");
-  const auto in_id = ClusterOfCephCsiId(View(request.handle));
-  bool is_served = false;
-  if (IsCephCsi(attributes)) {
-    is_served = in_attributes != attributes.end() && in_attributes->second == config_.cluster_id;
-  } else if (in_id) {
-    is_served = in_id == config_.cluster_id;
-  }
-  if (is_served && !config_.cluster_id.empty()) return Ok();
+  std::optional<std::string> cluster = ClusterOfCephCsiId(View(request.handle));
+  if (IsCephCsi(attributes))
+    cluster = in_attributes != attributes.end() ? in_attributes->second : std::string();
+  if (!config_.cluster_id.empty() && cluster == config_.cluster_id) return Ok();
   return Refuse(code::kNotFound, "no volume of ceph-csi with the backend's clusterID");
 }
 

@@ -85,6 +85,25 @@ tl::unexpected<plugin::Error> NoAnswer(const std::string& name, const scsi::Scsi
   return Fail(code::kUnavailable, name + ": " + error.message);
 }
 
+// The names that the disk gives itself. FAILED_PRECONDITION: what it says is no list of names.
+Result<std::vector<std::string>> Identities(int disk, const std::string& name) {
+  const auto page = Ask(disk, scsi::InquiryPage(scsi::kPageIdentification));
+  if (!page) return NoAnswer(name, page.error());
+  auto names = scsi::ParseIdentities(*page);
+  if (!names) return Fail(code::kFailedPrecondition, name + ": " + names.error().message);
+  return *std::move(names);
+}
+
+bool Has(const std::vector<std::string>& names, const std::string& identity) {
+  return std::find(names.begin(), names.end(), identity) != names.end();
+}
+
+std::string AnotherDisk(const std::string& name, const std::vector<std::string>& names,
+                        const std::string& identity) {
+  return name + " is " + (names.empty() ? std::string("nobody") : names.front()) + ": expected " +
+         identity + ", so the target has another disk under this number";
+}
+
 }  // namespace
 
 Result<plugin::UniqueFd> OpenDisk(const Sysfs& sysfs, const std::string& name, int flags) {
@@ -103,14 +122,9 @@ Result<plugin::UniqueFd> OpenDisk(const Sysfs& sysfs, const std::string& name, i
 }
 
 Status CheckIdentity(int disk, const std::string& name, const std::string& identity) {
-  const auto page = Ask(disk, scsi::InquiryPage(scsi::kPageIdentification));
-  if (!page) return NoAnswer(name, page.error());
-  const auto names = scsi::ParseIdentities(*page);
-  if (!names) return Fail(code::kFailedPrecondition, name + ": " + names.error().message);
-  if (std::find(names->begin(), names->end(), identity) != names->end()) return {};
-  return Fail(code::kFailedPrecondition,
-              name + " is " + (names->empty() ? std::string("nobody") : names->front()) +
-                  ": expected " + identity + ", so the target has another disk under this number");
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto names, Identities(disk, name));
+  if (Has(names, identity)) return {};
+  return Fail(code::kFailedPrecondition, AnotherDisk(name, names, identity));
 }
 
 Result<uint64_t> ReadCapacity(int disk, const std::string& name) {
@@ -141,14 +155,12 @@ Status CheckPresence(int disk, const std::string& name, const std::string& ident
   const auto ready = Ask(disk, scsi::TestUnitReady());
   if (!ready && SaysGone(ready.error()))
     return Fail(code::kNotFound, name + ": " + ready.error().message);
-  const auto page = Ask(disk, scsi::InquiryPage(scsi::kPageIdentification));
-  if (!page) return NoAnswer(name, page.error());
-  const auto names = scsi::ParseIdentities(*page);
+  const auto names = Identities(disk, name);
+  if (!names) return Fail(code::kUnavailable, names.error().message);
   // It has to name another disk to be one.
-  if (!names || names->empty()) return Fail(code::kUnavailable, name + " does not say who it is");
-  if (std::find(names->begin(), names->end(), identity) != names->end()) return {};
-  return Fail(code::kNotFound, name + " is " + names->front() + ": expected " + identity +
-                                   ", so the target has another disk under this number");
+  if (names->empty()) return Fail(code::kUnavailable, name + " does not say who it is");
+  if (Has(*names, identity)) return {};
+  return Fail(code::kNotFound, AnotherDisk(name, *names, identity));
 }
 
 }  // namespace gantry::iscsi::initiator
