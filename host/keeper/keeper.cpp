@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <random>
 #include <utility>
 
 #include "host/keeper/replies.hpp"
@@ -21,11 +20,6 @@ using wire::KeeperMessage;
 using wire::KeeperTag;
 
 base::TimePoint Now() { return std::chrono::steady_clock::now(); }
-
-uint64_t RandomNumber() {
-  std::random_device random;
-  return uint64_t{random()} << 32 | random();
-}
 
 // A name or a fault comes from a process with vendor code in it.
 bool IsName(std::string_view name) {
@@ -47,11 +41,11 @@ std::string LastLine(std::string_view tail) {
 
 }  // namespace
 
-Keeper::Keeper(base::UniqueFd listener, base::PinnedBinary worker, Print print)
+Keeper::Keeper(base::UniqueFd listener, base::PinnedBinary worker, Print print, uint64_t instance)
     : listener_(std::move(listener)),
       worker_(std::move(worker)),
       print_(std::move(print)),
-      instance_(RandomNumber()) {}
+      instance_(instance) {}
 
 base::Status Keeper::Run() {
   for (;;) GANTRY_TRY(Turn());

@@ -56,7 +56,8 @@ class Keeper {
   using Print = std::function<void(std::string_view line)>;
 
   // `listener`: a listening SOCK_SEQPACKET unix socket. `print` must not block.
-  Keeper(base::UniqueFd listener, base::PinnedBinary worker, Print print);
+  // `instance`: a random number.
+  Keeper(base::UniqueFd listener, base::PinnedBinary worker, Print print, uint64_t instance);
 
   // Until an error of its own.
   base::Status Run();

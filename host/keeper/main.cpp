@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
+#include <random>
 #include <string>
 #include <string_view>
 
@@ -92,6 +94,8 @@ int main(int argc, char** argv) {
   if (!detach) keeper::NotePid(lock, getpid());
   Raise(RLIMIT_MEMLOCK, kMemlockBytes);
   Raise(RLIMIT_NOFILE, kOpenFiles);
-  keeper::Keeper keeper(std::move(*listener), std::move(*binary), Print);
+  std::random_device random;
+  keeper::Keeper keeper(std::move(*listener), std::move(*binary), Print,
+                        uint64_t{random()} << 32 | random());
   return Fail(keeper.Run().error());
 }
