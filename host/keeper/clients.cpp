@@ -187,9 +187,10 @@ void Keeper::TellChanged(const KeptPath& path) {
     numbers.push_back(number);
     if (client.holds) client.unheld.insert(path.volume_id);
   }
+  // The copy before the news: who acts on the news may outlive this keeper.
   for (const uint64_t number : numbers) {
-    Send(number, event);
     SendHeld(number);
+    Send(number, event);
   }
 }
 

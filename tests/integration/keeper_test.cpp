@@ -31,6 +31,17 @@ class KeeperTest : public VolumeFixture {
       return {};
     return socket;
   }
+  // Throws when none comes in time.
+  static wire::KeeperMessage Receive(const base::UniqueFd& socket) {
+    std::optional<wire::KeeperMessage> message;
+    const auto came = [&] {
+      auto received = wire::ReceiveKeeper(socket.get());
+      if (received) message = std::move(*received);
+      return message.has_value();
+    };
+    if (!Eventually(came, kLong)) throw std::runtime_error("the keeper says nothing");
+    return std::move(*message);
+  }
 };
 
 bool IsGone(int error) { return error == ENOTCONN || error == ECONNABORTED || error == ENODEV; }
@@ -112,16 +123,9 @@ TEST_F(KeeperTest, AnswersAnUnknownRequest) {
   request.kind = static_cast<wire::KeeperKind>(999);
   request.id = 5;
   ASSERT_TRUE(wire::SendKeeper(socket.get(), request));
-  std::optional<wire::KeeperMessage> reply;
-  ASSERT_TRUE(Eventually(
-      [&] {
-        auto received = wire::ReceiveKeeper(socket.get());
-        if (received) reply = std::move(*received);
-        return reply.has_value();
-      },
-      kLong));
-  EXPECT_EQ(reply->id, 5U);
-  EXPECT_EQ(reply->code, base::Code::kUnimplemented);
+  const wire::KeeperMessage reply = Receive(socket);
+  EXPECT_EQ(reply.id, 5U);
+  EXPECT_EQ(reply.code, base::Code::kUnimplemented);
 }
 
 TEST_F(KeeperTest, ASecondKeeperIsRefused) {
@@ -275,6 +279,22 @@ TEST_F(KeeperTest, GivesCopiesOfTheFds) {
   ASSERT_TRUE(fds) << fds.error().message;
   EXPECT_TRUE(fds->fuse && fds->memory && fds->description);
   EXPECT_FALSE(client().Fds("w", In(kLong)));
+}
+
+// Who hears that a path serves may end the keeper at once: the next one must know it too.
+TEST_F(KeeperTest, AHolderHasTheCopyBeforeItHearsTheNews) {
+  ASSERT_TRUE(client().List(In(kLong)));
+  const base::UniqueFd holder = Connect();
+  wire::KeeperMessage hold;
+  hold.kind = wire::KeeperKind::kHold;
+  ASSERT_TRUE(wire::SendKeeper(holder.get(), hold));
+  Serve("v");
+  const auto serves = [](const wire::KeeperMessage& message) {
+    return message.Number(wire::KeeperTag::kServing) != 0;
+  };
+  wire::KeeperMessage message = Receive(holder);
+  while (!serves(message)) message = Receive(holder);
+  EXPECT_EQ(message.kind, wire::KeeperKind::kHeld);
 }
 
 TEST_F(KeeperTest, ItsSocketIsForItsUserAlone) {
