@@ -38,7 +38,7 @@ base::Status TakeLock(int memfd) {
   lock.l_whence = SEEK_SET;
   if (fcntl(memfd, F_SETLK, &lock) == 0) return {};
   if (errno == EAGAIN || errno == EACCES)
-    return base::Fail(base::Code::kFailedPrecondition, "another server of this volume is active");
+    return base::Fail(base::Code::kAborted, "another server of this volume is active");
   return base::FailErrno(errno, "lock the request slots");
 }
 

@@ -139,8 +139,8 @@ class Slot {
 class SlotTable {
  public:
   // Maps the table that begins the memfd, and formats it when the memfd is empty.
-  // FAILED_PRECONDITION when another server holds its lock (a POSIX lock, released by the kernel
-  // with the process; the process must close no duplicate of the fd), or it is of another version.
+  // ABORTED when another server holds its lock (a POSIX lock, released by the kernel with the process;
+  // the process must close no duplicate of the fd). FAILED_PRECONDITION: it is of another version.
   static base::Result<SlotTable> Attach(int memfd);
 
   bool fresh() const { return fresh_; }    // no server was here before
