@@ -96,7 +96,7 @@ struct SlotsHeader {
   uint32_t receive_slots_max;
   uint32_t compact_slots;
   uint32_t io_bytes_max;
-  std::atomic<uint32_t> receive_slots_ready;  // populated; the successor populates as many
+  std::atomic<uint32_t> receive_slots_ready;  // used so far; what is beyond was never touched
   std::atomic<uint32_t> generation;           // servers so far
   uint64_t nonce;                             // random, the same for all servers of the volume
 };
@@ -167,12 +167,16 @@ class SlotTable {
   uint32_t InUse() const { return in_use_; }  // of both kinds, in any state but FREE
 
  private:
-  explicit SlotTable(Mapping mapping) : mapping_(std::move(mapping)) {}
+  SlotTable(int memfd, Mapping mapping) : memfd_(memfd), mapping_(std::move(mapping)) {}
   SlotsHeader& Header() const { return *reinterpret_cast<SlotsHeader*>(mapping_.data()); }
   base::Status Prepare();
+  bool Sort();
+  bool IsFree(uint32_t index) const;
+  bool Warm();
   bool MakeReady(uint32_t receive_slot);
   bool MakeCompactReady(uint32_t slots);
 
+  int memfd_;  // borrowed
   Mapping mapping_;
   bool fresh_ = false;
   bool locked_ = true;
@@ -180,6 +184,7 @@ class SlotTable {
   uint32_t compact_ready_ = 0;
   uint32_t in_use_ = 0;
   std::vector<uint32_t> free_receive_;
+  std::vector<uint32_t> cold_receive_;  // free as well, and not made present by this process
   std::vector<uint32_t> free_compact_;
 };
 
