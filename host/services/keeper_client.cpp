@@ -23,7 +23,7 @@ using wire::KeeperKind;
 using wire::KeeperMessage;
 using wire::KeeperTag;
 
-constexpr int kTakenAtEndMax = 4096;   // messages
+constexpr int kTakenAtEndMax = 4096;  // messages
 constexpr std::chrono::milliseconds kDyingKeeperMax{1000};
 constexpr int kStartAgainMs = 10;
 constexpr int kAnotherKeeperExit = 3;  // of gantry-keeper: it is there already
