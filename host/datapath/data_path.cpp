@@ -137,7 +137,9 @@ class DataPath {
     if (!slots.fresh() && !serving.successor)
       return base::Fail(base::Code::kFailedPrecondition,
                         "the memory holds requests of an earlier server of the volume");
-    GANTRY_TRY_ASSIGN(NodeTable nodes, NodeTable::Attach(kMemoryFd, kSlotsBytes));
+    GANTRY_TRY_ASSIGN(
+        NodeTable nodes,
+        NodeTable::Attach(kMemoryFd, kSlotsBytes, description_.disk ? kDiskNodesMax : kNodesMax));
     slots_.emplace(std::move(slots));
     nodes_.emplace(std::move(nodes));
     if (!slots_->locked())

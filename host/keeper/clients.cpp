@@ -16,8 +16,6 @@ using wire::KeeperTag;
 constexpr int kHeldPerTurnMax = 16;
 constexpr size_t kListFieldsBytes = 160;  // of an entry, beside its texts
 
-base::TimePoint Now() { return std::chrono::steady_clock::now(); }
-
 void AddState(KeeperMessage& message, const KeptPath& path) {
   message.Add(KeeperTag::kVolume, path.volume_id)
       .Add(KeeperTag::kPid,

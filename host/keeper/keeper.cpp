@@ -20,8 +20,6 @@ using wire::KeeperKind;
 using wire::KeeperMessage;
 using wire::KeeperTag;
 
-base::TimePoint Now() { return std::chrono::steady_clock::now(); }
-
 // A name or a fault comes from a process with vendor code in it.
 bool IsName(std::string_view name) {
   return !name.empty() && name.size() <= wire::kKeptNameBytesMax &&

@@ -18,6 +18,8 @@
 
 namespace gantry::keeper {
 
+inline base::TimePoint Now() { return std::chrono::steady_clock::now(); }
+
 struct Region {
   base::UniqueFd memory;
   uint64_t bytes = 0;

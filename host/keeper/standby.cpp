@@ -20,8 +20,6 @@ namespace {
 using wire::KeeperKind;
 using wire::KeeperMessage;
 
-base::TimePoint Now() { return std::chrono::steady_clock::now(); }
-
 }  // namespace
 
 void Keeper::WantStandby(KeptPath& path) {

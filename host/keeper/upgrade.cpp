@@ -29,8 +29,6 @@ using wire::KeeperMessage;
 using wire::KeeperTag;
 using Step = Upgrade::Step;
 
-base::TimePoint Now() { return std::chrono::steady_clock::now(); }
-
 }  // namespace
 
 void Keeper::BeginUpgrade(uint64_t client, KeeperMessage& request) {

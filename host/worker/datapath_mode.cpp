@@ -35,7 +35,7 @@ base::Status Serve(const std::vector<std::string>& arguments) {
   sandbox.plugin = description.plugin;
   sandbox.prepared_root = serving.has_root ? datapath::kRootFd : -1;
   sandbox.limits = description.limits;
-  sandbox.file_bytes = datapath::kSlotsBytes + datapath::kNodesBytesMax;
+  sandbox.file_bytes = datapath::kSlotsBytes + datapath::NodesBytes(datapath::kNodesMax);
   sandbox.locked_bytes = description.disk ? datapath::kDiskLockedBytesMax : kLockedBytesMax;
   sandbox.io_flusher = description.disk;
   sandbox.oom_score = kOomScore;

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool IsGone(pid_t pid) {
+bool HasEnded(pid_t pid) {
   const auto status = base::ReadFile("/proc/" + std::to_string(pid) + "/status", 1 << 16);
   return !status || status->find("\nState:\tZ") != std::string::npos;
 }
@@ -97,7 +97,7 @@ TEST_F(StandbyTest, ThatDoesNotWakeIsKilledAndANewProcessFollows) {
   const auto server = State("v").pid;
   ASSERT_EQ(kill(server, SIGKILL), 0);
   EXPECT_EQ(mkdir((root / "d").c_str(), 0700), 0);
-  EXPECT_TRUE(IsGone(standby));
+  EXPECT_TRUE(HasEnded(standby));
   EXPECT_EQ(State("v").take_overs, 2U);
 }
 
@@ -109,7 +109,7 @@ TEST_F(StandbyTest, EndsWithItsKeeperAndTheNextOneStartsAnother) {
   ASSERT_GT(standby, 0);
   const pid_t keeper = KeeperPid();
   ASSERT_EQ(kill(keeper, SIGKILL), 0);
-  EXPECT_TRUE(Eventually([&] { return IsGone(standby); }, kLong));
+  EXPECT_TRUE(Eventually([&] { return HasEnded(standby); }, kLong));
   ASSERT_TRUE(Eventually([&] { return KeeperPid() > 0 && KeeperPid() != keeper; }, kLong));
   const pid_t next = AwaitStandby();
   ASSERT_GT(next, 0);
@@ -126,7 +126,7 @@ TEST_F(StandbyTest, EndsWhenItsVolumeIsStopped) {
   ASSERT_GT(standby, 0);
   mounts_["v"]->Unmount();
   ASSERT_TRUE(client().Stop("v", In(kLong)));
-  EXPECT_TRUE(Eventually([&] { return IsGone(standby); }, kLong));
+  EXPECT_TRUE(Eventually([&] { return HasEnded(standby); }, kLong));
 }
 
 TEST_F(StandbyTest, IsNotThereWhereNobodyWantsOne) {
