@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/admin_view.hpp"
 
+#include <filesystem>
 #include <map>
 
 #include "host/services/mounts.hpp"
@@ -26,6 +27,17 @@ std::vector<admin::HelperSeen> StuckHelpers(services::HelperRunner& helpers) {
   for (const auto& helper : helpers.Stuck())
     seen.push_back({helper.pid, helper.operation, helper.path,
                     std::chrono::duration_cast<std::chrono::milliseconds>(now - helper.since)});
+  return seen;
+}
+
+base::Result<std::vector<admin::DataPathSeen>> DataPaths(services::DataPaths& data_paths,
+                                                         base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const auto states, data_paths.List(deadline));
+  std::vector<admin::DataPathSeen> seen;
+  for (const auto& state : states)
+    // The store names a plugin's file after its digest.
+    seen.push_back({state.volume_id, state.pid, state.serving, state.fault, state.take_overs,
+                    std::filesystem::path(state.plugin).stem().string(), state.standby});
   return seen;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host/admin/parts.hpp"
+#include "host/services/data_paths.hpp"
 #include "host/services/helper.hpp"
 #include "host/services/kubelet_directory.hpp"
 
@@ -15,5 +16,7 @@ namespace gantry::admin_view {
 base::Result<std::vector<admin::MountSeen>> MountsBeneath(
     const services::KubeletDirectory& kubelet);
 std::vector<admin::HelperSeen> StuckHelpers(services::HelperRunner& helpers);
+base::Result<std::vector<admin::DataPathSeen>> DataPaths(services::DataPaths& data_paths,
+                                                         base::TimePoint deadline);
 
 }  // namespace gantry::admin_view

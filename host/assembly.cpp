@@ -170,6 +170,15 @@ base::Status Assembly::OpenAdmin(const Log& log) {
     };
   }
   if (helpers_) parts.stuck_helpers = [this] { return admin_view::StuckHelpers(*helpers_); };
+  if (keeper_) {
+    parts.data_paths = [this](base::TimePoint deadline) {
+      return admin_view::DataPaths(*keeper_, deadline);
+    };
+    parts.upgrade_volume = [this](const core::NodeVolume& volume, const std::filesystem::path& file,
+                                  base::TimePoint deadline) {
+      return UpgradeDataPath(volume, file, deadline);
+    };
+  }
   parts.check_config = [this](const core::Config& config) {
     return CheckBackends(config, options_);
   };
@@ -178,6 +187,28 @@ base::Status Assembly::OpenAdmin(const Log& log) {
   parts.ready = [this] { return ready_.load(); };
   GANTRY_TRY_ASSIGN(admin_, admin::Server::Start(std::move(parts)));
   return {};
+}
+
+base::Result<std::string> Assembly::UpgradeDataPath(const core::NodeVolume& volume,
+                                                    const std::filesystem::path& file,
+                                                    base::TimePoint deadline) {
+  const auto backend = config_.backends.find(volume.backend);
+  if (backend == config_.backends.end())
+    return base::Fail(base::Code::kFailedPrecondition,
+                      "backend " + volume.backend + " is not configured");
+  std::string digest;
+  if (file.empty()) {
+    GANTRY_TRY_ASSIGN(const auto release, fleet_->serving(volume.backend));
+    digest = release.sha256;
+  } else {
+    GANTRY_TRY_ASSIGN(const auto stored, store_->Add(file, backend->second.trust));
+    digest = stored.digest;
+  }
+  const auto plugin = StoredPlugin(digest);
+  GANTRY_TRY(store_->Verify(plugin));
+  GANTRY_TRY(keeper_->Upgrade(volume.volume_id, plugin, deadline));
+  spdlog::info("volume {}: its data path has gone over to {}", volume.volume_id, digest);
+  return digest;
 }
 
 std::filesystem::path Assembly::StoredPlugin(const std::string& sha256) const {

@@ -74,6 +74,9 @@ class Assembly {
   base::Status OpenNode();
   base::Status StartBackends(bool must_all);
   swap::SwapperParts PartsOf(const core::BackendConfig& backend);
+  base::Result<std::string> UpgradeDataPath(const core::NodeVolume& volume,
+                                            const std::filesystem::path& file,
+                                            base::TimePoint deadline);
   std::filesystem::path StoredPlugin(const std::string& sha256) const;
   base::Status StartDrivers();
   void Reconcile();

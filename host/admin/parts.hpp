@@ -3,6 +3,7 @@
 // what only the assembly can reach. Tests fill in what they need.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <string>
@@ -35,6 +36,17 @@ struct HelperSeen {
   std::chrono::milliseconds age{0};
 };
 
+// The process of a userspace volume.
+struct DataPathSeen {
+  std::string volume_id;
+  pid_t pid = 0;
+  bool serving = false;
+  std::string fault;
+  uint64_t take_overs = 0;
+  std::string plugin_sha256;
+  bool standby = false;
+};
+
 // All of it outlives the service. Null or empty where a role has none of it.
 struct Parts {
   std::string version;
@@ -53,6 +65,12 @@ struct Parts {
   // A path as the CO names it, as `mounts` names it: the kubelet directory may be a symlink.
   std::function<std::string(const std::string& path)> mount_point;
   std::function<std::vector<HelperSeen>()> stuck_helpers;
+  std::function<base::Result<std::vector<DataPathSeen>>(base::TimePoint deadline)> data_paths;
+  // Has its data path load this file, or without one what serves its backend; the digest of that.
+  std::function<base::Result<std::string>(const core::NodeVolume& volume,
+                                          const std::filesystem::path& plugin_file,
+                                          base::TimePoint deadline)>
+      upgrade_volume;
   // Loads plugins in throw-away workers and lets them judge their configuration.
   std::function<base::Status(const core::Config&)> check_config;
   std::function<uint64_t()> log_lines_dropped;

@@ -37,6 +37,7 @@ void CompareBackend(v1::ConfigPlan& plan, const core::BackendConfig& now,
   Compare(plan, key + "stuck", now.stuck, next.stuck);
   Compare(plan, key + "limits", now.limits, next.limits);
   Compare(plan, key + "watch", now.watch, next.watch);
+  Compare(plan, key + "standby", now.standby, next.standby);
   // A key that this list does not name must not pass for no change.
   if (static_cast<size_t>(plan.changes_size()) == before)
     Add(plan, "backends." + now.name, "changed", false);

@@ -202,6 +202,15 @@ grpc::Status Service::FindOrphans(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
+grpc::Status Service::UpgradeVolume(grpc::ServerContext* context,
+                                    const v1::UpgradeVolumeRequest* request,
+                                    v1::UpgradeVolumeResponse* response) {
+  const auto upgraded = admin::UpgradeVolume(parts_, *request, DeadlineOf(*context));
+  if (!upgraded) return ToStatus(upgraded.error());
+  response->set_plugin_sha256(*upgraded);
+  return grpc::Status::OK;
+}
+
 grpc::Status Service::ListTasks(grpc::ServerContext*, const v1::ListTasksRequest* request,
                                 v1::Tasks* response) {
   if (parts_.tasks == nullptr) return grpc::Status::OK;

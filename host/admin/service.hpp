@@ -51,6 +51,8 @@ class Service final : public v1::Admin::Service {
                        v1::Explanation* response) override;
   grpc::Status FindOrphans(grpc::ServerContext* context, const v1::FindOrphansRequest* request,
                            v1::Orphans* response) override;
+  grpc::Status UpgradeVolume(grpc::ServerContext* context, const v1::UpgradeVolumeRequest* request,
+                             v1::UpgradeVolumeResponse* response) override;
   grpc::Status ListTasks(grpc::ServerContext* context, const v1::ListTasksRequest* request,
                          v1::Tasks* response) override;
   grpc::Status ReadLog(grpc::ServerContext* context, const v1::ReadLogRequest* request,

@@ -28,6 +28,29 @@ v1::Mount LookAtPath(const Parts& parts, const std::string& path,
   return mount;
 }
 
+// Without a keeper none is shown, which says as much.
+std::vector<DataPathSeen> ReadDataPaths(const Parts& parts, base::TimePoint deadline) {
+  if (!parts.data_paths) return {};
+  constexpr std::chrono::milliseconds kKeeperMsMax{3000};
+  auto paths =
+      parts.data_paths(std::min(deadline, std::chrono::steady_clock::now() + kKeeperMsMax));
+  return paths ? std::move(*paths) : std::vector<DataPathSeen>();
+}
+
+void AddDataPath(const std::vector<DataPathSeen>& paths, const std::string& volume_id,
+                 v1::NodeVolume& to) {
+  for (const auto& path : paths) {
+    if (path.volume_id != volume_id) continue;
+    auto& seen = *to.mutable_data_path();
+    seen.set_pid(path.pid);
+    seen.set_serving(path.serving);
+    seen.set_fault(path.fault);
+    seen.set_take_overs(path.take_overs);
+    seen.set_plugin_sha256(path.plugin_sha256);
+    seen.set_standby(path.standby);
+  }
+}
+
 core::BackendCall MakeCall(channel::Operation operation, base::TimePoint deadline,
                            core::Cancellation* cancellation) {
   core::BackendCall call;
@@ -183,6 +206,21 @@ v1::NodeVolume LookAt(const Parts& parts, const core::NodeVolume& volume,
   return to;
 }
 
+base::Result<std::string> UpgradeVolume(const Parts& parts, const v1::UpgradeVolumeRequest& request,
+                                        base::TimePoint deadline) {
+  const std::filesystem::path file = request.plugin_file();
+  if (!file.empty() && !file.is_absolute())
+    return base::Fail(base::Code::kInvalidArgument,
+                      "plugin_file: \"" + file.string() + "\": expected an absolute path");
+  if (parts.node_state == nullptr || !parts.upgrade_volume)
+    return base::Fail(base::Code::kFailedPrecondition, "this gantryd serves no node");
+  GANTRY_TRY_ASSIGN(const auto known, parts.node_state->Load(request.id()));
+  if (!known)
+    return base::Fail(base::Code::kNotFound,
+                      "id: \"" + request.id() + "\": expected a volume that this node has staged");
+  return parts.upgrade_volume(*known, file, deadline);
+}
+
 base::Status ListVolumes(const Parts& parts, const v1::ListVolumesRequest& request,
                          base::TimePoint deadline, core::Cancellation* cancellation,
                          const std::function<bool(const v1::Volume&)>& out) {
@@ -191,6 +229,7 @@ base::Status ListVolumes(const Parts& parts, const v1::ListVolumesRequest& reque
                       "backend \"" + request.backend() + "\": expected one of the configuration");
   GANTRY_TRY_ASSIGN(const auto known, ReadNodeState(parts));
   GANTRY_TRY_ASSIGN(const auto mounts, ReadMounts(parts));
+  const auto paths = ReadDataPaths(parts, deadline);
   std::set<std::string> seen;
   for (const auto& volume : known) {
     if (!request.backend().empty() && volume.backend != request.backend()) continue;
@@ -199,6 +238,7 @@ base::Status ListVolumes(const Parts& parts, const v1::ListVolumesRequest& reque
     to.set_backend(volume.backend);
     to.set_handle(volume.handle);
     *to.mutable_node() = LookAt(parts, volume, mounts, deadline);
+    AddDataPath(paths, volume.volume_id, *to.mutable_node());
     seen.insert(volume.volume_id);
     if (!out(to)) return {};
   }
@@ -223,6 +263,7 @@ base::Result<v1::Explanation> Explain(const Parts& parts, const std::string& id,
   if (known) {
     GANTRY_TRY_ASSIGN(const auto mounts, ReadMounts(parts));
     *to.mutable_node() = LookAt(parts, *known, mounts, deadline);
+    AddDataPath(ReadDataPaths(parts, deadline), id, *to.mutable_node());
   }
   if (const auto kind = Route(to, known)) {
     if (const auto* driver = DriverOf(parts, to.backend()))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What there is and what is known of it: this node's state, what is mounted, what the backends say.
-// Only looks; nothing here changes anything.
+// But for UpgradeVolume nothing here changes anything.
 #pragma once
 
 #include <gantry/admin.pb.h>
@@ -31,6 +31,12 @@ base::Result<v1::Explanation> Explain(const Parts& parts, const std::string& id,
 // A volume of the node state with what is mounted of it.
 v1::NodeVolume LookAt(const Parts& parts, const core::NodeVolume& volume,
                       const std::vector<MountSeen>& mounts, base::TimePoint deadline);
+
+// The digest of what its data path has loaded then. NOT_FOUND: this node has not staged it;
+// FAILED_PRECONDITION: nothing of this gantryd's serves volumes in user space, or the new version did
+// not come to serve, and the one before does; and as the keeper says.
+base::Result<std::string> UpgradeVolume(const Parts& parts, const v1::UpgradeVolumeRequest& request,
+                                        base::TimePoint deadline);
 
 const MountSeen* FindMount(const Parts& parts, const std::vector<MountSeen>& mounts,
                            const std::string& path);

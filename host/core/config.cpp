@@ -234,7 +234,7 @@ base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yam
                                         const trust::Policy& trust) {
   if (!IsBackendName(name)) return yaml.Complain("a backend name: 1 to 32 of a-z, 0-9 and -");
   GANTRY_TRY(yaml.KeysAre({"plugin", "owner", "uid", "gid", "config", "credentials", "grants",
-                           "limits", "stuck", "trust", "watch"}));
+                           "limits", "standby", "stuck", "trust", "watch"}));
   BackendConfig backend;
   backend.name = name;
   GANTRY_TRY_ASSIGN(backend.plugin, yaml["plugin"].Text());
@@ -262,6 +262,7 @@ base::Result<BackendConfig> ReadBackend(const std::string& name, const Yaml& yam
   }
   GANTRY_TRY_ASSIGN(backend.stuck, ReadStuckLimits(yaml["stuck"]));
   GANTRY_TRY_ASSIGN(backend.watch, yaml["watch"].BoolOr(false));
+  GANTRY_TRY_ASSIGN(backend.standby, yaml["standby"].BoolOr(false));
   GANTRY_TRY_ASSIGN(backend.limits, ReadLimits(yaml["limits"]));
   return backend;
 }

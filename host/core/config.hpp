@@ -75,6 +75,7 @@ struct BackendConfig {
   StuckLimits stuck;
   wire::WorkerLimits limits;  // of its worker, and of each data path
   bool watch = false;         // its plugin's file being renamed into plugin_directory begins a swap
+  bool standby = false;       // each of its data paths that may be followed has a warm standby
   bool operator==(const BackendConfig&) const = default;
 };
 

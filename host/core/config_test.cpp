@@ -113,7 +113,7 @@ TEST_F(ConfigTest, AKeeperOfItsOwnIsStartedUnlessOneIsDeployed) {
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "
-            "owner, uid, gid, config, credentials, grants, limits, stuck, trust, watch");
+            "owner, uid, gid, config, credentials, grants, limits, standby, stuck, trust, watch");
 }
 
 TEST_F(ConfigTest, ADriverMayNameItsNodes) {

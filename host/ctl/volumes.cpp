@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // volumes, explain, orphans: what there is, and whether it fits together.
+#include <filesystem>
+
 #include "host/ctl/command.hpp"
 #include "host/ctl/table.hpp"
 
@@ -7,6 +9,7 @@ namespace gantry::ctl {
 namespace {
 
 constexpr uint32_t kListSeconds = 60;
+constexpr uint32_t kUpgradeSeconds = 30;
 
 std::string StateOf(const admin::Volume& volume) {
   if (!volume.has_node()) return "";
@@ -14,6 +17,7 @@ std::string StateOf(const admin::Volume& volume) {
   if (!node.staged()) return "stage begun";
   if (!node.staging().is_mounted()) return "staged, not mounted";
   if (!node.staging().fault().empty()) return "does not answer";
+  if (node.has_data_path()) return "staged, in user space";
   return "staged";
 }
 
@@ -46,6 +50,18 @@ void ShowMount(const char* what, const admin::Mount& mount, std::ostream& out) {
     out << Clean(mount.fs_type()) << " of " << Clean(mount.source())
         << (mount.readonly() ? ", read-only" : "");
   if (!mount.fault().empty()) out << ": " << Clean(mount.fault());
+  out << "\n";
+}
+
+void ShowDataPath(const admin::DataPath& path, std::ostream& out) {
+  out << "  data path: ";
+  if (path.pid() == 0)
+    out << "no process";
+  else
+    out << "pid " << path.pid() << (path.serving() ? ", serves" : ", does not serve yet");
+  out << ", plugin " << Short(path.plugin_sha256()) << ", " << path.take_overs() << " take-overs";
+  if (path.standby()) out << ", a standby waits";
+  if (!path.fault().empty()) out << ": " << Clean(path.fault());
   out << "\n";
 }
 
@@ -82,6 +98,7 @@ void ShowExplanation(const admin::Explanation& e, std::ostream& out) {
         << (e.node().of_this_boot() ? "" : ", before the last reboot") << "\n";
     ShowMount("staging", e.node().staging(), out);
     for (const auto& target : e.node().targets()) ShowMount("target", target, out);
+    if (e.node().has_data_path()) ShowDataPath(e.node().data_path(), out);
   } else {
     out << "  this node has no state of it\n";
   }
@@ -96,6 +113,18 @@ int Explain(Session& session, const std::string& id) {
   admin::Explanation explanation;
   return session.Unary(&admin::Admin::Stub::Explain, request, explanation, kListSeconds, [&] {
     ShowExplanation(explanation, session.out);
+    return kDone;
+  });
+}
+
+int Upgrade(Session& session, const std::string& id, const std::string& plugin) {
+  admin::UpgradeVolumeRequest request;
+  request.set_id(id);
+  if (!plugin.empty()) request.set_plugin_file(std::filesystem::absolute(plugin));
+  admin::UpgradeVolumeResponse response;
+  return session.Unary(&admin::Admin::Stub::UpgradeVolume, request, response, kUpgradeSeconds, [&] {
+    session.out << "volume " << Clean(id) << " is served by plugin "
+                << Short(response.plugin_sha256()) << "\n";
     return kDone;
   });
 }
@@ -142,6 +171,7 @@ void AddVolumeCommands(Commands& commands) {
     std::string backend;
     bool controller = false;
     std::string id;
+    std::string plugin;
     bool remove = false;
     bool check = false;
   };
@@ -160,6 +190,15 @@ void AddVolumeCommands(Commands& commands) {
       commands.Add("explain", "all that is known of a volume, snapshot or group",
                    [options](Session& session) { return Explain(session, options->id); });
   explain->add_option("id", options->id, "as the CO knows it")->required();
+
+  auto* upgrade = commands.Add(
+      "upgrade",
+      "have a volume's data path load another version of its plugin, and the one before again when "
+      "it does not come to serve; --timeout is how long it may take (30 s)",
+      [options](Session& session) { return Upgrade(session, options->id, options->plugin); });
+  upgrade->add_option("volume", options->id, "a userspace volume of this node")->required();
+  upgrade->add_option("--plugin", options->plugin, "the plugin; default: what serves its backend")
+      ->check(CLI::ExistingFile);
 
   auto* orphans = commands.Add("orphans", "what does not fit together: state, mounts, records",
                                [options](Session& session) {

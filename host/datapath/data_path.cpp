@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/datapath/data_path.hpp"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <memory>
@@ -27,6 +32,7 @@ namespace {
 
 constexpr int64_t kMillisecond = 1'000'000;
 constexpr size_t kRetryTimer = 2;  // of the EventLoop
+constexpr int kLockAgainMs = 5;
 
 gantry_str ToStr(const std::string& text) { return {text.data(), text.size()}; }
 
@@ -58,7 +64,13 @@ class DataPath {
   }
 
   base::Status Run(const Serving& serving) {
-    auto status = Prepare(serving);
+    auto status = PrepareProcess();
+    if (status && serving.standby) {
+      auto turn = keeper_.AwaitTurn();
+      if (!turn && turn.error().code == base::Code::kUnavailable) return {};
+      status = turn ? Take(std::move(*turn)) : base::Status(tl::unexpected(turn.error()));
+    }
+    if (status) status = Prepare(serving);
     // A successor lets callers be interrupted while it waits for the storage.
     if (status && !slots_->fresh()) {
       server_->Recover();
@@ -81,28 +93,55 @@ class DataPath {
   }
 
  private:
-  base::Status Prepare(const Serving& serving) {
+  // What concerns the process alone.
+  base::Status PrepareProcess() {
     if (description_.disk) {
       // Before the slots are mapped, most of which are never used.
       if (const auto locked = LockProcess(kDiskLockedBytesMax); !locked)
         log_.Write(wire::LogLevel::kWarning, "not locked in memory: " + locked.error().message);
     }
+    GANTRY_TRY_ASSIGN(ReplyArena arena, ReplyArena::Create());
+    GANTRY_TRY_ASSIGN(EventLoop loop, EventLoop::Create());
+    arena_.emplace(std::move(arena));
+    loop_.emplace(std::move(loop));
+    return {};
+  }
+
+  // The received copies are closed before the memory's lock is taken: to close one of them later would
+  // let go of it (fcntl(2)).
+  static base::Status Take(KeeperLink::Turn turn) {
+    if (dup3(turn.fuse.get(), kFuseFd, O_CLOEXEC) < 0 ||
+        dup3(turn.memory.get(), kMemoryFd, O_CLOEXEC) < 0)
+      return base::FailErrno(errno, "take the volume's fds");
+    return {};
+  }
+
+  // A keeper that dies just when it has started a successor leaves one that the next keeper does not
+  // know, and that ends when it notices.
+  static base::Result<SlotTable> AttachSlots(const Serving& serving) {
+    const int64_t until_ns =
+        EventLoop::Now() + (serving.successor ? kUnknownServerMsMax * kMillisecond : 0);
+    for (;;) {
+      auto slots = SlotTable::Attach(kMemoryFd);
+      if (slots || slots.error().code != base::Code::kAborted || EventLoop::Now() >= until_ns)
+        return slots;
+      poll(nullptr, 0, kLockAgainMs);
+    }
+  }
+
+  base::Status Prepare(const Serving& serving) {
     // A disk knows of no users.
     const std::string as = description_.disk ? std::string() : Parameter(description_, "identity");
     GANTRY_TRY_ASSIGN(const Identity identity, Identity::Parse(as, description_.mount_group));
-    GANTRY_TRY_ASSIGN(SlotTable slots, SlotTable::Attach(kMemoryFd));
+    GANTRY_TRY_ASSIGN(SlotTable slots, AttachSlots(serving));
     if (!slots.fresh() && !serving.successor)
       return base::Fail(base::Code::kFailedPrecondition,
                         "the memory holds requests of an earlier server of the volume");
     GANTRY_TRY_ASSIGN(
         NodeTable nodes,
         NodeTable::Attach(kMemoryFd, kSlotsBytes, description_.disk ? kDiskNodesMax : kNodesMax));
-    GANTRY_TRY_ASSIGN(ReplyArena arena, ReplyArena::Create());
-    GANTRY_TRY_ASSIGN(EventLoop loop, EventLoop::Create());
     slots_.emplace(std::move(slots));
     nodes_.emplace(std::move(nodes));
-    arena_.emplace(std::move(arena));
-    loop_.emplace(std::move(loop));
     if (!slots_->locked())
       log_.Write(wire::LogLevel::kWarning, "RLIMIT_MEMLOCK is too small to lock the slots");
     server_ = std::make_unique<Server>(Server::Parts{
@@ -127,7 +166,9 @@ class DataPath {
     log_.Write(wire::LogLevel::kWarning, "the keeper is gone; the volume is served on");
   }
 
-  bool Ending() const { return keeper_.stop_asked() || server_->ended(); }
+  bool Ending() const {
+    return keeper_.stop_asked() || keeper_.hand_over_asked() || server_->ended();
+  }
 
   base::Status Turn(int64_t until_ns) {
     GANTRY_TRY(loop_->RunOnce(until_ns));
@@ -157,7 +198,7 @@ class DataPath {
       if (deadline_ns == kNever && last.error().message != ended->error().message)
         log_.Write(wire::LogLevel::kWarning, ended->error().message + "; trying on");
       last = *ended;
-      if (IsFinal(last.error().code)) break;
+      if (IsFinal(last.error().code) || keeper_.missed()) break;
       const int64_t again_ns = EventLoop::Now() + retry_ms * kMillisecond;
       if (again_ns >= deadline_ns) break;
       bool waited = false;
@@ -167,6 +208,22 @@ class DataPath {
       retry_ms = std::min(2 * retry_ms, kOpenRetryMsMax);
     }
     return Ending() ? base::Status{} : last;
+  }
+
+  // Until nothing is under way, or the time is over.
+  base::Status Drain(int64_t drain_ms) {
+    const int64_t drained_by = EventLoop::Now() + drain_ms * kMillisecond;
+    while (server_->InFlight() > 0 && EventLoop::Now() < drained_by) GANTRY_TRY(Turn(drained_by));
+    return {};
+  }
+
+  // The volume stays open for the successor: nothing is closed, and whatever is not done lies in its
+  // slot.
+  base::Status HandOver() {
+    GANTRY_TRY(Drain(std::min(keeper_.hand_over_ms(), kDrainMsMax)));
+    log_.Write(wire::LogLevel::kInfo,
+               "handed over with " + std::to_string(server_->InFlight()) + " requests under way");
+    return {};
   }
 
   base::Status Serve() {
@@ -183,11 +240,10 @@ class DataPath {
     log_.Write(wire::LogLevel::kInfo, "serving" + how);
     while (!Ending()) GANTRY_TRY(Turn(kNever));
     server_->StopReading();
+    if (keeper_.hand_over_asked() && !keeper_.stop_asked()) return HandOver();
     // The other half is for closing, before the keeper kills.
-    const int64_t drain_ms =
-        keeper_.stop_asked() ? std::min(keeper_.stop_ms() / 2, kDrainMsMax) : kDrainMsMax;
-    const int64_t drained_by = EventLoop::Now() + drain_ms * kMillisecond;
-    while (server_->InFlight() > 0 && EventLoop::Now() < drained_by) GANTRY_TRY(Turn(drained_by));
+    GANTRY_TRY(
+        Drain(keeper_.stop_asked() ? std::min(keeper_.stop_ms() / 2, kDrainMsMax) : kDrainMsMax));
     if (server_->InFlight() > 0)
       log_.Write(wire::LogLevel::kWarning,
                  std::to_string(server_->InFlight()) + " requests were still under way at the end");
@@ -222,16 +278,27 @@ class DataPath {
 
 base::Result<Serving> ParseServing(const std::vector<std::string>& arguments) {
   constexpr std::string_view kOpenDeadline = "--open-deadline-ns=";
-  const bool successor = arguments.size() == 2 && arguments[1] == "--successor";
-  if ((arguments.size() == 1 || successor) && arguments[0].starts_with(kOpenDeadline)) {
-    int64_t ns = 0;
-    const char* const end = arguments[0].data() + arguments[0].size();
-    const auto [stop, error] = std::from_chars(arguments[0].data() + kOpenDeadline.size(), end, ns);
-    if (error == std::errc{} && stop == end) return Serving{base::FromNanoseconds(ns), successor};
+  const auto wrong = base::Fail(base::Code::kInvalidArgument,
+                                "--datapath: expected --open-deadline-ns=N, then any of "
+                                "--successor, --standby and --root, and nothing else");
+  if (arguments.empty() || !arguments[0].starts_with(kOpenDeadline)) return wrong;
+  int64_t ns = 0;
+  const char* const end = arguments[0].data() + arguments[0].size();
+  const auto [stop, error] = std::from_chars(arguments[0].data() + kOpenDeadline.size(), end, ns);
+  if (error != std::errc{} || stop != end) return wrong;
+  Serving serving;
+  serving.open_deadline = base::FromNanoseconds(ns);
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    if (arguments[i] == "--successor")
+      serving.successor = true;
+    else if (arguments[i] == "--standby")
+      serving.successor = serving.standby = true;
+    else if (arguments[i] == "--root")
+      serving.has_root = true;
+    else
+      return wrong;
   }
-  return base::Fail(base::Code::kInvalidArgument,
-                    "--datapath: expected --open-deadline-ns=N, then perhaps --successor, and "
-                    "nothing else");
+  return serving;
 }
 
 base::Status RunDataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,

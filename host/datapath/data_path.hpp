@@ -21,6 +21,7 @@ constexpr int kLogFd = 4;      // log_pipe.hpp; stderr as well
 constexpr int kFuseFd = 5;
 constexpr int kMemoryFd = 6;       // slots, then nodes
 constexpr int kDescriptionFd = 7;  // data_path_description.hpp
+constexpr int kRootFd = 8;         // with --root: a prepared root, worker/own_root.hpp
 
 // What a disk's process may lock, which is all of it.
 constexpr size_t kDiskLockedBytesMax = 320 * 1024 * 1024;
@@ -30,6 +31,8 @@ constexpr int64_t kOpenRetryMsMax = 2000;
 constexpr int64_t kDrainMsMax = 2000;  // requests under way at the end, when nobody sets a time
 constexpr int64_t kCloseMsMax = 2000;
 
+// For a server that no keeper knows to notice that and end.
+constexpr int64_t kUnknownServerMsMax = 3000;
 constexpr std::chrono::seconds kSuccessorCreateMax{20};  // for the plugin's create
 
 // The process's place in the line of its volume's servers.
@@ -38,8 +41,13 @@ struct Serving {
   // One before it has died. It opens the volume however long that takes, since nobody waits for
   // an error, and ends what its predecessor has begun.
   bool successor = false;
+  // A successor that is there before it is needed: it has no fuse fd and no memory before the keeper
+  // tells it to serve, and waits for that.
+  bool standby = false;
+  bool has_root = false;  // at kRootFd
 };
-// From the arguments behind --datapath: "--open-deadline-ns=N", then perhaps "--successor".
+// From the arguments behind --datapath: "--open-deadline-ns=N", then any of "--successor", "--standby"
+// and "--root".
 base::Result<Serving> ParseServing(const std::vector<std::string>& arguments);
 
 // Opens the volume, tried again until the deadline, and serves it until it is unmounted or the

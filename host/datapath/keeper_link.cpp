@@ -6,17 +6,54 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <utility>
 
 namespace gantry::datapath {
 
-void KeeperLink::Take(const wire::KeeperMessage& message) {
-  if (message.kind != wire::KeeperKind::kStopServing) return;
-  stop_asked_ = true;
-  stop_ms_ = static_cast<int64_t>(message.Number(wire::KeeperTag::kTimeoutMs));
+void KeeperLink::Take(wire::KeeperMessage& message) {
+  const auto time_ms = static_cast<int64_t>(message.Number(wire::KeeperTag::kTimeoutMs));
+  switch (message.kind) {
+    case wire::KeeperKind::kStopServing:
+      stop_asked_ = true;
+      stop_ms_ = time_ms;
+      return;
+    case wire::KeeperKind::kHandOver:
+      hand_over_asked_ = true;
+      hand_over_ms_ = time_ms;
+      return;
+    case wire::KeeperKind::kServe:
+      if (message.fds.size() == 2)
+        turn_ = Turn{std::move(message.fds[0]), std::move(message.fds[1])};
+      return;
+    default:
+      return;
+  }
+}
+
+base::Result<KeeperLink::Turn> KeeperLink::AwaitTurn() {
+  wire::KeeperMessage waiting;
+  waiting.kind = wire::KeeperKind::kWaiting;
+  Tell(waiting);
+  for (;;) {
+    OnReadable();
+    if (turn_) {
+      wire::KeeperMessage taken;
+      taken.kind = wire::KeeperKind::kTaken;
+      Tell(taken);
+      return std::move(*turn_);
+    }
+    if (stop_asked_ || !connected())
+      return base::Fail(base::Code::kUnavailable, "the standby is not needed any more");
+    pollfd wait{socket_.get(), POLLIN, 0};
+    if (poll(&wait, 1, -1) < 0 && errno != EINTR) return base::FailErrno(errno, "poll the keeper");
+  }
 }
 
 base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, int fd) {
-  if (!connected()) return base::Fail(base::Code::kUnavailable, "the keeper is away");
+  if (!connected()) {
+    missed_ = true;
+    return base::Fail(base::Code::kUnavailable, "the keeper is away");
+  }
   request.id = next_id_++;
   GANTRY_TRY(wire::SendKeeper(socket_.get(), request,
                               fd >= 0 ? std::vector<int>{fd} : std::vector<int>{}));
@@ -24,7 +61,7 @@ base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, 
   for (;;) {
     auto received = wire::ReceiveKeeper(socket_.get());
     if (!received) {
-      lost_ = true;
+      lost_ = missed_ = true;
       return tl::unexpected(received.error());
     }
     if (received->has_value()) {
@@ -53,7 +90,7 @@ void KeeperLink::Tell(const wire::KeeperMessage& message) {
 
 void KeeperLink::OnReadable() {
   while (!lost_) {
-    const auto received = wire::ReceiveKeeper(socket_.get());
+    auto received = wire::ReceiveKeeper(socket_.get());
     lost_ = !received.has_value();
     if (lost_ || !received->has_value()) return;
     Take(**received);

@@ -4,7 +4,8 @@
 // they are rare. Without a keeper the volume is served on; only these requests fail then.
 #pragma once
 
-#include <functional>
+#include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "host/base/error.hpp"
@@ -24,6 +25,8 @@ class KeeperLink {
   // False from the end of the stream on; the fd stays open, and readable, until Close.
   bool connected() const { return !lost_; }
   void Close() { socket_.Reset(); }
+  // A request could not be made, since there is no keeper any more and will be none.
+  bool missed() const { return missed_; }
 
   base::Result<wire::KeeperMessage> Call(wire::KeeperMessage request, int fd = -1);
   void Tell(const wire::KeeperMessage& message);
@@ -32,15 +35,30 @@ class KeeperLink {
 
   bool stop_asked() const { return stop_asked_; }
   int64_t stop_ms() const { return stop_ms_; }
+  // To make room for a successor, which does what is not ended within this time.
+  bool hand_over_asked() const { return hand_over_asked_; }
+  int64_t hand_over_ms() const { return hand_over_ms_; }
+
+  // Of a standby: says that it waits, and waits until it is told to serve, with the fuse fd and the
+  // memory. UNAVAILABLE: it never will be.
+  struct Turn {
+    base::UniqueFd fuse;
+    base::UniqueFd memory;
+  };
+  base::Result<Turn> AwaitTurn();
 
  private:
-  void Take(const wire::KeeperMessage& message);
+  void Take(wire::KeeperMessage& message);
 
   base::UniqueFd socket_;
   bool lost_ = false;
+  bool missed_ = false;
   uint64_t next_id_ = 1;
   bool stop_asked_ = false;
   int64_t stop_ms_ = 0;
+  bool hand_over_asked_ = false;
+  int64_t hand_over_ms_ = 0;
+  std::optional<Turn> turn_;
 };
 
 }  // namespace gantry::datapath

@@ -49,6 +49,8 @@ base::Status Populate(char* data, size_t bytes) {
 
 bool Lock(char* data, size_t bytes) { return mlock(data, bytes) == 0; }
 
+bool LockWhenPresent(char* data, size_t bytes) { return mlock2(data, bytes, MLOCK_ONFAULT) == 0; }
+
 base::Status LockProcess(size_t bytes_max) {
   if (mlockall(MCL_CURRENT) != 0) return base::FailErrno(errno, "mlockall");
   if (mlockall(MCL_FUTURE | MCL_ONFAULT) != 0) return base::FailErrno(errno, "mlockall for later");

@@ -43,6 +43,8 @@ base::Status Populate(char* data, size_t bytes);
 // Keeps them in memory as far as RLIMIT_MEMLOCK allows; false when it does not. The pages work all
 // the same; only reclaim at the very moment of a kill can then cost the request.
 bool Lock(char* data, size_t bytes);
+// The same of each page once it is present in this mapping (mlock2(2) MLOCK_ONFAULT).
+bool LockWhenPresent(char* data, size_t bytes);
 // Keeps in memory all that the process has mapped now, made present, and of what it maps later all
 // that becomes present: writing back dirty memory must not wait for a page of who writes it back.
 // An error, and nothing is locked, where RLIMIT_MEMLOCK has no room for `bytes_max` more: mappings

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string_view>
 #include <utility>
@@ -63,11 +64,37 @@ void* PluginHost::GetRegion(std::string_view name, size_t bytes, int32_t* fresh)
     return nullptr;
   }
   auto mapping = Mapping::Shared(reply->fds.front().get(), 0, PageAligned(bytes));
-  if (!mapping || !Populate(mapping->data(), mapping->size())) return nullptr;
-  (void)Lock(mapping->data(), mapping->size());
+  if (!mapping) return nullptr;
   *fresh = reply->Number(wire::KeeperTag::kFresh) != 0 ? 1 : 0;
-  const auto region = regions_.emplace(std::string(name), Region{std::move(*mapping), bytes}).first;
+  size_t present = 0;
+  if (*fresh != 0) {
+    if (!Populate(mapping->data(), mapping->size())) return nullptr;
+    (void)Lock(mapping->data(), mapping->size());
+    present = mapping->size();
+  } else {
+    // A predecessor's memory is there; what is missing are this process's ways to it.
+    (void)LockWhenPresent(mapping->data(), mapping->size());
+    MakePresentSoon();
+  }
+  const auto region =
+      regions_.emplace(std::string(name), Region{std::move(*mapping), bytes, present}).first;
   return region->second.mapping.data();
+}
+
+// Step by step, beside the volume's requests.
+void PluginHost::MakeMorePresent() {
+  for (auto& [name, region] : regions_) {
+    const size_t left = region.mapping.size() - region.present;
+    if (left == 0) continue;
+    const size_t step = std::min(kPresentStepBytes, left);
+    (void)Populate(region.mapping.data() + region.present, step);
+    region.present += step;
+    return MakePresentSoon();
+  }
+}
+
+void PluginHost::MakePresentSoon() {
+  loop_.SetTimer(kPresentTimer, EventLoop::Now() + kPresentPauseNs, [this] { MakeMorePresent(); });
 }
 
 void PluginHost::FillTables() {

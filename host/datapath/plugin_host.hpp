@@ -27,7 +27,11 @@
 
 namespace gantry::datapath {
 
-constexpr size_t kPluginTimer = 1;  // of the EventLoop
+constexpr size_t kPluginTimer = 1;   // of the EventLoop
+constexpr size_t kPresentTimer = 3;  // likewise
+// A region that a predecessor has filled is made present in such steps, since callers wait.
+constexpr size_t kPresentStepBytes = 256 * 1024;
+constexpr int64_t kPresentPauseNs = 5'000'000;
 
 // Must outlive the plugin's threads, hence the process. The log may be called from any thread, the
 // rest on the loop's.
@@ -61,8 +65,11 @@ class PluginHost {
   struct Region {
     Mapping mapping;
     size_t bytes;
+    size_t present;  // from the beginning, in this mapping
   };
 
+  void MakeMorePresent();
+  void MakePresentSoon();
   void FillTables();
   void FillDatapathTable();
   base::Status RunCreate(const gantry_plugin& plugin, base::TimePoint deadline,

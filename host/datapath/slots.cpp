@@ -3,7 +3,9 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -38,7 +40,7 @@ base::Status TakeLock(int memfd) {
   lock.l_whence = SEEK_SET;
   if (fcntl(memfd, F_SETLK, &lock) == 0) return {};
   if (errno == EAGAIN || errno == EACCES)
-    return base::Fail(base::Code::kFailedPrecondition, "another server of this volume is active");
+    return base::Fail(base::Code::kAborted, "another server of this volume is active");
   return base::FailErrno(errno, "lock the request slots");
 }
 
@@ -60,7 +62,7 @@ base::Result<SlotTable> SlotTable::Attach(int memfd) {
   GANTRY_TRY(TakeLock(memfd));
   GANTRY_TRY(GrowFile(memfd, kSlotsBytes));
   GANTRY_TRY_ASSIGN(Mapping mapping, Mapping::Shared(memfd, 0, kSlotsBytes));
-  SlotTable table(std::move(mapping));
+  SlotTable table(memfd, std::move(mapping));
   GANTRY_TRY(table.Prepare());
   return table;
 }
@@ -87,20 +89,52 @@ base::Status SlotTable::Prepare() {
                       "the request slots have version " + std::to_string(header.version) +
                           ", expected " + std::to_string(kSlotsVersion));
   }
-  // Nobody has written down how many a predecessor has used.
-  if (!MakeCompactReady(fresh_ ? kCompactSlotsStep : kCompactSlots))
-    return base::Fail(base::Code::kResourceExhausted, "no memory for slots");
   header.generation.fetch_add(1);
-  for (uint32_t i = 0; i < header.receive_slots_ready; ++i)
-    if (!MakeReady(i)) return base::Fail(base::Code::kResourceExhausted, "no memory for slots");
-  for (uint32_t i = kReceiveSlotsMax; i > 0; --i)
-    if (i <= header.receive_slots_ready && At(i - 1).state() == SlotState::kFree)
-      free_receive_.push_back(i - 1);
-  for (uint32_t i = kSlotsMax; i > kReceiveSlotsMax; --i)
-    if (fresh_ || At(i - 1).state() == SlotState::kFree) free_compact_.push_back(i - 1);
-  in_use_ = header.receive_slots_ready + kCompactSlots -
-            static_cast<uint32_t>(free_receive_.size() + free_compact_.size());
+  if (!Sort() || !MakeCompactReady(std::max(compact_ready_, kCompactSlotsStep)))
+    return base::Fail(base::Code::kResourceExhausted, "no memory for slots");
   return {};
+}
+
+// Which are free. Only those that are not, and one to read into, are made present: callers wait.
+bool SlotTable::Sort() {
+  const uint32_t receive_slots = Header().receive_slots_ready;
+  for (uint32_t i = kReceiveSlotsMax; i > 0; --i) {
+    if (i > receive_slots) continue;
+    if (IsFree(i - 1)) {
+      cold_receive_.push_back(i - 1);
+    } else {
+      if (!MakeReady(i - 1)) return false;
+      ++in_use_;
+    }
+  }
+  uint32_t compact_slots = 0;
+  for (uint32_t i = kSlotsMax; i > kReceiveSlotsMax; --i) {
+    if (IsFree(i - 1)) {
+      free_compact_.push_back(i - 1);
+    } else {
+      compact_slots = std::max(compact_slots, i - kReceiveSlotsMax);
+      ++in_use_;
+    }
+  }
+  const uint32_t steps = (compact_slots + kCompactSlotsStep - 1) / kCompactSlotsStep;
+  return MakeCompactReady(steps * kCompactSlotsStep) && Warm();
+}
+
+// Asked of the file, because to look at a page that is not there would make it.
+bool SlotTable::IsFree(uint32_t index) const {
+  static_assert(offsetof(SlotControl, state) == 0 && sizeof(SlotState) == 4);
+  const auto at = reinterpret_cast<char*>(&At(index).control()) - mapping_.data();
+  SlotState state = SlotState::kFree;
+  return pread(memfd_, &state, sizeof state, at) == sizeof state && state == SlotState::kFree;
+}
+
+// Makes a receive slot that a predecessor had made present before.
+bool SlotTable::Warm() {
+  if (cold_receive_.empty()) return true;
+  if (!MakeReady(cold_receive_.back())) return false;
+  free_receive_.push_back(cold_receive_.back());
+  cold_receive_.pop_back();
+  return true;
 }
 
 bool SlotTable::MakeReady(uint32_t receive_slot) {
@@ -134,18 +168,21 @@ std::vector<Slot> SlotTable::Taken() const {
   for (uint32_t i = 0; i < kSlotsMax; ++i) {
     // Beyond them nothing is present, and nothing was ever received.
     if (i < kReceiveSlotsMax && i >= Header().receive_slots_ready) continue;
-    if (const Slot slot = At(i); slot.state() != SlotState::kFree) taken.push_back(slot);
+    if (!IsFree(i)) taken.push_back(At(i));
   }
   return taken;
 }
 
 bool SlotTable::CanReceive() const {
-  return !free_receive_.empty() || (!exhausted_ && Header().receive_slots_ready < kReceiveSlotsMax);
+  return !free_receive_.empty() || !cold_receive_.empty() ||
+         (!exhausted_ && Header().receive_slots_ready < kReceiveSlotsMax);
 }
 
 std::optional<Slot> SlotTable::BeginReceive() {
   SlotsHeader& header = Header();
-  if (free_receive_.empty()) {
+  if (free_receive_.empty() && !cold_receive_.empty()) {
+    if (!Warm()) return std::nullopt;
+  } else if (free_receive_.empty()) {
     const uint32_t next = header.receive_slots_ready;
     if (!CanReceive()) return std::nullopt;
     if (!MakeReady(next)) {

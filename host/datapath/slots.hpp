@@ -96,7 +96,7 @@ struct SlotsHeader {
   uint32_t receive_slots_max;
   uint32_t compact_slots;
   uint32_t io_bytes_max;
-  std::atomic<uint32_t> receive_slots_ready;  // populated; the successor populates as many
+  std::atomic<uint32_t> receive_slots_ready;  // used so far; what is beyond was never touched
   std::atomic<uint32_t> generation;           // servers so far
   uint64_t nonce;                             // random, the same for all servers of the volume
 };
@@ -139,8 +139,8 @@ class Slot {
 class SlotTable {
  public:
   // Maps the table that begins the memfd, and formats it when the memfd is empty.
-  // FAILED_PRECONDITION when another server holds its lock (a POSIX lock, released by the kernel
-  // with the process; the process must close no duplicate of the fd), or it is of another version.
+  // ABORTED when another server holds its lock (a POSIX lock, released by the kernel with the process;
+  // the process must close no duplicate of the fd). FAILED_PRECONDITION: it is of another version.
   static base::Result<SlotTable> Attach(int memfd);
 
   bool fresh() const { return fresh_; }    // no server was here before
@@ -167,12 +167,16 @@ class SlotTable {
   uint32_t InUse() const { return in_use_; }  // of both kinds, in any state but FREE
 
  private:
-  explicit SlotTable(Mapping mapping) : mapping_(std::move(mapping)) {}
+  SlotTable(int memfd, Mapping mapping) : memfd_(memfd), mapping_(std::move(mapping)) {}
   SlotsHeader& Header() const { return *reinterpret_cast<SlotsHeader*>(mapping_.data()); }
   base::Status Prepare();
+  bool Sort();
+  bool IsFree(uint32_t index) const;
+  bool Warm();
   bool MakeReady(uint32_t receive_slot);
   bool MakeCompactReady(uint32_t slots);
 
+  int memfd_;  // borrowed
   Mapping mapping_;
   bool fresh_ = false;
   bool locked_ = true;
@@ -180,6 +184,7 @@ class SlotTable {
   uint32_t compact_ready_ = 0;
   uint32_t in_use_ = 0;
   std::vector<uint32_t> free_receive_;
+  std::vector<uint32_t> cold_receive_;  // free as well, and not made present by this process
   std::vector<uint32_t> free_compact_;
 };
 

@@ -14,14 +14,18 @@ using wire::KeeperMessage;
 using wire::KeeperTag;
 
 constexpr int kHeldPerTurnMax = 16;
+constexpr size_t kListFieldsBytes = 160;  // of an entry, beside its texts
 
 void AddState(KeeperMessage& message, const KeptPath& path) {
   message.Add(KeeperTag::kVolume, path.volume_id)
-      .Add(KeeperTag::kPid, static_cast<uint64_t>(path.child ? path.child.pid() : 0))
+      .Add(KeeperTag::kPid,
+           static_cast<uint64_t>(path.process.child ? path.process.child.pid() : 0))
       .Add(KeeperTag::kServing, uint64_t{path.serving})
       .Add(KeeperTag::kFault, path.fault)
       .Add(KeeperTag::kFaultCode, path.fault_code)
-      .Add(KeeperTag::kTakeOvers, path.take_overs);
+      .Add(KeeperTag::kTakeOvers, path.take_overs)
+      .Add(KeeperTag::kPlugin, path.version.plugin)
+      .Add(KeeperTag::kStandby, uint64_t{path.standby && path.standby->waits});
 }
 
 }  // namespace
@@ -47,6 +51,7 @@ void Keeper::OnClient(uint64_t number) {
   if (!received->has_value()) return;
   KeeperMessage& request = **received;
   if (request.kind == KeeperKind::kStop) return BeginStop(number, request);
+  if (request.kind == KeeperKind::kUpgrade) return BeginUpgrade(number, request);
   std::vector<int> fds;
   const KeeperMessage reply = Serve(number, request, fds);
   Send(number, reply, fds);
@@ -74,7 +79,7 @@ KeeperMessage Keeper::Serve(uint64_t client, KeeperMessage& request, std::vector
       if (path == paths_.end() || !path->second.fuse)
         return ReplyTo(request, base::Fail(base::Code::kNotFound, "no such data path"));
       const KeptPath& kept = path->second;
-      fds = {kept.fuse.get(), kept.memory.get(), kept.description.get()};
+      fds = {kept.fuse.get(), kept.memory.get(), kept.version.description.get()};
       for (const auto& [name, fd] : kept.kept_fds) {
         reply.Add(KeeperTag::kName, name);
         fds.push_back(fd.get());
@@ -98,7 +103,8 @@ void Keeper::List(const KeeperMessage& request, KeeperMessage& reply) const {
       return;
     }
     AddState(reply, path->second);
-    bytes += path->first.size() + path->second.fault.size() + 64;
+    bytes += path->first.size() + path->second.fault.size() + path->second.version.plugin.size() +
+             kListFieldsBytes;
   }
 }
 
@@ -121,9 +127,13 @@ base::Status Keeper::Spawn(KeeperMessage& request) {
     return base::Fail(base::Code::kInvalidArgument, "spawn came with too few or many arguments");
   path.volume_id = volume_id;
   path.take_over = request.Number(KeeperTag::kTakeOver) != 0;
+  path.warm = request.Number(KeeperTag::kStandby) != 0;
+  path.version.plugin = request.Text(KeeperTag::kPlugin);
+  if (path.version.plugin.size() > kPluginBytesMax)
+    return base::Fail(base::Code::kInvalidArgument, "the plugin's name is too long");
   path.fuse = std::move(request.fds[0]);
   path.memory = std::move(request.fds[1]);
-  path.description = std::move(request.fds[2]);
+  path.version.description = std::move(request.fds[2]);
   GANTRY_TRY(Launch(path));
   TellChanged(paths_.emplace(volume_id, std::move(path)).first->second);
   return {};
@@ -140,14 +150,15 @@ base::Status Keeper::Adopt(KeeperMessage& request) {
     return base::Fail(base::Code::kResourceExhausted, "there are too many data paths");
   base::UniqueFd log;
   GANTRY_TRY_ASSIGN(KeptPath path, FromHeld(request, &log));
-  path.started_at = std::chrono::steady_clock::now();
-  if (log) ReadLogFrom(path, std::move(log));
+  path.process.started_at = Now();
+  if (log) ReadLogFrom(path.process, path.volume_id, std::move(log));
   const std::string volume_id = path.volume_id;
   KeptPath& kept = paths_.emplace(volume_id, std::move(path)).first->second;
   print_(volume_id + ": adopted from an earlier keeper");
   // The earlier one died between a death and the next launch.
-  if (!kept.child && kept.take_over && kept.served && kept.fault.empty())
-    kept.launch_at = std::chrono::steady_clock::now();
+  if (!kept.process.child && kept.take_over && kept.served && kept.fault.empty())
+    kept.launch_at = Now();
+  WantStandby(kept);
   TellChanged(kept);
   return {};
 }
@@ -156,26 +167,30 @@ void Keeper::BeginStop(uint64_t client, const KeeperMessage& request) {
   const auto found = paths_.find(request.Text(KeeperTag::kVolume));
   if (found == paths_.end()) return Send(client, ReplyTo(request));
   KeptPath& path = found->second;
-  if (!path.child) {
+  EndStandby(path);
+  if (path.upgrade)
+    EndUpgrade(path, base::Fail(base::Code::kAborted, "the volume is being stopped"));
+  if (!path.process.child) {
     Forget(found->first);
     return Send(client, ReplyTo(request));
   }
   if (path.stopping)
-    AnswerStop(*path.stopping, base::Fail(base::Code::kAborted, "another stop has come"));
+    Answer(path.stopping->client, path.stopping->request,
+           base::Fail(base::Code::kAborted, "another stop has come"));
   const uint64_t timeout_ms = std::min(request.Number(KeeperTag::kTimeoutMs), kStopMsMax);
   KeeperMessage stop;
   stop.kind = KeeperKind::kStopServing;
   stop.Add(KeeperTag::kTimeoutMs, timeout_ms);
-  const bool told = path.control && wire::SendKeeper(path.control.get(), stop);
-  path.stopping = Stopping{
-      request.id, client,
-      std::chrono::steady_clock::now() + std::chrono::milliseconds(told ? timeout_ms : 0), false};
+  const bool told =
+      path.process.control && wire::SendKeeper(path.process.control.get(), stop).has_value();
+  path.stopping =
+      Stopping{request.id, client, Now() + std::chrono::milliseconds(told ? timeout_ms : 0), false};
 }
 
-void Keeper::AnswerStop(const Stopping& stopping, const base::Status& status) {
-  KeeperMessage request;
-  request.id = stopping.request;
-  Send(stopping.client, ReplyTo(request, status));
+void Keeper::Answer(uint64_t client, uint64_t request, const base::Status& status) {
+  KeeperMessage asked;
+  asked.id = request;
+  Send(client, ReplyTo(asked, status));
 }
 
 void Keeper::TellChanged(const KeptPath& path) {

@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -29,6 +30,7 @@
 #include "host/base/fd.hpp"
 #include "host/base/process.hpp"
 #include "host/keeper/kept_path.hpp"
+#include "host/keeper/roots.hpp"
 #include "host/wire/keeper_protocol.hpp"
 
 namespace gantry::keeper {
@@ -50,6 +52,17 @@ constexpr int kDeathsWithoutPause = 64;
 constexpr int kUnservedDeath = 8;
 constexpr std::chrono::milliseconds kLaunchPauseMin{10};
 constexpr std::chrono::milliseconds kLaunchPauseMax{1000};
+// A standby is started when the one that serves has had this time for itself, and again after
+// doubling pauses when it dies.
+constexpr std::chrono::milliseconds kStandbyAfter{250};
+constexpr std::chrono::milliseconds kStandbyPauseMax{30'000};
+constexpr std::chrono::milliseconds kTakenMsMax{1000};  // from kServe to kTaken, else it is killed
+// An upgrade: how long the new version may take to serve, what the old one has for what is under way,
+// and how long it is gone back to when the new one crashes again and again.
+constexpr uint64_t kUpgradeMsMax = 120'000;
+constexpr uint64_t kHandOverMsMax = 100;
+constexpr std::chrono::seconds kYoungMax{60};
+constexpr size_t kPluginBytesMax = 4096;  // of its path
 
 class Keeper {
  public:
@@ -63,11 +76,17 @@ class Keeper {
   base::Status Run();
 
  private:
+  enum class Role { kServer, kStandby, kNext };
+
   // Polling.
   base::Status Turn();
-  int PollTimeoutMs() const;
-  void CheckStops();
+  void OnProcess(KeptPath& path, Role role, int fd);
+  std::optional<base::TimePoint> NextAt() const;
+  void CheckDeadlines();
+  void CheckStop(KeptPath& path);
   void Accept();
+  // Kills a process that nobody waits for; it is reaped when it has ended.
+  void End(base::Child child);
 
   // Clients and their requests (clients.cpp).
   struct Client {
@@ -80,7 +99,7 @@ class Keeper {
   base::Status Spawn(wire::KeeperMessage& request);
   base::Status Adopt(wire::KeeperMessage& request);
   void BeginStop(uint64_t client, const wire::KeeperMessage& request);
-  void AnswerStop(const Stopping& stopping, const base::Status& status);
+  void Answer(uint64_t client, uint64_t request, const base::Status& status);
   void List(const wire::KeeperMessage& request, wire::KeeperMessage& reply) const;
   void SendHeld(uint64_t number);
   void TellChanged(const KeptPath& path);
@@ -88,18 +107,46 @@ class Keeper {
   void Send(uint64_t client, const wire::KeeperMessage& message, const std::vector<int>& fds = {});
 
   // Data paths.
+  base::Result<PathProcess> StartProcess(const KeptPath& path, const Version& version,
+                                         bool is_standby);
   base::Status Launch(KeptPath& path);
-  void ReadLogFrom(KeptPath& path, base::UniqueFd reader);
-  bool MayFollow(KeptPath& path, const base::ExitStatus* ended) const;
+  void ReadLogFrom(PathProcess& process, const std::string& volume_id, base::UniqueFd reader);
+  bool MayFollow(KeptPath& path, const base::ExitStatus* ended);
+  base::Status Follow(KeptPath& path);
   void LaunchSuccessor(KeptPath& path);
   void LaunchDue();
   void OnControl(KeptPath& path);
+  void OnServing(KeptPath& path);
+  void OnFault(KeptPath& path, const wire::KeeperMessage& message);
   wire::KeeperMessage ServePath(KeptPath& path, wire::KeeperMessage& request, int& fd);
   base::Status GiveRegion(KeptPath& path, const wire::KeeperMessage& request,
                           wire::KeeperMessage& reply, int& fd);
-  void OnLog(KeptPath& path);
+  static void OnLog(PathProcess& process);
+  // How a process of that path ended, with its last line; nullopt: it has not.
+  std::optional<std::string> Reap(PathProcess& process, std::optional<base::ExitStatus>& ended);
   void OnExit(const std::string& volume_id);
   void Forget(const std::string& volume_id);
+
+  // Those that wait (standby.cpp).
+  void WantStandby(KeptPath& path);
+  void LaunchStandby(KeptPath& path);
+  void OnStandbyControl(KeptPath& path, Role role);
+  void OnStandbyExit(KeptPath& path);
+  bool Promote(KeptPath& path, Standby& standby);
+  bool PromoteStandby(KeptPath& path);
+  void EndStandby(KeptPath& path);
+
+  // Another version (upgrade.cpp).
+  void BeginUpgrade(uint64_t client, wire::KeeperMessage& request);
+  base::Status PrepareUpgrade(uint64_t client, wire::KeeperMessage& request);
+  void HandOver(KeptPath& path);
+  bool PromoteNext(KeptPath& path);
+  void OnNextExit(KeptPath& path);
+  void CheckUpgrade(KeptPath& path);
+  void GoBack(KeptPath& path, std::string why);
+  void EndUpgrade(KeptPath& path, const base::Status& status);
+  void KeepUpgrade(KeptPath& path);
+  bool FallBack(KeptPath& path);
 
   base::UniqueFd listener_;
   base::PinnedBinary worker_;
@@ -108,6 +155,8 @@ class Keeper {
   std::map<uint64_t, Client> clients_;  // by number
   uint64_t last_client_ = 0;
   std::map<std::string, KeptPath, std::less<>> paths_;  // by volume id
+  WorkerRoots roots_;
+  std::vector<base::Child> ending_;
   base::Closer closer_;
 };
 

@@ -15,7 +15,7 @@ constexpr std::string_view kMemory = "memory";
 constexpr std::string_view kDescription = "description";
 constexpr std::string_view kControl = "control";
 constexpr std::string_view kLog = "log";
-constexpr std::string_view kProcess = "process";
+constexpr std::string_view kProcess = wire::kHeldProcess;
 constexpr std::string_view kRegion = "region ";
 
 }  // namespace
@@ -29,7 +29,9 @@ KeeperMessage ToHeld(const KeptPath& path, std::vector<int>& fds) {
       .Add(KeeperTag::kServing, uint64_t{path.serving})
       .Add(KeeperTag::kTakeOvers, path.take_overs)
       .Add(KeeperTag::kFault, path.fault)
-      .Add(KeeperTag::kFaultCode, path.fault_code);
+      .Add(KeeperTag::kFaultCode, path.fault_code)
+      .Add(KeeperTag::kPlugin, path.version.plugin)
+      .Add(KeeperTag::kStandby, uint64_t{path.warm});
   for (const auto& argument : path.arguments) message.Add(KeeperTag::kArgument, argument);
   const auto add = [&](std::string_view name, int fd) {
     if (fd < 0) return;
@@ -38,12 +40,13 @@ KeeperMessage ToHeld(const KeptPath& path, std::vector<int>& fds) {
   };
   add(kFuse, path.fuse.get());
   add(kMemory, path.memory.get());
-  add(kDescription, path.description.get());
-  add(kControl, path.control.get());
-  if (path.log && !path.log_ended) add(kLog, path.log->fd());
-  if (path.child) {
-    message.Add(KeeperTag::kPid, static_cast<uint64_t>(path.child.pid()));
-    add(kProcess, path.child.pidfd());
+  add(kDescription, path.version.description.get());
+  const PathProcess& process = path.process;
+  add(kControl, process.control.get());
+  if (process.log && !process.log_ended) add(kLog, process.log->fd());
+  if (process.child) {
+    message.Add(KeeperTag::kPid, static_cast<uint64_t>(process.child.pid()));
+    add(kProcess, process.child.pidfd());
   }
   for (const auto& [name, region] : path.regions) {
     add(std::string(kRegion) + name, region.memory.get());
@@ -63,6 +66,8 @@ base::Result<KeptPath> FromHeld(KeeperMessage& message, base::UniqueFd* log) {
   path.take_overs = message.Number(KeeperTag::kTakeOvers);
   path.fault = message.Text(KeeperTag::kFault);
   path.fault_code = message.Number(KeeperTag::kFaultCode);
+  path.version.plugin = message.Text(KeeperTag::kPlugin);
+  path.warm = message.Number(KeeperTag::kStandby) != 0;
   const auto pid = static_cast<pid_t>(message.Number(KeeperTag::kPid));
   size_t next = 0;
   Region* region = nullptr;
@@ -80,13 +85,13 @@ base::Result<KeptPath> FromHeld(KeeperMessage& message, base::UniqueFd* log) {
     } else if (name == kMemory) {
       path.memory = std::move(fd);
     } else if (name == kDescription) {
-      path.description = std::move(fd);
+      path.version.description = std::move(fd);
     } else if (name == kControl) {
-      path.control = std::move(fd);
+      path.process.control = std::move(fd);
     } else if (name == kLog) {
       *log = std::move(fd);
     } else if (name == kProcess && pid > 0) {
-      path.child = base::Child(pid, std::move(fd));
+      path.process.child = base::Child(pid, std::move(fd));
     } else if (name.starts_with(kRegion)) {
       region = &path.regions[std::string(name.substr(kRegion.size()))];
       region->memory = std::move(fd);
@@ -95,8 +100,8 @@ base::Result<KeptPath> FromHeld(KeeperMessage& message, base::UniqueFd* log) {
     }
   }
   if (path.volume_id.empty() || path.volume_id.size() > wire::kVolumeIdBytesMax ||
-      path.arguments.empty() || !path.memory || !path.description) {
-    if (path.child) (void)path.child.Abandon();  // it may serve
+      path.arguments.empty() || !path.memory || !path.version.description) {
+    if (path.process.child) (void)path.process.child.Abandon();  // it may serve
     return base::Fail(base::Code::kInvalidArgument,
                       "what is to be adopted lacks its volume id, arguments or memory");
   }

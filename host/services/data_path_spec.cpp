@@ -17,6 +17,7 @@ DataPathSpec MakeDataPathSpec(const core::StageMount& mount, const core::Backend
   // The plugin's own word that a successor of its process can go on.
   const auto take_over = spec.parameters.find("takeOver");
   spec.take_over = take_over != spec.parameters.end() && take_over->second == "true";
+  spec.standby = spec.take_over && backend.standby;
   spec.uid = backend.uid;
   spec.gid = backend.gid;
   spec.limits = backend.limits;

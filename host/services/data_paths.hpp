@@ -37,6 +37,7 @@ struct DataPathSpec {
   base::UniqueFd fuse_fd;                    // mounted, INIT answered
   const core::SecretMap* secrets = nullptr;  // kept sealed until Stop
   bool take_over = false;                    // a process that dies is followed by another
+  bool standby = false;                      // which waits already, with take_over
 };
 
 struct DataPathState {
@@ -46,6 +47,8 @@ struct DataPathState {
   std::string fault;                                 // why not
   base::Code fault_code = base::Code::kUnavailable;  // with a fault
   uint64_t take_overs = 0;                           // how many successors there were
+  std::string plugin;                                // the file that it has loaded
+  bool standby = false;                              // one waits
 };
 
 class DataPaths {

@@ -23,8 +23,11 @@ using wire::KeeperKind;
 using wire::KeeperMessage;
 using wire::KeeperTag;
 
-constexpr int kTakenAtEndMax = 4096;   // messages
+constexpr int kTakenAtEndMax = 4096;  // messages
+constexpr std::chrono::milliseconds kDyingKeeperMax{1000};
+constexpr int kStartAgainMs = 10;
 constexpr int kAnotherKeeperExit = 3;  // of gantry-keeper: it is there already
+constexpr std::chrono::milliseconds kUpgradeAnswerShare{500};  // of Upgrade's time, for going back
 
 base::TimePoint Now() { return std::chrono::steady_clock::now(); }
 
@@ -76,8 +79,7 @@ base::Code FaultCode(uint64_t number) {
 std::vector<DataPathState> States(const KeeperMessage& message) {
   std::vector<DataPathState> states;
   for (const auto& [tag, value] : message.fields) {
-    if (tag == KeeperTag::kVolume)
-      states.push_back({value, 0, false, {}, base::Code::kUnavailable, 0});
+    if (tag == KeeperTag::kVolume) states.emplace_back().volume_id = value;
     if (states.empty()) continue;
     DataPathState& state = states.back();
     if (tag == KeeperTag::kPid) state.pid = static_cast<int32_t>(KeeperMessage::ToNumber(value));
@@ -85,8 +87,21 @@ std::vector<DataPathState> States(const KeeperMessage& message) {
     if (tag == KeeperTag::kFault) state.fault = value;
     if (tag == KeeperTag::kFaultCode) state.fault_code = FaultCode(KeeperMessage::ToNumber(value));
     if (tag == KeeperTag::kTakeOvers) state.take_overs = KeeperMessage::ToNumber(value);
+    if (tag == KeeperTag::kPlugin) state.plugin = value;
+    if (tag == KeeperTag::kStandby) state.standby = KeeperMessage::ToNumber(value) != 0;
   }
   return states;
+}
+
+// Whether the process that the copies are of is there; its pidfd tells.
+bool IsDead(const KeeperMessage& held) {
+  size_t next = 0;
+  for (const auto& [tag, name] : held.fields) {
+    if (tag != KeeperTag::kName || next == held.fds.size()) continue;
+    pollfd process{held.fds[next++].get(), POLLIN, 0};
+    if (name == wire::kHeldProcess) return poll(&process, 1, 0) == 1;
+  }
+  return true;
 }
 
 }  // namespace
@@ -161,9 +176,13 @@ base::Status KeeperClient::Connect(Keeper whether, base::TimePoint deadline) {
   }
   Disconnect();
   auto socket = OpenSocket();
-  if (!socket && !options_.keeper.empty() && whether == Keeper::kAnyhow) {
+  // One that is dying may have the lock for a moment longer than the socket.
+  const auto dead_by = std::min(deadline, Now() + kDyingKeeperMax);
+  while (!socket && !options_.keeper.empty() && whether == Keeper::kAnyhow) {
     GANTRY_TRY(StartKeeper(deadline));
     socket = OpenSocket();
+    if (socket || Now() >= dead_by) break;
+    poll(nullptr, 0, kStartAgainMs);
   }
   if (!socket) return tl::unexpected(socket.error());
   base::UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -233,12 +252,33 @@ void KeeperClient::Watch() {
     }
     if (Connect(whether, Now() + kWatchConnectMax)) {
       pause = kWatchPauseMin;
+      const Lock lock(mutex_);
+      unserved_.clear();
       continue;
     }
+    DropUnserved();
     Lock lock(mutex_);
     const auto wait = whether == Keeper::kAnyhow ? pause : kWatchIdlePause;
     changed_.wait_for(lock, wait, [&] { return ending_ || connected_; });
     pause = std::min(2 * pause, kWatchPauseMax);
+  }
+}
+
+// Without a keeper.
+void KeeperClient::DropUnserved() {
+  const Lock lock(mutex_);
+  std::vector<std::string> late;
+  for (const auto& [volume_id, held] : held_) {
+    if (!IsDead(*held)) {
+      unserved_.erase(volume_id);
+      continue;
+    }
+    const auto since = unserved_.emplace(volume_id, Now()).first->second;
+    if (Now() - since >= options_.away_max) late.push_back(volume_id);
+  }
+  for (const std::string& volume_id : late) {
+    Drop(volume_id);
+    unserved_.erase(volume_id);
   }
 }
 
@@ -375,13 +415,15 @@ base::Status KeeperClient::Start(DataPathSpec spec, base::TimePoint deadline) {
   const auto open_deadline = deadline - std::chrono::milliseconds(kStartCleanupShareMs);
   KeeperMessage request = Request(KeeperKind::kSpawn, volume_id);
   request.Add(KeeperTag::kTakeOver, uint64_t{spec.take_over});
+  request.Add(KeeperTag::kStandby, uint64_t{spec.standby});
+  request.Add(KeeperTag::kPlugin, spec.plugin.string());
   request.Add(KeeperTag::kArgument, "gantry-worker");
   request.Add(KeeperTag::kArgument, "--datapath");
   request.Add(KeeperTag::kArgument,
               "--open-deadline-ns=" + std::to_string(base::ToNanoseconds(open_deadline)));
   {
     const Lock lock(mutex_);
-    if (!starting_.emplace(volume_id, DataPathState{volume_id, 0, false, {}}).second)
+    if (!starting_.emplace(volume_id, DataPathState()).second)
       return base::Fail(base::Code::kAborted, "volume " + volume_id + " is being started");
   }
   base::Status status;
@@ -418,6 +460,20 @@ base::Status KeeperClient::Stop(const std::string& volume_id, base::TimePoint de
   GANTRY_TRY(Call(request, deadline));
   const Lock lock(mutex_);
   Drop(volume_id);
+  return {};
+}
+
+base::Status KeeperClient::Upgrade(const std::string& volume_id,
+                                   const std::filesystem::path& plugin, base::TimePoint deadline) {
+  GANTRY_TRY_ASSIGN(const DataPathFds fds, Fds(volume_id, deadline));
+  GANTRY_TRY_ASSIGN(auto description, wire::ReadDescription(fds.description.get()));
+  description.plugin = plugin.string();
+  GANTRY_TRY_ASSIGN(const base::UniqueFd sealed, wire::SealDescription(description));
+  KeeperMessage request = Request(KeeperKind::kUpgrade, volume_id);
+  const auto serve_by = deadline - kUpgradeAnswerShare;
+  request.Add(KeeperTag::kPlugin, plugin.string());
+  request.Add(KeeperTag::kTimeoutMs, static_cast<uint64_t>(Left(serve_by).count()));
+  GANTRY_TRY(CallOnce(std::move(request), {sealed.get()}, deadline));
   return {};
 }
 

@@ -4,7 +4,9 @@
 // to it that there is one only.
 //
 // With `hold` it has copies of all that the keeper has, and gives them to the next keeper when that one
-// dies, starting it where that is its business. Calls wait until the next one has them.
+// dies, starting it where that is its business. Calls wait until the next one has them. A volume whose
+// data path is dead as well has callers that wait as long as one of the copies is there; where no
+// keeper comes for kKeeperAwayMax they are closed, and the callers get an error.
 #pragma once
 
 #include <chrono>
@@ -36,6 +38,8 @@ constexpr std::chrono::milliseconds kWatchConnectMax{5000};
 constexpr std::chrono::milliseconds kWatchPauseMin{5};
 constexpr std::chrono::milliseconds kWatchPauseMax{1000};
 constexpr std::chrono::milliseconds kWatchIdlePause{5000};  // with nothing to hold
+// A DaemonSet's next pod is there in a minute, or its image cannot be had.
+constexpr std::chrono::milliseconds kKeeperAwayMax{300'000};
 
 struct KeeperClientOptions {
   std::filesystem::path socket;
@@ -44,6 +48,7 @@ struct KeeperClientOptions {
   std::filesystem::path worker;
   // Holds copies, and connects by itself to keep them. One client of a node does.
   bool hold = false;
+  std::chrono::milliseconds away_max = kKeeperAwayMax;
   // A data path began to serve, failed or died. From the client's reader thread; may not block.
   // What happens without a connection is not told later: List says it.
   std::function<void(const DataPathState&)> on_change;
@@ -66,6 +71,12 @@ class KeeperClient final : public DataPaths {
   base::Status Start(DataPathSpec spec, base::TimePoint deadline) override;
   base::Status Stop(const std::string& volume_id, base::TimePoint deadline) override;
   base::Result<std::vector<DataPathState>> List(base::TimePoint deadline) override;
+  // Has the volume served by this plugin's file, and by the one before when it does not come to serve:
+  // then an error says why, and nothing has changed. UNAVAILABLE, DEADLINE_EXCEEDED: which of the two
+  // serves, List says. NOT_FOUND: it has no data path; FAILED_PRECONDITION: it can have no successor;
+  // ABORTED: another upgrade is under way.
+  base::Status Upgrade(const std::string& volume_id, const std::filesystem::path& plugin,
+                       base::TimePoint deadline);
   // While somebody holds the fuse fd, a data path's death leaves its callers waiting.
   base::Result<DataPathFds> Fds(const std::string& volume_id, base::TimePoint deadline);
 
@@ -88,6 +99,7 @@ class KeeperClient final : public DataPaths {
   void ReadLoop(int socket, int wake);
   void Take(wire::KeeperMessage message);
   void Drop(const std::string& volume_id);
+  void DropUnserved();
   void Disconnect();
 
   const KeeperClientOptions options_;
@@ -105,6 +117,8 @@ class KeeperClient final : public DataPaths {
   std::map<std::string, DataPathState> starting_;                     // what events said of them
   std::map<std::string, std::shared_ptr<wire::KeeperMessage>> held_;  // kHeld, by volume id
   uint64_t instance_ = 0;  // of the keeper that has all of `held_`
+  // Since when a volume of `held_` has had neither a process nor a keeper.
+  std::map<std::string, base::TimePoint> unserved_;
   bool ending_ = false;
   base::Closer closer_;
   std::thread watcher_;

@@ -32,31 +32,40 @@ constexpr uint64_t kRegionBytesMax = 64 * 1024 * 1024;
 constexpr size_t kKeptFdsMax = 16;
 // Of the name in kHeld of an fd that the plugin gave to keep; what it is, is the plugin's choice.
 constexpr std::string_view kKeptFdPrefix = "kept ";
+constexpr std::string_view kHeldProcess = "process";  // and of the pidfd of who serves
 constexpr size_t kKeptNameBytesMax = 64;
 
 enum class KeeperKind : uint16_t {
   kReply = 1,  // to a request, by its id; `code` is 0 or why not, kMessage says it
   // From gantryd.
-  kSpawn = 10,  // kVolume, kArgument..., kTakeOver; fds: fuse, memory, description
-  kStop,        // kVolume, kTimeoutMs: ends and forgets it; not there: OK
-  kList,        // kAfter: a page of groups as kChanged has them, and kMore
-  kFds,         // kVolume: the reply carries copies of fuse, memory, description, then the kept
-  kHold,        // from now on kHeld comes for every volume and change; the reply has kInstance
-  kAdopt,       // a kHeld of an earlier keeper
+  // kVolume, kArgument..., kPlugin, kTakeOver, kStandby; fds: fuse, memory, description
+  kSpawn = 10,
+  kStop,   // kVolume, kTimeoutMs: ends and forgets it; not there: OK
+  kList,   // kAfter: a page of groups as kChanged has them, and kMore
+  kFds,    // kVolume: the reply carries copies of fuse, memory, description, then the kept
+  kHold,   // from now on kHeld comes for every volume and change; the reply has kInstance
+  kAdopt,  // a kHeld of an earlier keeper
+  // kVolume, kPlugin, kTimeoutMs; fd: a description. Answered when a process of it serves, or, with
+  // an error, when it does not and the one before is started again.
+  kUpgrade,
   // To gantryd: what List would now say of one volume.
-  kChanged = 20,  // kVolume, kPid, kServing, kFault, kFaultCode, kTakeOvers
+  kChanged = 20,  // kVolume, kPid, kServing, kFault, kFaultCode, kTakeOvers, kPlugin, kStandby
   // With copies of every fd: all that another keeper needs to go on (keeper/kept_path.cpp).
   kHeld,
   kForgotten,  // kVolume: stopped; copies of its fds are to be closed
   // From a data path.
   kServing = 30,
-  kFault,   // kFault, kFaultCode: it is about to end
-  kRegion,  // kName, kBytes: the reply has kFresh and the region's memfd
-  kKeepFd,  // kName, with the fd
-  kTakeFd,  // kName: the reply carries a copy
-  kDropFd,  // kName
+  kFault,    // kFault, kFaultCode: it is about to end
+  kRegion,   // kName, kBytes: the reply has kFresh and the region's memfd
+  kKeepFd,   // kName, with the fd
+  kTakeFd,   // kName: the reply carries a copy
+  kDropFd,   // kName
+  kWaiting,  // from a standby: it has loaded what it may
+  kTaken,    // likewise: it has what kServe brought
   // To a data path.
   kStopServing = 40,  // kTimeoutMs: end what is under way, then the process
+  kServe,             // to a standby, with what it was not given before; fds: fuse, memory
+  kHandOver,  // kTimeoutMs: end what is under way, and the process; a successor does what is left
 };
 
 enum class KeeperTag : uint16_t {
@@ -77,6 +86,8 @@ enum class KeeperTag : uint16_t {
   kTakeOvers = 15,  // how often that has happened
   kServed = 16,     // not 0: one of the volume's processes came as far as to serve
   kInstance = 17,   // names a keeper's process
+  kPlugin = 18,     // the file that the process loads
+  kStandby = 19,    // not 0: one is wanted (kSpawn, kHeld), one waits (kChanged)
 };
 
 struct KeeperMessage {

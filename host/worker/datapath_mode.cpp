@@ -33,6 +33,7 @@ base::Status Serve(const std::vector<std::string>& arguments) {
   sandbox.capabilities = description.capabilities;
   sandbox.last_fd = datapath::kDescriptionFd;
   sandbox.plugin = description.plugin;
+  sandbox.prepared_root = serving.has_root ? datapath::kRootFd : -1;
   sandbox.limits = description.limits;
   sandbox.file_bytes = datapath::kSlotsBytes + datapath::NodesBytes(datapath::kNodesMax);
   sandbox.locked_bytes = description.disk ? datapath::kDiskLockedBytesMax : kLockedBytesMax;

@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 
 #include "host/base/file.hpp"
 #include "tests/container/node.hpp"
+#include "tests/integration/survival.hpp"
 
 namespace gantry::tests {
 namespace {
@@ -22,6 +24,9 @@ using ::testing::SizeIs;
 
 constexpr std::chrono::seconds kSoon{20};
 constexpr uint64_t kSomeBlocks = 20;
+// Without gantryd; the second with GANTRY_SURVIVAL_LONG.
+constexpr std::chrono::seconds kAwhile{3};
+constexpr std::chrono::seconds kLongWhile{60};
 
 std::string GroupsOf(pid_t pid) {
   return base::ReadFile("/proc/" + std::to_string(pid) + "/cgroup", 65536).value_or("");
@@ -102,6 +107,32 @@ TEST_P(ContainerTest, IoGoesOnWhileGantrydsContainerIsGoneAndTheNextOneTakesTheV
   EXPECT_THAT(node_.DataPaths(), IsEmpty());
 }
 
+TEST_P(ContainerTest, ALoadGoesOnWhileGantrydsWholeGroupIsKilledAndLongAfter) {
+  node_.StartKeeper();
+  const Volume volume = csi().Run("group");
+  {
+    SurvivalLoad load(volume.target, node_.gantryd().directory());
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+    const auto path = node_.DataPaths();
+    ASSERT_THAT(path, SizeIs(1));
+    node_.KillGantrydsGroup();
+    const auto until =
+        std::chrono::steady_clock::now() + (SurvivalRounds(0, 1) == 0 ? kAwhile : kLongWhile);
+    while (std::chrono::steady_clock::now() < until)
+      ASSERT_TRUE(load.Advances(kSurvivalProbes)) << "without gantryd: " << load.Error();
+    ASSERT_EQ(kill(path[0], SIGKILL), 0);
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << "a successor without gantryd: " << load.Error();
+    EXPECT_NE(node_.DataPaths(), path);
+    ASSERT_TRUE(node_.gantryd().Restart());
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+    load.Finish();
+  }
+  ASSERT_GRPC_OK(csi().Publish(volume));
+  ASSERT_GRPC_OK(csi().End(volume));
+  EXPECT_THAT(csi().Mounted(), IsEmpty());
+  EXPECT_THAT(node_.DataPaths(), IsEmpty());
+}
+
 TEST_P(ContainerTest, GantrydsContainerEndsInOrderWhenItIsAskedTo) {
   node_.StartKeeper();
   const Volume volume = csi().Run("asked");
@@ -134,6 +165,7 @@ TEST_P(ContainerTest, AVolumeWhoseKeeperIsGoneGoesOnWithTheNextOne) {
   const auto paths = node_.DataPaths();
   node_.KillKeeper();
   node_.StartKeeper();
+  const auto started = std::chrono::steady_clock::now();
   EXPECT_TRUE(Soon(
       [&] {
         const auto now = node_.DataPaths();
@@ -141,6 +173,8 @@ TEST_P(ContainerTest, AVolumeWhoseKeeperIsGoneGoesOnWithTheNextOne) {
       },
       kSoon));
   EXPECT_EQ(ReadWhole(volume.target / "file"), "before");
+  // Also where its connection was one of the old container's network.
+  EXPECT_LT(std::chrono::steady_clock::now() - started, kSoon);
   EXPECT_EQ(WriteWhole(volume.target / "file", "again"), 0);
   ASSERT_GRPC_OK(csi().End(volume));
   EXPECT_THAT(csi().Mounted(), IsEmpty());
@@ -163,6 +197,27 @@ TEST_P(ContainerTest, AVolumeThatNobodyHoldsFailsAtOnceAndCanBeTakenDownAndMadeA
   ASSERT_GRPC_OK(csi().Publish(volume));
   EXPECT_EQ(WriteWhole(volume.target / "file", "again"), 0);
   ASSERT_GRPC_OK(csi().End(volume));
+}
+
+// Kubelet publishes again (requiresRepublish); a pod that sees its volume's mounts goes on.
+TEST_P(ContainerTest, AVolumeWhoseHoldersAllDieInOneInstantFailsAtOnceAndIsHealedByTheNextPublish) {
+  node_.StartKeeper();
+  const Volume volume = csi().Run("instant");
+  ASSERT_EQ(WriteWhole(volume.target / "kept", "before"), 0);
+  Writer writer(volume.target / "file");
+  ASSERT_TRUE(writer.Advances(kSomeBlocks, kSoon));
+  node_.KillEverything();
+  EXPECT_THAT(writer.Fails(kSoon), AnyOf(ENOTCONN, ECONNABORTED));
+  node_.StartKeeper();
+  ASSERT_TRUE(node_.gantryd().Restart());
+  EXPECT_EQ(WriteWhole(volume.target / "other", "content"), ENOTCONN) << "not yet, and no hang";
+  ASSERT_GRPC_OK(csi().Publish(volume));
+  EXPECT_EQ(ReadWhole(volume.target / "kept"), "before");
+  EXPECT_EQ(WriteWhole(volume.target / "other", "after"), 0);
+  EXPECT_EQ(ReadWhole(volume.backing / "other"), "after");
+  EXPECT_THAT(csi().Mounted(), SizeIs(2)) << "nothing is mounted over anything";
+  ASSERT_GRPC_OK(csi().End(volume));
+  EXPECT_THAT(csi().Mounted(), IsEmpty());
 }
 
 INSTANTIATE_TEST_SUITE_P(HostNetwork, ContainerTest,

@@ -90,6 +90,10 @@ ContainerNode::~ContainerNode() {
   umount2(kubelet().c_str(), MNT_DETACH);
 }
 
+std::string ContainerNode::GroupName(const std::string& container) const {
+  return directory_.path().filename().string() + "-" + container;
+}
+
 std::vector<std::string> ContainerNode::Container(const std::string& name,
                                                   const std::string& addresses) const {
   const fs::path own = directory_.path() / name;
@@ -97,7 +101,7 @@ std::vector<std::string> ContainerNode::Container(const std::string& name,
   std::vector<std::string> words{
       "/bin/bash",    (SourceDirectory() / "tests/container/run").string(),
       "--dir",        own.string(),
-      "--cgroup",     directory_.path().filename().string() + "-" + name,
+      "--cgroup",     GroupName(name),
       "--memory-mib", kMemoryMib,
       "--volume",     fs::absolute(BuildDirectory()).string() + ":ro",
       "--volume",     shared().string()};
@@ -134,6 +138,40 @@ void ContainerNode::KillKeeper() {
   (void)keeper_.Wait(kContainerMax);
 }
 
+void ContainerNode::AwaitGantrydsEnd() {
+  // Its launcher ends after it, and until then a signal to what is dead fails.
+  if (!Soon([&] { return gantryd().Kill(SIGKILL).has_value(); }, kContainerMax))
+    throw std::runtime_error("gantryd's container does not end");
+}
+
+void ContainerNode::KillGantrydsGroup() {
+  const fs::path top = "/sys/fs/cgroup";
+  if (fs::exists(top / "cgroup.controllers")) {
+    std::ofstream(top / GroupName("gantryd") / "cgroup.kill") << "1" << std::flush;
+    return AwaitGantrydsEnd();
+  }
+  const fs::path group = top / "freezer" / GroupName("gantryd");
+  const auto state = [&] { return base::ReadFile(group / "freezer.state", 64).value_or(""); };
+  std::ofstream(group / "freezer.state") << "FROZEN" << std::flush;
+  if (!Soon([&] { return state() == "FROZEN\n"; }, kContainerMax))
+    throw std::runtime_error("gantryd's container does not freeze: " + state());
+  std::ifstream processes(group / "cgroup.procs");
+  for (pid_t pid = 0; processes >> pid;)
+    if (pid > 1) kill(pid, SIGKILL);
+  std::ofstream(group / "freezer.state") << "THAWED" << std::flush;
+  AwaitGantrydsEnd();
+}
+
+void ContainerNode::KillEverything() {
+  std::vector<pid_t> all = DataPaths();
+  all.push_back(keeper());
+  all.push_back(gantryd().pid());
+  for (const pid_t pid : all)
+    if (pid > 1) kill(pid, SIGKILL);
+  (void)keeper_.Wait(kContainerMax);
+  AwaitGantrydsEnd();
+}
+
 pid_t ContainerNode::keeper() const { return ReadPid(directory_.path() / "keeper/pid"); }
 
 std::vector<pid_t> ContainerNode::DataPaths() const {
@@ -143,7 +181,9 @@ std::vector<pid_t> ContainerNode::DataPaths() const {
     const std::string name = entry.path().filename();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     const auto pid = static_cast<pid_t>(std::stol(name));
-    if (StatusOf(pid, "PPid") == parent) pids.push_back(pid);
+    if (StatusOf(pid, "PPid") != parent) continue;
+    const auto command = base::ReadFile(entry.path() / "cmdline", kLogBytesMax);
+    if (command && command->find("--datapath") != std::string::npos) pids.push_back(pid);
   }
   return pids;
 }

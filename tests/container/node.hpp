@@ -39,6 +39,11 @@ class ContainerNode {
 
   void StartKeeper();
   void KillKeeper();  // the whole container; returns when it is gone
+  // Everything in gantryd's container by its control group, as a runtime does it, at once: cgroup.kill,
+  // or with v1 frozen, killed one by one, thawed. Returns when it is gone.
+  void KillGantrydsGroup();
+  // gantryd, keeper and data paths in one instant; returns when the containers are gone.
+  void KillEverything();
   // Of the PID 1 of the keeper's container.
   pid_t keeper() const;
   // Of data-path processes: the keeper's children.
@@ -46,6 +51,8 @@ class ContainerNode {
   std::string KeeperLog() const;
 
  private:
+  std::string GroupName(const std::string& container) const;
+  void AwaitGantrydsEnd();
   std::vector<std::string> Container(const std::string& name, const std::string& addresses) const;
   std::filesystem::path shared() const { return directory_.path() / "gantry"; }
   std::filesystem::path kubelet() const { return directory_.path() / "kubelet"; }

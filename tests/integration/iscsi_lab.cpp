@@ -14,12 +14,15 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "host/services/keeper_client.hpp"
+
 namespace gantry::tests {
 namespace {
 
 namespace fs = std::filesystem;
 
 constexpr int kAskAgainMs = 20;
+constexpr std::chrono::seconds kKeeperMax{10};
 
 constexpr uint16_t kLioPort = 3260;
 
@@ -331,12 +334,17 @@ pid_t IscsiNode::KeeperPid() const {
 
 std::vector<pid_t> IscsiNode::DataPathPids() const {
   std::vector<pid_t> pids;
-  const pid_t keeper = KeeperPid();
-  if (keeper <= 1) return pids;
-  std::ifstream children("/proc/" + std::to_string(keeper) + "/task/" + std::to_string(keeper) +
-                         "/children");
-  for (pid_t pid = 0; children >> pid;) pids.push_back(pid);
+  for (const auto& state : Kept())
+    if (state.pid > 0) pids.push_back(state.pid);
   return pids;
+}
+
+std::vector<services::DataPathState> IscsiNode::Kept() const {
+  services::KeeperClientOptions options;
+  options.socket = host_->directory() / "state/keeper.sock";
+  services::KeeperClient client(options);
+  auto kept = client.List(std::chrono::steady_clock::now() + kKeeperMax);
+  return kept ? std::move(*kept) : std::vector<services::DataPathState>();
 }
 
 std::vector<std::string> IscsiNode::Left() const {

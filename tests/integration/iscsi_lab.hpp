@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "host/base/temp_dir.hpp"
+#include "host/services/data_paths.hpp"
 #include "tests/lab/gantryd.hpp"
 #include "tests/lab/tgt.hpp"
 
@@ -120,6 +121,8 @@ class IscsiNode {
   const std::string& id() const { return id_; }
   pid_t KeeperPid() const;
   std::vector<pid_t> DataPathPids() const;
+  // What the keeper holds; nothing without one.
+  std::vector<services::DataPathState> Kept() const;
   // Mount points below its kubelet directory, and loop devices on its disks.
   std::vector<std::string> Left() const;
 

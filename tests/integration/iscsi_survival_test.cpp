@@ -16,7 +16,8 @@ namespace {
 
 class IscsiSurvival : public ::testing::TestWithParam<const char*> {
  protected:
-  IscsiSurvival() : node_(target_, "node-a"), volume_(Named("survivor", GetParam())) {}
+  explicit IscsiSurvival(const std::string& backend = "")
+      : node_(target_, "node-a", backend), volume_(Named("survivor", GetParam())) {}
   void SetUp() override {
     volume_.bytes = 512 * kMiB;
     ASSERT_DONE(node_.Create(volume_));
@@ -45,6 +46,27 @@ TEST_P(IscsiSurvival, ItsDataPathIsKilledAgainAndAgain) {
 
 TEST_P(IscsiSurvival, APauseIsShortWhereNothingElseIsToDo) {
   survivor_.IsKilledWithNothingElseToDo(node_.Target(volume_));
+}
+
+// With a standby, which is there again before the next death.
+class IscsiStandby : public IscsiSurvival {
+ protected:
+  IscsiStandby() : IscsiSurvival("    standby: true\n") {}
+  Survivor warm_{[this] { return survivor_.DataPath(); },
+                 [this] {
+                   const auto kept = node_.Kept();
+                   return !kept.empty() && kept.front().standby;
+                 }};
+};
+INSTANTIATE_TEST_SUITE_P(On, IscsiStandby, ::testing::Values("ext4"),
+                         [](const auto& made) { return std::string(made.param); });
+
+TEST_P(IscsiStandby, ItsDataPathIsKilledAgainAndAgain) {
+  warm_.IsKilledUnderLoad(node_.Target(volume_), node_.host().directory());
+}
+
+TEST_P(IscsiStandby, APauseIsShortWhereNothingElseIsToDo) {
+  warm_.IsKilledWithNothingElseToDo(node_.Target(volume_));
 }
 
 TEST_P(IscsiSurvival, KeeperGantrydAndDataPathAreKilledInTurnAndTogether) {

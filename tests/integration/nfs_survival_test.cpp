@@ -5,7 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
 
 #include "tests/integration/nfs_node.hpp"
 #include "tests/integration/survival.hpp"
@@ -13,13 +16,33 @@
 namespace gantry::tests {
 namespace {
 
+namespace fs = std::filesystem;
+
+constexpr std::chrono::seconds kUpgradeMax{30};
+
+NfsNodeOptions WithBackend(const std::string& lines) {
+  NfsNodeOptions options;
+  options.backend = lines;
+  return options;
+}
+
 class NfsSurvival : public ::testing::Test {
  protected:
-  NfsSurvival() : node_(), volume_(node_.Run("survivor")) {}
+  explicit NfsSurvival(const NfsNodeOptions& options = {})
+      : node_(options), volume_(node_.Run("survivor")) {}
   void TearDown() override {
     ASSERT_GRPC_OK(node_.End(volume_));
     EXPECT_THAT(node_.Mounted(), ::testing::IsEmpty());
     EXPECT_THAT(node_.DataPathPids(), ::testing::IsEmpty());
+  }
+  static fs::path Plugins() { return BuildDirectory() / "lib/gantry/plugins"; }
+  // Empty, or what gantryctl said.
+  std::string Upgrade(const fs::path& plugin) {
+    const fs::path directory = node_.host().directory();
+    return RunProgram({(BuildDirectory() / "bin/gantryctl").string(), "--socket",
+                       (directory / "state/admin.sock").string(), "--timeout", "10", "upgrade",
+                       volume_.id, "--plugin", plugin.string()},
+                      directory / "upgrade.out", kUpgradeMax);
   }
   NfsNode node_;
   Volume volume_;
@@ -35,6 +58,98 @@ TEST_F(NfsSurvival, ItsDataPathIsKilledAgainAndAgain) {
 
 TEST_F(NfsSurvival, APauseIsShortWhereNothingElseIsToDo) {
   survivor_.IsKilledWithNothingElseToDo(volume_.target);
+}
+
+// With a standby, which is there again before the next death.
+class NfsStandby : public NfsSurvival {
+ protected:
+  NfsStandby() : NfsSurvival(WithBackend("    standby: true\n")) {}
+  Survivor warm_{[this] { return survivor_.DataPath(); },
+                 [this] {
+                   const auto kept = node_.Kept();
+                   return !kept.empty() && kept.front().standby;
+                 }};
+};
+
+TEST_F(NfsStandby, ItsDataPathIsKilledAgainAndAgain) {
+  warm_.IsKilledUnderLoad(volume_.target, node_.host().directory());
+}
+
+TEST_F(NfsStandby, APauseIsShortWhereNothingElseIsToDo) {
+  warm_.IsKilledWithNothingElseToDo(volume_.target);
+}
+
+// Another file of the same plugin, which has another digest.
+fs::path AnotherBuild(const fs::path& plugin, const fs::path& directory, int number) {
+  const fs::path copy = directory / ("nfs-" + std::to_string(number) + ".so");
+  fs::copy_file(plugin, copy, fs::copy_options::overwrite_existing);
+  std::ofstream(copy, std::ios::app | std::ios::binary) << "build " << number;
+  return copy;
+}
+
+TEST_F(NfsSurvival, ItsDataPathIsUpgradedAndTakenBackFromWhatDoesNotServe) {
+  const fs::path outputs = node_.host().directory();
+  Stalls stalls;
+  SurvivalLoad load(volume_.target, outputs);
+  for (int round = 0; round < SurvivalRounds(3, 20); ++round) {
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << "round " << round << ": " << load.Error();
+    survivor_.Pause();
+    const auto before = node_.Kept().at(0);
+    (void)load.probe().TakeLongest();
+    EXPECT_EQ(Upgrade(AnotherBuild(Plugins() / "nfs.so", outputs, round)), "");
+    ASSERT_TRUE(load.Advances(2)) << load.Error();
+    stalls.Add(load.probe().TakeLongest());
+    const auto after = node_.Kept().at(0);
+    EXPECT_NE(after.plugin, before.plugin);
+    EXPECT_NE(after.pid, before.pid);
+    // It has no gantry.datapath/1, which is found out once it is told to serve.
+    EXPECT_THAT(Upgrade(Plugins() / "filedisk.so"), ::testing::HasSubstr("gantry.datapath/1"));
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+    EXPECT_EQ(node_.Kept().at(0).plugin, after.plugin);
+  }
+  load.Finish();
+  stalls.Print("the data path was upgraded under load");
+}
+
+// Other files than those before, by their inodes and by their content.
+fs::path OtherPrograms(const fs::path& directory, int number) {
+  const fs::path programs = directory / ("programs-" + std::to_string(number));
+  fs::create_directory(programs);
+  for (const char* name : {"gantryd", "gantry-worker", "gantry-helper", "gantry-keeper"}) {
+    fs::copy_file(BuildDirectory() / "bin" / name, programs / name);
+    std::ofstream(programs / name, std::ios::app | std::ios::binary) << "build " << number;
+  }
+  return programs;
+}
+
+fs::path ProgramOf(pid_t pid) { return fs::read_symlink("/proc/" + std::to_string(pid) + "/exe"); }
+
+// As an upgrade of the whole driver does it, one after the other.
+TEST_F(NfsSurvival, GantrydKeeperAndPluginAreReplacedByOtherBuilds) {
+  const fs::path outputs = node_.host().directory();
+  // Before anything is spawned that would inherit a file that is being written: it could not be run.
+  const std::array<fs::path, 2> builds{OtherPrograms(outputs, 0), OtherPrograms(outputs, 1)};
+  SurvivalLoad load(volume_.target, outputs);
+  for (int round = 0; round < SurvivalRounds(2, 10); ++round) {
+    SCOPED_TRACE(round);
+    const fs::path& programs = builds[static_cast<size_t>(round) % builds.size()];
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+    node_.host().TakeFrom(programs);
+    ASSERT_TRUE(node_.host().Restart().has_value()) << node_.host().Log();
+    EXPECT_EQ(ProgramOf(node_.host().pid()), programs / "gantryd");
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+    const pid_t keeper = node_.KeeperPid();
+    const pid_t data_path = survivor_.DataPath();
+    ASSERT_EQ(kill(keeper, SIGKILL), 0);
+    ASSERT_TRUE(Soon([&] { return survivor_.DataPath() == data_path; }, kSurvivalProgressMax));
+    EXPECT_EQ(ProgramOf(node_.KeeperPid()), programs / "gantry-keeper");
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+    EXPECT_EQ(Upgrade(AnotherBuild(Plugins() / "nfs.so", outputs, round)), "");
+    ASSERT_TRUE(survivor_.HasAnother(data_path));
+    EXPECT_EQ(ProgramOf(survivor_.DataPath()), programs / "gantry-worker");
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+  }
+  load.Finish();
 }
 
 TEST_F(NfsSurvival, GantrydIsKilledAgainAndAgain) {

@@ -89,6 +89,7 @@ void Survivor::IsKilledUnderLoad(const fs::path& root, const fs::path& outputs) 
   for (int round = 0; round < SurvivalRounds(5, 50); ++round) {
     ASSERT_TRUE(load.Advances(kSurvivalProbes)) << "round " << round << ": " << load.Error();
     Pause();
+    ASSERT_TRUE(InTime(is_ready_));
     const pid_t victim = DataPath();
     ASSERT_GT(victim, 0);
     (void)load.probe().TakeLongest();
@@ -107,6 +108,7 @@ void Survivor::IsKilledWithNothingElseToDo(const fs::path& root) {
   for (int round = 0; round < SurvivalRounds(10, 40); ++round) {
     const uint64_t before = probe.rounds();
     ASSERT_TRUE(InTime([&] { return probe.rounds() > before + kSurvivalProbes; })) << probe.error();
+    ASSERT_TRUE(InTime(is_ready_));
     const pid_t victim = DataPath();
     ASSERT_GT(victim, 0);
     (void)probe.TakeLongest();

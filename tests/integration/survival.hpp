@@ -58,8 +58,10 @@ class Stalls {
 // A volume whose data path is killed. Each of the last two is a test of its own and fails it.
 class Survivor {
  public:
-  // `data_path`: who serves the volume now, 0 while nobody does.
-  explicit Survivor(std::function<pid_t()> data_path) : data_path_(std::move(data_path)) {}
+  // `data_path`: who serves the volume now, 0 while nobody does. `is_ready`: whether it may be killed.
+  explicit Survivor(
+      std::function<pid_t()> data_path, std::function<bool()> is_ready = [] { return true; })
+      : data_path_(std::move(data_path)), is_ready_(std::move(is_ready)) {}
   pid_t DataPath() const { return data_path_(); }
   // Waits for a successor of `victim`.
   bool HasAnother(pid_t victim) const;
@@ -70,6 +72,7 @@ class Survivor {
 
  private:
   const std::function<pid_t()> data_path_;
+  const std::function<bool()> is_ready_;
   std::mt19937 random_{20261130};
 };
 

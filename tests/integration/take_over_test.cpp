@@ -15,7 +15,7 @@
 #include "host/base/file.hpp"
 #include "host/datapath/nodes.hpp"
 #include "host/datapath/slots.hpp"
-#include "tests/integration/volume_fixture.hpp"
+#include "tests/integration/followed_volume.hpp"
 #include "tests/integration/waiting_stat.hpp"
 
 namespace gantry::tests {
@@ -23,34 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class TakeOverTest : public VolumeFixture {
- protected:
-  fs::path Serve() {
-    FuseMount& mount = Mount("v");
-    auto spec = Spec("v", mount.TakeFd());
-    spec.take_over = true;
-    const auto started = client().Start(std::move(spec), In(kLong));
-    if (!started) throw std::runtime_error(started.error().message);
-    return mount.path();
-  }
-  void Hold() {
-    auto options = Options();
-    options.hold = true;
-    client_ = std::make_unique<services::KeeperClient>(options);
-  }
-  // Until its successor serves.
-  void Kill(int signal_number = SIGKILL) {
-    const auto before = State("v");
-    ASSERT_GT(before.pid, 0);
-    ASSERT_EQ(kill(before.pid, signal_number), 0);
-    ASSERT_TRUE(Eventually(
-        [&] {
-          const auto now = State("v");
-          return now.serving && now.pid != before.pid;
-        },
-        kLong));
-  }
-};
+class TakeOverTest : public FollowedVolume {};
 
 TEST_F(TakeOverTest, WhatIsOpenStaysOpenAndWhatWasAskedIsAnswered) {
   const fs::path root = Serve();
@@ -177,6 +150,39 @@ TEST_F(TakeOverTest, AVolumeOutlivesItsKeeperAndItsDataPath) {
   EXPECT_EQ(mkdir((root / "d").c_str(), 0700), 0);
   EXPECT_TRUE(fs::is_directory(backing() / "d"));
   EXPECT_NE(State("v").pid, path);
+}
+
+// Nobody starts another keeper here; one data path has died, the other one has not.
+TEST_F(TakeOverTest, WhereNoKeeperComesCallersGetAnErrorInBoundedTimeAndWhoeverIsServedNotices) {
+  constexpr std::chrono::seconds kAwayMax{1};
+  const fs::path root = Serve();
+  const fs::path other = VolumeFixture::Serve("w");
+  auto options = Options();
+  options.keeper.clear();
+  options.hold = true;
+  options.away_max = kAwayMax;
+  services::KeeperClient holder(options);
+  const auto fuse_fds = [] {
+    int count = 0;
+    std::error_code gone;
+    for (const auto& entry : fs::directory_iterator("/proc/self/fd"))
+      if (fs::read_symlink(entry.path(), gone) == "/dev/fuse") ++count;
+    return count;
+  };
+  ASSERT_TRUE(Eventually([&] { return fuse_fds() == 2; }, kLong)) << "it holds both";
+  WaitingStat hung(root / ".hang");
+  ASSERT_TRUE(hung.waits());
+  const pid_t data_path = State("v").pid;
+  client_.reset();
+  const auto begun = std::chrono::steady_clock::now();
+  ASSERT_EQ(kill(KeeperPid(), SIGKILL), 0);
+  ASSERT_EQ(kill(data_path, SIGKILL), 0);
+  const int error = hung.Join();
+  const auto waited = std::chrono::steady_clock::now() - begun;
+  EXPECT_TRUE(error == ENOTCONN || error == ECONNABORTED) << error;
+  EXPECT_GE(waited, kAwayMax) << "a keeper may come so long";
+  EXPECT_LT(waited, kLong);
+  EXPECT_EQ(mkdir((other / "d").c_str(), 0700), 0);
 }
 
 TEST_F(TakeOverTest, WhatWasStoppedIsNotGivenToTheNextKeeper) {

@@ -100,14 +100,14 @@ Gantryd::~Gantryd() {
 }
 
 base::Status Gantryd::Launch() {
-  const auto program = std::filesystem::absolute(BuildDirectory() / "bin/gantryd");
+  const fs::path programs = fs::absolute(programs_.empty() ? BuildDirectory() / "bin" : programs_);
+  const auto program = programs / "gantryd";
   const base::UniqueFd log(
       open((directory() / "gantryd.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   base::SpawnOptions options;
-  options.arguments = {
-      "gantryd",          "--config",    directory() / "gantry.yaml",
-      "--role",           options_.role, "--log-level",
-      options_.log_level, "--libexec",   std::filesystem::absolute(BuildDirectory() / "bin")};
+  options.arguments = {"gantryd",          "--config",    directory() / "gantry.yaml",
+                       "--role",           options_.role, "--log-level",
+                       options_.log_level, "--libexec",   programs};
   auto launcher = options_.launcher;
   if (options_.is_pid_one)
     launcher = {"/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc"};

@@ -47,6 +47,8 @@ class Gantryd {
 
   base::Status Kill(int signal_number);  // and waits until it is gone
   base::Status Restart();                // in the same directory
+  // From where gantryd and its programs are taken at the next start; default: the build's bin.
+  void TakeFrom(std::filesystem::path programs) { programs_ = std::move(programs); }
   // Sends SIGTERM and waits; how it ended.
   base::Result<base::ExitStatus> Terminate();
 
@@ -71,6 +73,7 @@ class Gantryd {
   base::Status Signal(int signal_number) const;
 
   const GantrydOptions options_;
+  std::filesystem::path programs_;
   std::unique_ptr<base::TempDir> temporary_;
   base::Child child_;
 };

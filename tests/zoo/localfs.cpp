@@ -4,7 +4,9 @@
 // handle does; needs root. Parameters: `directory`; `later=1` ends reads, writes and lookups on a
 // later turn, by a watched eventfd; `away=N` lets the first N opens fail. Names with a meaning:
 // ".hang" is looked up, and ".hang-made" made, until it is interrupted; ".slow" is looked up a
-// timer's 50 ms later, ".crash" aborts the process.
+// timer's 50 ms later, ".crash" aborts the process. Built twice: what stands under LOCALFS_NEXT is done by
+// localfs_next alone, as another version of the plugin: `next=away` lets every open fail, `next=abort`
+// aborts in it, and ".young" aborts the process.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -96,6 +98,11 @@ class LocalFs {
   void Open(gantry_op op, const gantry_datapath_open& request) {
     if (opens_++ < std::atoi(gantry::ToMap(request.parameters)["away"].c_str()))
       return Fail(op, ECONNREFUSED);
+#ifdef LOCALFS_NEXT
+    const std::string_view next = gantry::Find(request.parameters, "next");
+    if (next == "away") return Fail(op, ECONNREFUSED);
+    if (next == "abort") std::abort();
+#endif
     later_ = gantry::Find(request.parameters, "later") == "1";
     const std::string directory(gantry::Find(request.parameters, "directory"));
     root_ = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -122,6 +129,9 @@ class LocalFs {
   void Lookup(gantry_op op, const gantry_fs_name& r) {
     const std::string name = gantry::ToString(r.name);
     if (name == ".crash") std::abort();
+#ifdef LOCALFS_NEXT
+    if (name == ".young") std::abort();
+#endif
     if (name == ".hang") {
       hanging_.insert(op);
       return;

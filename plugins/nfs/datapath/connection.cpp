@@ -90,7 +90,9 @@ bool Connection::TakeKeptSocket() {
   phase_ = Phase::kUp;
   // Some of them may be repetitions that are never answered.
   past_ = stream_->outstanding() > 0;
-  if (past_) repeated_until_ = steady_clock::now() + milliseconds(repeated_ms_);
+  foreign_ = IsOfAnotherNetwork(fd_.get());
+  const int answers_ms = foreign_ ? std::min(repeated_ms_, kOtherNetworkMsMax) : repeated_ms_;
+  if (past_) repeated_until_ = steady_clock::now() + milliseconds(answers_ms);
   Flush();
   return true;
 }
@@ -117,7 +119,7 @@ void Connection::Forget() {
 }
 
 RpcStream* Connection::Writable() {
-  if (phase_ != Phase::kUp || loss_ || renumber_) return nullptr;
+  if (phase_ != Phase::kUp || loss_ || renumber_ || foreign_) return nullptr;
   if (stream_->header().xids_used >= kXidsRenewAt) {
     renumber_ = true;
     return nullptr;
@@ -141,6 +143,9 @@ void Connection::Settle() {
   if (renumber_ && !loss_ && phase_ == Phase::kUp && stream_->outstanding() == 0) {
     loss_ = "the port's xids are used up";
     any_port_ = true;
+  }
+  if (foreign_ && !loss_ && stream_->outstanding() == 0) {
+    loss_ = "it is of a network that was left";
   }
   if (past_ && stream_->outstanding() == 0) {
     past_ = false;
@@ -283,6 +288,8 @@ void Connection::Watch(uint32_t events) {
 
 void Connection::DropSocket(bool reset) {
   if (!fd_) return;
+  // From another address no port is the one that the server knows.
+  if (std::exchange(foreign_, false)) state_->source_port = 0;
   if (watched_ != 0) host_.watch(host_.ctx, fd_.get(), 0, nullptr, nullptr);
   watched_ = 0;
   if (reset) Disconnect(fd_.get());

@@ -37,6 +37,9 @@ inline constexpr int kPortTakenMsMax = 10'000;
 inline constexpr int kPortTimeWaitMsMax = 70'000;
 inline constexpr int kRepeatedCallMsMin = 5'000;  // For the answer to a call that was sent again.
 inline constexpr int kRepeatedCallMsMax = 60'000;
+// For answers on a kept connection of a network that this process is not in, as after the container of
+// the one before has gone: where its packets go to is not known.
+inline constexpr int kOtherNetworkMsMax = 2'000;
 // From here on no new xids of this port: its calls are awaited, then another port is taken.
 inline constexpr uint64_t kXidsRenewAt = kXidsPerPortMax - 1'000'000;
 
@@ -135,6 +138,7 @@ class Connection {
   bool reserved_port_ = false;
   bool any_port_ = false;  // The next connection may come from another port.
   bool renumber_ = false;  // The port's xids are used up.
+  bool foreign_ = false;   // The connection is of another network, and takes no new calls.
   bool past_ = false;      // Calls of a predecessor are awaited on its own connection.
   std::string name_;
   std::optional<std::string> loss_;  // Noticed, not yet dealt with.

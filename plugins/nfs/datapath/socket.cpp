@@ -109,6 +109,16 @@ uint16_t LocalPort(int fd) {
                                            : reinterpret_cast<sockaddr_in*>(&local)->sin_port);
 }
 
+bool IsOfAnotherNetwork(int fd) {
+  const auto cookie = [](int socket_fd) {
+    uint64_t value = 0;
+    socklen_t size = sizeof value;
+    return getsockopt(socket_fd, SOL_SOCKET, SO_NETNS_COOKIE, &value, &size) == 0 ? value : 0;
+  };
+  const UniqueFd own(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return own && cookie(fd) != cookie(own.get());
+}
+
 void Disconnect(int fd) {
   // An RST instead of a FIN, then connect(2)'s way to dissolve an association; close would leave it
   // to the last copy.

@@ -31,6 +31,9 @@ Connecting BeginConnect(const Address& address, SourcePort how, uint16_t port);
 int FinishConnect(int fd);
 // The local port, 0 when there is none.
 uint16_t LocalPort(int fd);
+// Whether it was made in another network namespace than this process's (SO_NETNS_COOKIE, Linux 5.14;
+// false before). Such a socket may never hear of its peer again, and of no error either.
+bool IsOfAnotherNetwork(int fd);
 // Ends the connection behind the fd and all its copies at once; bytes not yet acknowledged are not
 // sent any more. The port stays bound until the last copy is closed, and can be bound once more.
 void Disconnect(int fd);
