@@ -2,6 +2,7 @@
 #include "plugins/cephfs/datapath/convert.hpp"
 
 #include <cephfs/libcephfs.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
@@ -42,8 +43,11 @@ gantry_fs_attributes ToHost(const struct ceph_statx& found) {
   out.nlink = found.stx_nlink;
   out.uid = found.stx_uid;
   out.gid = found.stx_gid;
-  out.rdev_major = major(found.stx_rdev);
-  out.rdev_minor = minor(found.stx_rdev);
+  // Of a regular file it is our mark (proof.hpp).
+  if (!S_ISREG(found.stx_mode)) {
+    out.rdev_major = major(found.stx_rdev);
+    out.rdev_minor = minor(found.stx_rdev);
+  }
   return out;
 }
 
