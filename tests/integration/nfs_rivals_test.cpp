@@ -42,23 +42,24 @@ TEST(NfsRivals, LateBytesOfADeadDataPathDoNotLandOnNewerOnes) {
                     ", mountPort: " + std::to_string(server->mount_port()) + "}"};
   NfsNode node(options);
   const Volume volume = node.Run("late");
-  BlockWriters writers(volume.target / "file");
+  auto writers = std::make_unique<BlockWriters>(volume.target / "file");
   const std::vector<milliseconds> holds =
       SurvivalRounds(0, 1) > 0
           ? std::vector<milliseconds>{seconds(1), seconds(2), seconds(3), seconds(4), seconds(5)}
           : std::vector<milliseconds>{milliseconds(1000), milliseconds(1500)};
   for (const milliseconds hold : holds) {
-    ASSERT_TRUE(writers.AllAdvance());
+    ASSERT_TRUE(writers->AllAdvance());
     const uint64_t before = relay.held_bytes();
     relay.Hold(hold);
     ASSERT_TRUE(Soon([&] { return relay.held_bytes() > before; }, kProgressMax));
     KillDataPath(node);
-    ASSERT_TRUE(writers.AllAdvance());
+    ASSERT_TRUE(writers->AllAdvance());
   }
-  writers.Finish();
+  writers->Finish();
   const auto content = ReadWhole(server->root() / "late" / "file");
   ASSERT_TRUE(content.has_value());
-  EXPECT_EQ(BlockWriters::VersionsIn(*content), writers.versions());
+  EXPECT_EQ(BlockWriters::VersionsIn(*content), writers->versions());
+  writers.reset();
   ASSERT_GRPC_OK(node.End(volume));
 }
 

@@ -6,11 +6,9 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,6 +50,7 @@ class FakeHost {
       ended.node.assign(static_cast<const char*>(node.ptr), node.len);
       Self(ctx).End(op, std::move(ended));
     };
+    table_.done_written = [](void* ctx, gantry_op op, uint32_t) { Self(ctx).End(op, {}); };
     table_.region = [](void* ctx, gantry_str, size_t bytes, int32_t* fresh) -> void* {
       RegionBytes& all = Self(ctx).region_;
       const size_t words = (bytes + sizeof all[0] - 1) / sizeof all[0];
