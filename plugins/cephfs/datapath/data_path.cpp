@@ -96,7 +96,7 @@ void CephDataPath::Sweep() {
 }
 
 tl::expected<CephDataPath::Opened, ClientError> CephDataPath::Connect(
-    const DataPathOptions& options, const std::string& key, const std::string& uuid,
+    const DataPathOptions& options, const std::string& key, const std::string& uuid, bool successor,
     const DataPathLog& log) {
   auto client = Client::Mount(options, key, uuid, log);
   if (!client) return tl::unexpected(client.error());
@@ -113,7 +113,7 @@ tl::expected<CephDataPath::Opened, ClientError> CephDataPath::Connect(
   if (result != 0) return tl::unexpected(ClientError{-result, "the volume's root"});
   auto mounted = std::make_shared<Mounted>();
   mounted->client = *client;
-  mounted->inodes = std::make_shared<Inodes>(*client);
+  mounted->inodes = std::make_shared<Inodes>(*client, successor);
   mounted->root = mounted->inodes->Adopt(root, HandleOf(found));
   return Opened{std::move(mounted), HandleOf(found), ToHost(found)};
 }
@@ -132,13 +132,13 @@ void CephDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
   Watch();
   if (!watched_) return refuse(ENOMEM, "no fd to wait on");
   options_ = *std::move(options);
-  if (!options_.one_node && !journal_->Prepare(host_))
-    return refuse(ENOMEM, "the host gives no region for the journal");
+  if (!journal_->Prepare(host_)) return refuse(ENOMEM, "the host gives no region for the journal");
   *opening_ = true;
   const std::string uuid = SessionUuid(owner_.owner, owner_.node_id, View(request.volume_key));
-  auto work = [this, options = options_, key = *std::move(key), uuid, log = log_,
+  auto work = [this, options = options_, key = *std::move(key), uuid,
+               successor = journal_->is_inherited(), log = log_,
                opening = opening_]() mutable -> Finish {
-    auto opened = Connect(options, key, uuid, log);
+    auto opened = Connect(options, key, uuid, successor, log);
     explicit_bzero(key.data(), key.size());
     *opening = false;
     return [this, opened = std::move(opened)](gantry_op at) {

@@ -11,7 +11,7 @@
 // again by their inode when they are next used; a write, a truncation or a change of attributes is simply
 // made again; how changes of names are told from their own echo is in journal.hpp and proof.hpp.
 // Locks are the node's kernel's, which has not noticed. What is lost with a client is what only its session
-// held: a file without a name that is still open, when the MDS purges it first (ESTALE).
+// held: a file without a name that is still open (ESTALE).
 //
 // A client that the cluster has thrown out (evicted, blocklisted) answers ESHUTDOWN or ENOTCONN for
 // ever: the host sees that by its probe, reports it and mounts anew.
@@ -110,7 +110,7 @@ class CephDataPath {
   // Blocks.
   static tl::expected<Opened, ClientError> Connect(const DataPathOptions& options,
                                                    const std::string& key, const std::string& uuid,
-                                                   const DataPathLog& log);
+                                                   bool successor, const DataPathLog& log);
   // Begins an operation; `changes` are the handles that it changes, `bytes` the data that it moves.
   void Run(gantry_op op, Lane lane, const gantry_fs_context& context, std::vector<Handle> changes,
            Work work, size_t bytes = 0);

@@ -12,6 +12,7 @@ bool Journal::Prepare(const gantry_datapath_host& host) {
   entries_ = static_cast<Entries*>(
       host.region(host.ctx, gantry::ToStr("journal"), sizeof(Entries), &fresh));
   if (entries_ == nullptr) return false;
+  is_inherited_ = fresh == 0;
   for (const Entry& entry : *entries_)
     if (const gantry_op op = entry.op.load(std::memory_order_acquire); op != 0) past_.insert(op);
   return true;

@@ -7,7 +7,7 @@
 // An entry is written before the MDS is asked and freed after the host was told the end. An operation that
 // comes again without one was therefore never begun.
 //
-// Only for volumes that several nodes write. Where one node does, its kernel has looked at the name
+// Used only for volumes that several nodes write. Where one node does, its kernel has looked at the name
 // before it asked for the change and holds the directory until it is answered, so that what a
 // repetition meets is the first attempt's doing.
 #pragma once
@@ -39,6 +39,8 @@ class Journal {
  public:
   // Gets the memory, with what a predecessor left in it. False: the host can't give it.
   bool Prepare(const gantry_datapath_host& host);
+  // The memory was a predecessor's.
+  bool is_inherited() const { return is_inherited_; }
   void Clear();
 
   // What a predecessor noted of an operation that is asked for again. The entry stays until Free.
@@ -60,6 +62,7 @@ class Journal {
 
   std::mutex mutex_;
   Entries* entries_ = nullptr;
+  bool is_inherited_ = false;
   std::set<gantry_op> past_;
 };
 
