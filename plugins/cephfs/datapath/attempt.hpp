@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "plugins/cephfs/datapath/convert.hpp"
 #include "plugins/cephfs/datapath/data_path.hpp"
 
 namespace gantry::cephfs {
@@ -35,7 +36,7 @@ class CephDataPath::Attempt {
     if (IsAlone() || past_) return true;
     timespec now{};
     clock_gettime(CLOCK_REALTIME, &now);
-    return journal_->Note(op_, {now.tv_sec * 1'000'000'000 + now.tv_nsec, before});
+    return journal_->Note(op_, {ToNanoseconds(now), before});
   }
 
  private:

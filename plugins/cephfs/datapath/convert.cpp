@@ -16,14 +16,14 @@ constexpr uint64_t kBlockBytes = 512;  // of stx_blocks
 constexpr uint32_t kStatfsBlockBytes = 4096;
 constexpr uint64_t kLivingSnapshot = UINT64_MAX - 1;  // CEPH_NOSNAP
 
-int64_t ToNanoseconds(const timespec& time) { return time.tv_sec * kSecond + time.tv_nsec; }
-
 timespec FromNanoseconds(int64_t ns) {
   const int64_t seconds = ns >= 0 ? ns / kSecond : (ns - kSecond + 1) / kSecond;
   return {seconds, ns - seconds * kSecond};
 }
 
 }  // namespace
+
+int64_t ToNanoseconds(const timespec& time) { return time.tv_sec * kSecond + time.tv_nsec; }
 
 uint64_t FileId(const Handle& handle) {
   constexpr uint64_t kSpread = 0x9e3779b97f4a7c15;

@@ -4,12 +4,9 @@
 #include <cephfs/libcephfs.h>
 #include <sys/stat.h>
 
+#include "plugins/cephfs/datapath/convert.hpp"
+
 namespace gantry::cephfs {
-namespace {
-
-constexpr int64_t kSecond = 1'000'000'000;
-
-}  // namespace
 
 uint32_t MarkOf(uint64_t verifier) {
   const auto mark = static_cast<uint32_t>(verifier ^ (verifier >> 32));
@@ -22,8 +19,8 @@ Whose WhoseIs(const struct ceph_statx& found, const Asked& asked,
   if (asked.mark != 0)
     return static_cast<uint32_t>(found.stx_rdev) == asked.mark ? Whose::kOurs : Whose::kTheirs;
   if (!begun) return Whose::kOurs;
-  const int64_t born_ns = found.stx_btime.tv_sec * kSecond + found.stx_btime.tv_nsec;
-  const bool can_be_ours = found.stx_uid == asked.uid && born_ns >= begun->at_ns;
+  const bool can_be_ours =
+      found.stx_uid == asked.uid && ToNanoseconds(found.stx_btime) >= begun->at_ns;
   return can_be_ours ? Whose::kUnknown : Whose::kTheirs;
 }
 

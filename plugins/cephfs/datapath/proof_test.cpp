@@ -9,7 +9,7 @@ namespace gantry::cephfs {
 namespace {
 
 constexpr uint32_t kUid = 1000;
-constexpr Begun kBegun{5'000'000'100, {}};
+constexpr Begun kStart{5'000'000'100, {}};
 
 struct ceph_statx Found(uint32_t type, int64_t born_ns, uint32_t uid = kUid, uint32_t rdev = 0) {
   struct ceph_statx found {};
@@ -22,11 +22,11 @@ struct ceph_statx Found(uint32_t type, int64_t born_ns, uint32_t uid = kUid, uin
 
 TEST(CephProof, AFileIsOursByItsMarkAlone) {
   const Asked asked{S_IFREG, kUid, MarkOf(77)};
-  for (const auto& begun : {std::optional<Begun>(kBegun), std::optional<Begun>()}) {
+  for (const auto& begun : {std::optional<Begun>(kStart), std::optional<Begun>()}) {
     EXPECT_EQ(WhoseIs(Found(S_IFREG, 0, kUid, MarkOf(77)), asked, begun), Whose::kOurs);
-    EXPECT_EQ(WhoseIs(Found(S_IFREG, kBegun.at_ns, kUid, MarkOf(78)), asked, begun),
+    EXPECT_EQ(WhoseIs(Found(S_IFREG, kStart.at_ns, kUid, MarkOf(78)), asked, begun),
               Whose::kTheirs);
-    EXPECT_EQ(WhoseIs(Found(S_IFREG, kBegun.at_ns, kUid, 0), asked, begun), Whose::kTheirs);
+    EXPECT_EQ(WhoseIs(Found(S_IFREG, kStart.at_ns, kUid, 0), asked, begun), Whose::kTheirs);
   }
 }
 
@@ -38,10 +38,10 @@ TEST(CephProof, AMarkIsNeverThatOfUnmarkedFiles) {
 
 TEST(CephProof, OfAnythingElseOnlyWhatCannotBeOursIsKnown) {
   const Asked asked{S_IFDIR, kUid};
-  EXPECT_EQ(WhoseIs(Found(S_IFDIR, kBegun.at_ns - 1), asked, kBegun), Whose::kTheirs);
-  EXPECT_EQ(WhoseIs(Found(S_IFDIR, kBegun.at_ns, kUid + 1), asked, kBegun), Whose::kTheirs);
-  EXPECT_EQ(WhoseIs(Found(S_IFREG, kBegun.at_ns), asked, kBegun), Whose::kTheirs);
-  EXPECT_EQ(WhoseIs(Found(S_IFDIR, kBegun.at_ns), asked, kBegun), Whose::kUnknown);
+  EXPECT_EQ(WhoseIs(Found(S_IFDIR, kStart.at_ns - 1), asked, kStart), Whose::kTheirs);
+  EXPECT_EQ(WhoseIs(Found(S_IFDIR, kStart.at_ns, kUid + 1), asked, kStart), Whose::kTheirs);
+  EXPECT_EQ(WhoseIs(Found(S_IFREG, kStart.at_ns), asked, kStart), Whose::kTheirs);
+  EXPECT_EQ(WhoseIs(Found(S_IFDIR, kStart.at_ns), asked, kStart), Whose::kUnknown);
 }
 
 TEST(CephProof, WhereNobodyElseIsItIsOurs) {
