@@ -26,6 +26,7 @@ set(apart
   tests/integration/cephfs_files_test.cpp
   tests/integration/disk_loop_test.cpp
   tests/integration/nfs_programs_test.cpp
+  tests/integration/rivals.cpp
   tests/integration/survival_load.cpp
   tests/lab/ganesha.cpp
   tests/lab/sshd.cpp

@@ -64,8 +64,12 @@ CephNode::CephNode(const std::vector<std::string>& clusters, const std::string& 
 
 CephNode::~CephNode() {
   const pid_t keeper = KeeperPid();
+  const auto paths = Kept();
   host_.reset();
+  // Before its data paths, which it would start again.
   if (keeper > 1) kill(keeper, SIGKILL);
+  for (const auto& path : paths)
+    if (path.pid > 1) kill(path.pid, SIGKILL);
 }
 
 CephVolume CephNode::Make(const std::string& name, uint64_t bytes, const std::string& cluster) {
@@ -235,12 +239,16 @@ pid_t CephNode::KeeperPid() const {
   return file ? pid : 0;
 }
 
-pid_t CephNode::DataPathOf(const CephVolume& volume) const {
+std::vector<services::DataPathState> CephNode::Kept() const {
   services::KeeperClientOptions options;
   options.socket = host_->directory() / "state/keeper.sock";
   services::KeeperClient client(options);
-  for (const auto& path :
-       Need(client.List(std::chrono::steady_clock::now() + kKeeperMax), "the keeper's list"))
+  auto kept = client.List(std::chrono::steady_clock::now() + kKeeperMax);
+  return kept ? *std::move(kept) : std::vector<services::DataPathState>();
+}
+
+pid_t CephNode::DataPathOf(const CephVolume& volume) const {
+  for (const auto& path : Kept())
     if (path.volume_id == volume.id) return path.pid;
   return 0;
 }

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "host/services/data_paths.hpp"
 #include "tests/integration/ceph_admin.hpp"
 #include "tests/integration/nfs_node.hpp"
 #include "tests/lab/ceph.hpp"
@@ -72,13 +73,14 @@ class CephNode {
 
   std::filesystem::path PodTarget(const std::string& pod) const;
   // Its data path's process; gantryd, of which the keeper serves one at a time, connects again. 0:
-  // there is none.
+  // there is none, or no keeper to ask.
   pid_t DataPathOf(const CephVolume& volume) const;
+  pid_t KeeperPid() const;
   std::vector<std::string> Mounted() const;
 
  private:
   csi::v1::VolumeCapability Capability(const CephVolume& volume) const;
-  pid_t KeeperPid() const;
+  std::vector<services::DataPathState> Kept() const;
 
   std::map<std::string, std::unique_ptr<lab::Ceph>> clusters_;
   std::map<std::string, std::unique_ptr<CephAdmin>> admins_;

@@ -5,8 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <csignal>
-
 #include "tests/integration/iscsi_lab.hpp"
 #include "tests/integration/iscsi_load.hpp"
 #include "tests/integration/survival.hpp"
@@ -70,24 +68,8 @@ TEST_P(IscsiStandby, APauseIsShortWhereNothingElseIsToDo) {
 }
 
 TEST_P(IscsiSurvival, KeeperGantrydAndDataPathAreKilledInTurnAndTogether) {
-  SurvivalLoad load(node_.Target(volume_), node_.host().directory());
-  for (int round = 0; round < SurvivalRounds(2, 10); ++round) {
-    SCOPED_TRACE(round);
-    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
-    survivor_.Pause();
-    pid_t victim = survivor_.DataPath();
-    ASSERT_EQ(kill(node_.KeeperPid(), SIGKILL), 0);
-    ASSERT_EQ(kill(victim, SIGKILL), 0);
-    ASSERT_TRUE(survivor_.HasAnother(victim));
-    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
-    survivor_.Pause();
-    victim = survivor_.DataPath();
-    ASSERT_EQ(kill(victim, SIGKILL), 0);
-    ASSERT_TRUE(node_.host().Kill(SIGKILL).has_value());
-    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << "without gantryd: " << load.Error();
-    ASSERT_TRUE(node_.host().Restart().has_value());
-  }
-  load.Finish();
+  survivor_.IsKilledWithOthers(node_.Target(volume_), node_.host(),
+                               [this] { return node_.KeeperPid(); });
 }
 
 }  // namespace

@@ -123,4 +123,26 @@ void Survivor::IsKilledWithNothingElseToDo(const fs::path& root) {
   stalls.Print("the data path was killed");
 }
 
+void Survivor::IsKilledWithOthers(const fs::path& root, lab::Gantryd& host,
+                                  const std::function<pid_t()>& keeper) {
+  SurvivalLoad load(root, host.directory());
+  for (int round = 0; round < SurvivalRounds(2, 10); ++round) {
+    SCOPED_TRACE(round);
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+    Pause();
+    pid_t victim = DataPath();
+    ASSERT_EQ(kill(keeper(), SIGKILL), 0);
+    ASSERT_EQ(kill(victim, SIGKILL), 0);
+    ASSERT_TRUE(HasAnother(victim));
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+    Pause();
+    victim = DataPath();
+    ASSERT_EQ(kill(victim, SIGKILL), 0);
+    ASSERT_TRUE(host.Kill(SIGKILL).has_value());
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << "without gantryd: " << load.Error();
+    ASSERT_TRUE(host.Restart().has_value());
+  }
+  load.Finish();
+}
+
 }  // namespace gantry::tests

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tests/integration/survival_load.hpp"
+#include "tests/lab/gantryd.hpp"
 
 namespace gantry::tests {
 
@@ -55,7 +56,7 @@ class Stalls {
   std::vector<double> ms_;
 };
 
-// A volume whose data path is killed. Each of the last two is a test of its own and fails it.
+// A volume whose data path is killed. Each of the last three is a test of its own and fails it.
 class Survivor {
  public:
   // `data_path`: who serves the volume now, 0 while nobody does. `is_ready`: whether it may be killed.
@@ -69,6 +70,9 @@ class Survivor {
   void Pause();
   void IsKilledUnderLoad(const std::filesystem::path& root, const std::filesystem::path& outputs);
   void IsKilledWithNothingElseToDo(const std::filesystem::path& root);
+  // Keeper and data path at once, then gantryd and data path.
+  void IsKilledWithOthers(const std::filesystem::path& root, lab::Gantryd& host,
+                          const std::function<pid_t()>& keeper);
 
  private:
   const std::function<pid_t()> data_path_;

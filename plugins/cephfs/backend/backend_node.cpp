@@ -28,14 +28,16 @@ constexpr const char* kUser = "user";
 
 std::map<std::string, std::string> ParametersOf(const VolumeContext& volume, const NodeKey& key,
                                                 const std::optional<PublishContext>& published,
-                                                const std::string& handle,
-                                                const MountFlags& flags) {
+                                                const std::string& handle, const MountFlags& flags,
+                                                bool one_node) {
   std::map<std::string, std::string> parameters = {{"monitors", MonHost(volume.monitors)},
                                                    {"fsName", volume.fs_name},
                                                    {"path", volume.path},
                                                    {kUser, key.user},
                                                    {kHandle, handle},
-                                                   {kIncarnation, volume.incarnation}};
+                                                   {kIncarnation, volume.incarnation},
+                                                   {"oneNode", one_node ? "true" : "false"},
+                                                   {"takeOver", "true"}};
   if (published) parameters[kSealedKey] = published->sealed_key;
   if (!flags.ms_mode.empty()) parameters["msMode"] = flags.ms_mode;
   if (flags.timeout_seconds != 0)
@@ -118,7 +120,8 @@ Status CephfsBackend::Attach(Call& call, const gantry_attach& request) {
   const auto judged = JudgeMountFlags(flags);
   const bool several_write = request.capability.access_mode == GANTRY_MULTI_NODE_SINGLE_WRITER ||
                              request.capability.access_mode == GANTRY_MULTI_NODE_MULTI_WRITER;
-  if (judged && judged->writeback && !IsOnOneNode(request.capability.access_mode))
+  const bool one_node = IsOnOneNode(request.capability.access_mode);
+  if (judged && judged->writeback && !one_node)
     return Refuse(code::kInvalidArgument,
                   "mount flag \"cache\": writeback is for volumes that one node uses; expected "
                   "writethrough with this access mode");
@@ -144,7 +147,7 @@ Status CephfsBackend::Attach(Call& call, const gantry_attach& request) {
   if (read_only) words.push_back(ToStr("ro"));
   source.options = {words.data(), words.size()};
   const auto parameters =
-      ParametersOf(*volume, *key, published, handle, judged ? *judged : MountFlags());
+      ParametersOf(*volume, *key, published, handle, judged ? *judged : MountFlags(), one_node);
   const MapRef map(parameters);
   source.parameters = map.get();
   call.Emit(source);

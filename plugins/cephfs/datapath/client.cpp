@@ -54,6 +54,9 @@ constexpr std::array kSettings = {
 
 constexpr int kHeapsMax = 2;
 
+// What a mount is refused with while a session of our UUID lives, or for want of a right.
+constexpr int kRefused = -EPERM;
+
 ClientError Failed(int result, const std::string& what) {
   const int error_number = result < 0 ? -result : EIO;
   return {error_number, what + ": " + std::generic_category().message(error_number)};
@@ -61,10 +64,22 @@ ClientError Failed(int result, const std::string& what) {
 
 }  // namespace
 
+// A session that its client, before it died, had asked a slow MDS for can come up between our question
+// for it and our mount; the second time it is found. A want of rights is the same both times.
 tl::expected<std::shared_ptr<Client>, ClientError> Client::Mount(const DataPathOptions& options,
                                                                  std::string_view key,
                                                                  const std::string& uuid,
                                                                  const DataPathLog& log) {
+  auto mounted = MountOnce(options, key, uuid, log);
+  if (!mounted && mounted.error().error_number == EACCES)
+    mounted = MountOnce(options, key, uuid, log);
+  return mounted;
+}
+
+tl::expected<std::shared_ptr<Client>, ClientError> Client::MountOnce(const DataPathOptions& options,
+                                                                     std::string_view key,
+                                                                     const std::string& uuid,
+                                                                     const DataPathLog& log) {
   ceph_mount_info* mount = nullptr;
   if (const int result = ceph_create(&mount, options.user.c_str()); result != 0)
     return tl::unexpected(Failed(result, "make a client of user " + options.user));
@@ -111,9 +126,9 @@ tl::expected<std::shared_ptr<Client>, ClientError> Client::Mount(const DataPathO
   // An MDS finds no path within a snapshot; the client does (InSnapshot).
   const std::string top = options.path.substr(0, options.path.find(kSnapshotsPart));
   if (const int result = ceph_mount(mount, top.c_str()); result != 0) {
-    // A user without a right to the path, but also a session with our UUID that lives.
-    const int shown =
-        result == -EPERM && (reclaimed == 0 || reclaimed == -ENOENT) ? -EACCES : result;
+    int shown = result;
+    // A predecessor's session that could not be ended now may be later.
+    if (result == kRefused) shown = reclaimed == 0 || reclaimed == -ENOENT ? -EACCES : -EAGAIN;
     return tl::unexpected(Failed(shown, "mount " + options.path + " by " + at));
   }
   release.mount = nullptr;

@@ -14,7 +14,9 @@
 // A client that is SIGKILLed keeps its capabilities in the MDS until its session times out (60 s), and
 // everybody who wants one of its files waits. So each session has a UUID made of the volume and the
 // node, and the next client of the same volume and node first has the MDS throw its predecessor out,
-// which also blocklists it at the OSDs: whatever it had under way can't land afterwards.
+// which also blocklists it at the OSDs: whatever it had under way can't land afterwards. It is the fence
+// of a take-over as well: when it has come back, what the dead client had asked the MDS for is in the
+// MDS' journal or never will be, and who gets its capabilities is told the map that blocklists it.
 #pragma once
 
 #include <atomic>
@@ -45,7 +47,7 @@ class Client {
  public:
   // Blocks, with a frozen MDS for ever. `key`: the entity's, in base64; libcephfs keeps copies that
   // nobody can wipe. ENOENT: no such path or filesystem; EACCES: unknown user, wrong key or no right to
-  // the path; ETIMEDOUT: no monitor or MDS answers.
+  // the path; ETIMEDOUT: no monitor or MDS answers; EAGAIN: a predecessor's session could not be ended.
   static tl::expected<std::shared_ptr<Client>, ClientError> Mount(const DataPathOptions& options,
                                                                   std::string_view key,
                                                                   const std::string& uuid,
@@ -61,6 +63,9 @@ class Client {
 
  private:
   explicit Client(ceph_mount_info* mount) : mount_(mount) {}
+  static tl::expected<std::shared_ptr<Client>, ClientError> MountOnce(
+      const DataPathOptions& options, std::string_view key, const std::string& uuid,
+      const DataPathLog& log);
 
   std::atomic<ceph_mount_info*> mount_;
 };

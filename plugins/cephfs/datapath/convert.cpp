@@ -2,6 +2,7 @@
 #include "plugins/cephfs/datapath/convert.hpp"
 
 #include <cephfs/libcephfs.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
@@ -15,14 +16,14 @@ constexpr uint64_t kBlockBytes = 512;  // of stx_blocks
 constexpr uint32_t kStatfsBlockBytes = 4096;
 constexpr uint64_t kLivingSnapshot = UINT64_MAX - 1;  // CEPH_NOSNAP
 
-int64_t ToNanoseconds(const timespec& time) { return time.tv_sec * kSecond + time.tv_nsec; }
-
 timespec FromNanoseconds(int64_t ns) {
   const int64_t seconds = ns >= 0 ? ns / kSecond : (ns - kSecond + 1) / kSecond;
   return {seconds, ns - seconds * kSecond};
 }
 
 }  // namespace
+
+int64_t ToNanoseconds(const timespec& time) { return time.tv_sec * kSecond + time.tv_nsec; }
 
 uint64_t FileId(const Handle& handle) {
   constexpr uint64_t kSpread = 0x9e3779b97f4a7c15;
@@ -42,8 +43,11 @@ gantry_fs_attributes ToHost(const struct ceph_statx& found) {
   out.nlink = found.stx_nlink;
   out.uid = found.stx_uid;
   out.gid = found.stx_gid;
-  out.rdev_major = major(found.stx_rdev);
-  out.rdev_minor = minor(found.stx_rdev);
+  // Of a regular file it is our mark (proof.hpp).
+  if (!S_ISREG(found.stx_mode)) {
+    out.rdev_major = major(found.stx_rdev);
+    out.rdev_minor = minor(found.stx_rdev);
+  }
   return out;
 }
 

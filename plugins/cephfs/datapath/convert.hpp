@@ -4,10 +4,13 @@
 
 #include <gantry/datapath.h>
 
+#include <ctime>
+
 #include "plugins/cephfs/datapath/inodes.hpp"
 
 namespace gantry::cephfs {
 
+int64_t ToNanoseconds(const timespec& time);
 gantry_fs_attributes ToHost(const struct ceph_statx& found);
 // Unique in the volume: what a snapshot shows has the numbers of the living filesystem.
 uint64_t FileId(const Handle& handle);

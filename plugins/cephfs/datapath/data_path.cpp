@@ -10,6 +10,7 @@
 #include <gantry/gantry.hpp>
 #include <utility>
 
+#include "plugins/cephfs/datapath/attempt.hpp"
 #include "plugins/cephfs/datapath/caller.hpp"
 #include "plugins/cephfs/datapath/convert.hpp"
 
@@ -95,7 +96,7 @@ void CephDataPath::Sweep() {
 }
 
 tl::expected<CephDataPath::Opened, ClientError> CephDataPath::Connect(
-    const DataPathOptions& options, const std::string& key, const std::string& uuid,
+    const DataPathOptions& options, const std::string& key, const std::string& uuid, bool successor,
     const DataPathLog& log) {
   auto client = Client::Mount(options, key, uuid, log);
   if (!client) return tl::unexpected(client.error());
@@ -112,7 +113,7 @@ tl::expected<CephDataPath::Opened, ClientError> CephDataPath::Connect(
   if (result != 0) return tl::unexpected(ClientError{-result, "the volume's root"});
   auto mounted = std::make_shared<Mounted>();
   mounted->client = *client;
-  mounted->inodes = std::make_shared<Inodes>(*client);
+  mounted->inodes = std::make_shared<Inodes>(*client, successor);
   mounted->root = mounted->inodes->Adopt(root, HandleOf(found));
   return Opened{std::move(mounted), HandleOf(found), ToHost(found)};
 }
@@ -131,11 +132,13 @@ void CephDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
   Watch();
   if (!watched_) return refuse(ENOMEM, "no fd to wait on");
   options_ = *std::move(options);
+  if (!journal_->Prepare(host_)) return refuse(ENOMEM, "the host gives no region for the journal");
   *opening_ = true;
   const std::string uuid = SessionUuid(owner_.owner, owner_.node_id, View(request.volume_key));
-  auto work = [this, options = options_, key = *std::move(key), uuid, log = log_,
+  auto work = [this, options = options_, key = *std::move(key), uuid,
+               successor = journal_->is_inherited(), log = log_,
                opening = opening_]() mutable -> Finish {
-    auto opened = Connect(options, key, uuid, log);
+    auto opened = Connect(options, key, uuid, successor, log);
     explicit_bzero(key.data(), key.size());
     *opening = false;
     return [this, opened = std::move(opened)](gantry_op at) {
@@ -155,6 +158,7 @@ void CephDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
 void CephDataPath::Close(gantry_op op) {
   const auto mounted = std::exchange(mounted_, nullptr);
   listings_ = {};
+  journal_->Clear();
   if (!mounted) return host_.done(host_.ctx, op);
   // What is stuck in the client can't be unmounted under; whoever comes next ends the session.
   if (jobs_.Abandoned() > 0) {
@@ -179,6 +183,8 @@ void CephDataPath::Interrupt(gantry_op op) { jobs_.Interrupt(op); }
 void CephDataPath::Run(gantry_op op, Lane lane, const gantry_fs_context& context,
                        std::vector<Handle> changes, Work work, size_t bytes) {
   if (!mounted_) return host_.done_error(host_.ctx, op, ENOTCONN);
+  // The host asks for all repetitions before anything new.
+  if ((context.flags & GANTRY_FS_REPLAYED) == 0) journal_->DropPast();
   if (sweep_at_ == kNever && !sweeping_) sweep_at_ = steady_clock::now() + kSweepEvery;
   auto caller = std::make_shared<Caller>(context);
   jobs_.Submit({op, lane, std::move(changes),
@@ -189,15 +195,22 @@ void CephDataPath::Run(gantry_op op, Lane lane, const gantry_fs_context& context
   Arm();
 }
 
+void CephDataPath::RunChange(gantry_op op, const gantry_fs_context& context,
+                             std::vector<Handle> changes, ChangeWork work) {
+  auto attempt = std::make_shared<Attempt>(op, (context.flags & GANTRY_FS_REPLAYED) != 0,
+                                           options_.one_node ? nullptr : journal_);
+  Run(op, Lane::kNames, context, std::move(changes),
+      [attempt = std::move(attempt), work = std::move(work)](const Mounted& at, const Caller& who) {
+        // Noted until the end was told.
+        return Finish(
+            [attempt, finish = work(at, who, *attempt)](gantry_op done) { finish(done); });
+      });
+}
+
 Finish CephDataPath::Fail(int error_number) const {
   return [this, error_number = std::abs(error_number)](gantry_op op) {
     host_.done_error(host_.ctx, op, error_number);
   };
-}
-
-Finish CephDataPath::FailChange(int error_number, int echo, uint32_t flags) const {
-  const bool ambiguous = (flags & GANTRY_FS_REPLAYED) != 0 && std::abs(error_number) == echo;
-  return Fail(ambiguous ? EIO : error_number);
 }
 
 Finish CephDataPath::Done() const {

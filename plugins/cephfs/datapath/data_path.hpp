@@ -7,6 +7,12 @@
 // has no way to pass it on. Nothing that was answered is only here: a write is with the OSDs, any other
 // change with the MDS.
 //
+// A successor goes on where this process was killed (client.hpp: how its session ends). Files are opened
+// again by their inode when they are next used; a write, a truncation or a change of attributes is simply
+// made again; how changes of names are told from their own echo is in journal.hpp and proof.hpp.
+// Locks are the node's kernel's, which has not noticed. What is lost with a client is what only its session
+// held: a file without a name that is still open (ESTALE).
+//
 // A client that the cluster has thrown out (evicted, blocklisted) answers ESHUTDOWN or ENOTCONN for
 // ever: the host sees that by its probe, reports it and mounts anew.
 #pragma once
@@ -24,8 +30,10 @@
 #include "plugins/cephfs/datapath/client.hpp"
 #include "plugins/cephfs/datapath/inodes.hpp"
 #include "plugins/cephfs/datapath/jobs.hpp"
+#include "plugins/cephfs/datapath/journal.hpp"
 #include "plugins/cephfs/datapath/listings.hpp"
 #include "plugins/cephfs/datapath/options.hpp"
+#include "plugins/cephfs/datapath/proof.hpp"
 
 namespace gantry::cephfs {
 
@@ -89,8 +97,10 @@ class CephDataPath {
   };
   class Caller;
   struct Made;
+  class Attempt;
   // What an operation does on its thread.
   using Work = std::function<Finish(const Mounted&, const Caller&)>;
+  using ChangeWork = std::function<Finish(const Mounted&, const Caller&, Attempt&)>;
 
   // Life (data_path.cpp).
   void Watch();
@@ -100,20 +110,23 @@ class CephDataPath {
   // Blocks.
   static tl::expected<Opened, ClientError> Connect(const DataPathOptions& options,
                                                    const std::string& key, const std::string& uuid,
-                                                   const DataPathLog& log);
+                                                   bool successor, const DataPathLog& log);
   // Begins an operation; `changes` are the handles that it changes, `bytes` the data that it moves.
   void Run(gantry_op op, Lane lane, const gantry_fs_context& context, std::vector<Handle> changes,
            Work work, size_t bytes = 0);
+  // The same for a change of names.
+  void RunChange(gantry_op op, const gantry_fs_context& context, std::vector<Handle> changes,
+                 ChangeWork work);
   Finish Fail(int error_number) const;
   Finish Done() const;
   Finish DoneAttributes(const struct ceph_statx& found) const;
   Finish DoneNode(const Mounted& mounted, const Made& made) const;
-  // Of a change that came twice: what says that it was done before isn't proof that it was by us.
-  Finish FailChange(int error_number, int echo, uint32_t flags) const;
 
   // Names (names.cpp).
   using Maker = std::function<int(ceph_mount_info*, Inode* directory, const UserPerm*, Made* made)>;
-  void Make(gantry_op op, const gantry_fs_make& request, Maker maker);
+  void Make(gantry_op op, const gantry_fs_make& request, const Asked& asked, Maker maker);
+  Finish JudgeMade(const Mounted& at, Inode* parent, const std::string& name, const Asked& asked,
+                   const Caller& who, const Attempt& attempt) const;
   using Remover = int (*)(ceph_mount_info*, Inode*, const char*, const UserPerm*);
   void Remove(gantry_op op, const gantry_fs_name& request, Remover remover);
 
@@ -129,6 +142,8 @@ class CephDataPath {
   const KeyOf key_of_;
   const DataPathLog log_;
   Jobs jobs_;
+  // Shared with threads that may outlive us.
+  const std::shared_ptr<Journal> journal_ = std::make_shared<Journal>();
   bool watched_ = false;
   // While an attempt is on its thread, also one that was given up.
   const std::shared_ptr<std::atomic<bool>> opening_ = std::make_shared<std::atomic<bool>>(false);

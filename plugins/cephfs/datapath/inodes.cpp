@@ -63,6 +63,13 @@ std::shared_ptr<Node> Inodes::Adopt(Inode* inode, Handle handle) {
   return fresh;
 }
 
+bool Inodes::HasName(Inode* inode) const {
+  ceph_mount_info* const mount = client_->get();
+  struct ceph_statx found {};
+  return ceph_ll_getattr(mount, inode, &found, CEPH_STATX_NLINK, 0, ceph_mount_perms(mount)) == 0 &&
+         found.stx_nlink > 0;
+}
+
 tl::expected<std::shared_ptr<Node>, int> Inodes::Find(const Handle& handle) {
   {
     const std::lock_guard lock(mutex_);
@@ -75,6 +82,10 @@ tl::expected<std::shared_ptr<Node>, int> Inodes::Find(const Handle& handle) {
   const int result = ceph_ll_lookup_vino(client_->get(), {{handle.ino}, handle.snapshot}, &inode);
   if (result == -ENOENT) return tl::unexpected(ESTALE);
   if (result < 0) return tl::unexpected(-result);
+  if (successor_ && !HasName(inode)) {
+    (void)ceph_ll_put(client_->get(), inode);
+    return tl::unexpected(ESTALE);
+  }
   return Adopt(inode, handle);
 }
 

@@ -82,11 +82,16 @@ class Node {
 };
 
 // Any thread; what may ask the MDS, and so block, says so. Errors are errnos.
+//
+// `successor`: an earlier client of the volume died. What had no name any more was held by its session
+// alone. The MDS purges it soon, and until then knows its size only from before the last writes, which it
+// finds out for files with a name: nothing of it is to be shown.
 class Inodes {
  public:
   using Clock = std::chrono::steady_clock;
 
-  explicit Inodes(std::shared_ptr<Client> client) : client_(std::move(client)) {}
+  Inodes(std::shared_ptr<Client> client, bool successor)
+      : client_(std::move(client)), successor_(successor) {}
 
   // Takes over one reference of libcephfs'.
   std::shared_ptr<Node> Adopt(Inode* inode, Handle handle);
@@ -109,8 +114,10 @@ class Inodes {
   using Recent = std::list<std::shared_ptr<Node>>;
 
   void NoteUse(const std::shared_ptr<Node>& node);
+  bool HasName(Inode* inode) const;
 
   const std::shared_ptr<Client> client_;
+  const bool successor_;
   std::mutex mutex_;  // never held while the MDS is asked
   Recent recent_;     // the one used last is the first
   std::map<Handle, Recent::iterator> nodes_;

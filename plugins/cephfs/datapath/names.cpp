@@ -12,6 +12,7 @@
 #include <gantry/gantry.hpp>
 #include <optional>
 
+#include "plugins/cephfs/datapath/attempt.hpp"
 #include "plugins/cephfs/datapath/caller.hpp"
 #include "plugins/cephfs/datapath/convert.hpp"
 #include "plugins/cephfs/datapath/data_path.hpp"
@@ -27,6 +28,18 @@ std::vector<Handle> Changed(std::initializer_list<gantry_bytes> nodes) {
   for (const auto node : nodes)
     if (const auto handle = ToHandle(node)) handles.push_back(*handle);
   return handles;
+}
+
+// What a name leads to, without asking whoever may be writing it. Errors are errnos.
+tl::expected<Handle, int> Look(ceph_mount_info* mount, Inode* directory, const std::string& name,
+                               const UserPerm* who) {
+  Inode* inode = nullptr;
+  struct ceph_statx found {};
+  const int result = ceph_ll_lookup(mount, directory, name.c_str(), &inode, &found, CEPH_STATX_INO,
+                                    AT_SYMLINK_NOFOLLOW | AT_NO_ATTR_SYNC, who);
+  if (result < 0) return tl::unexpected(-result);
+  (void)ceph_ll_put(mount, inode);
+  return HandleOf(found);
 }
 
 // A virtual attribute of a directory that is a number; nothing where it has none.
@@ -153,32 +166,60 @@ void CephDataPath::Statfs(gantry_op op, const gantry_fs_node& request) {
 
 // --- new names
 
-void CephDataPath::Make(gantry_op op, const gantry_fs_make& request, Maker maker) {
+void CephDataPath::Make(gantry_op op, const gantry_fs_make& request, const Asked& asked,
+                        Maker maker) {
   const auto directory = ToHandle(request.directory);
   if (!directory) return host_.done_error(host_.ctx, op, ESTALE);
-  Run(op, Lane::kNames, request.context, {*directory},
-      [this, directory = *directory, maker = std::move(maker), flags = request.context.flags](
-          const Mounted& at, const Caller& who) {
-        const auto parent = at.inodes->Find(directory);
-        if (!parent) return Fail(parent.error());
-        Made made;
-        const int result = maker(at.client->get(), (*parent)->get(), who.get(), &made);
-        return result < 0 ? FailChange(result, EEXIST, flags) : DoneNode(at, made);
-      });
+  RunChange(op, request.context, {*directory},
+            [this, directory = *directory, name = ToString(request.name), asked,
+             maker = std::move(maker)](const Mounted& at, const Caller& who, Attempt& attempt) {
+              const auto parent = at.inodes->Find(directory);
+              if (!parent) return Fail(parent.error());
+              if (!attempt.Note()) return Fail(EAGAIN);
+              Made made;
+              const int result = maker(at.client->get(), (*parent)->get(), who.get(), &made);
+              if (result >= 0) return DoneNode(at, made);
+              if (result != -EEXIST || !attempt.MayBeDone()) return Fail(result);
+              return JudgeMade(at, (*parent)->get(), name, asked, who, attempt);
+            });
+}
+
+Finish CephDataPath::JudgeMade(const Mounted& at, Inode* parent, const std::string& name,
+                               const Asked& asked, const Caller& who,
+                               const Attempt& attempt) const {
+  ceph_mount_info* const mount = at.client->get();
+  Made made;
+  const int result = ceph_ll_lookup(mount, parent, name.c_str(), &made.inode, &made.found,
+                                    kWanted | CEPH_STATX_BTIME, AT_SYMLINK_NOFOLLOW, who.get());
+  // Whoever has taken it away since had not made it for us.
+  if (result < 0) return Fail(result == -ENOENT ? EEXIST : result);
+  const Whose whose = WhoseIs(made.found, asked, attempt.past());
+  if (whose == Whose::kOurs) return DoneNode(at, made);
+  (void)ceph_ll_put(mount, made.inode);
+  return Fail(whose == Whose::kTheirs ? EEXIST : EIO);
 }
 
 void CephDataPath::Create(gantry_op op, const gantry_fs_make& request) {
-  const int flags = O_CREAT | O_RDWR | (request.exclusive != 0 ? O_EXCL : 0);
-  Make(op, request,
-       [name = ToString(request.name), mode = request.mode & 07777, flags](
-           ceph_mount_info* mount, Inode* directory, const UserPerm* who, Made* made) {
-         return ceph_ll_create(mount, directory, name.c_str(), mode, flags, &made->inode,
+  const uint32_t mode = request.mode & 07777;
+  if (request.exclusive != 0) {
+    const uint32_t mark = MarkOf(request.verifier);
+    return Make(op, request, {S_IFREG, request.context.uid, mark},
+                [name = ToString(request.name), mode, mark](
+                    ceph_mount_info* mount, Inode* directory, const UserPerm* who, Made* made) {
+                  return ceph_ll_mknod(mount, directory, name.c_str(), S_IFREG | mode, mark,
+                                       &made->inode, &made->found, kWanted, 0, who);
+                });
+  }
+  Make(op, request, {S_IFREG, request.context.uid},
+       [name = ToString(request.name), mode](ceph_mount_info* mount, Inode* directory,
+                                             const UserPerm* who, Made* made) {
+         return ceph_ll_create(mount, directory, name.c_str(), mode, O_CREAT | O_RDWR, &made->inode,
                                &made->file, &made->found, kWanted, 0, who);
        });
 }
 
 void CephDataPath::Mkdir(gantry_op op, const gantry_fs_make& request) {
-  Make(op, request,
+  Make(op, request, {S_IFDIR, request.context.uid},
        [name = ToString(request.name), mode = request.mode & 07777](
            ceph_mount_info* mount, Inode* directory, const UserPerm* who, Made* made) {
          return ceph_ll_mkdir(mount, directory, name.c_str(), mode, &made->inode, &made->found,
@@ -187,7 +228,7 @@ void CephDataPath::Mkdir(gantry_op op, const gantry_fs_make& request) {
 }
 
 void CephDataPath::Mknod(gantry_op op, const gantry_fs_make& request) {
-  Make(op, request,
+  Make(op, request, {request.mode & S_IFMT, request.context.uid},
        [name = ToString(request.name), mode = request.mode,
         device = makedev(request.rdev_major, request.rdev_minor)](
            ceph_mount_info* mount, Inode* directory, const UserPerm* who, Made* made) {
@@ -197,7 +238,7 @@ void CephDataPath::Mknod(gantry_op op, const gantry_fs_make& request) {
 }
 
 void CephDataPath::Symlink(gantry_op op, const gantry_fs_make& request) {
-  Make(op, request,
+  Make(op, request, {S_IFLNK, request.context.uid},
        [name = ToString(request.name), target = ToString(request.target)](
            ceph_mount_info* mount, Inode* directory, const UserPerm* who, Made* made) {
          return ceph_ll_symlink(mount, directory, name.c_str(), target.c_str(), &made->inode,
@@ -209,41 +250,55 @@ void CephDataPath::Link(gantry_op op, const gantry_fs_link& request) {
   const auto node = ToHandle(request.node);
   const auto directory = ToHandle(request.directory);
   if (!node || !directory) return host_.done_error(host_.ctx, op, ESTALE);
-  Run(op, Lane::kNames, request.context, {*node, *directory},
-      [this, node = *node, directory = *directory, name = ToString(request.name),
-       flags = request.context.flags](const Mounted& at, const Caller& who) {
-        const auto inode = at.inodes->Find(node);
-        const auto parent = at.inodes->Find(directory);
-        if (!inode) return Fail(inode.error());
-        if (!parent) return Fail(parent.error());
-        ceph_mount_info* const mount = at.client->get();
-        const int linked =
-            ceph_ll_link(mount, (*inode)->get(), (*parent)->get(), name.c_str(), who.get());
-        const bool echo = linked == -EEXIST && (flags & GANTRY_FS_REPLAYED) != 0;
-        if (linked < 0 && !echo) return Fail(linked);
-        Made made;
-        const int result = ceph_ll_lookup(mount, (*parent)->get(), name.c_str(), &made.inode,
-                                          &made.found, kWanted, AT_SYMLINK_NOFOLLOW, who.get());
-        if (result < 0) return Fail(echo ? EIO : result);
-        if (HandleOf(made.found) == node) return DoneNode(at, made);
-        (void)ceph_ll_put(mount, made.inode);
-        return Fail(EIO);
-      });
+  RunChange(op, request.context, {*node, *directory},
+            [this, node = *node, directory = *directory, name = ToString(request.name)](
+                const Mounted& at, const Caller& who, Attempt& attempt) {
+              const auto inode = at.inodes->Find(node);
+              const auto parent = at.inodes->Find(directory);
+              if (!inode) return Fail(inode.error());
+              if (!parent) return Fail(parent.error());
+              if (!attempt.Note()) return Fail(EAGAIN);
+              ceph_mount_info* const mount = at.client->get();
+              const int linked =
+                  ceph_ll_link(mount, (*inode)->get(), (*parent)->get(), name.c_str(), who.get());
+              const bool may_be_done = linked == -EEXIST && attempt.MayBeDone();
+              if (linked < 0 && !may_be_done) return Fail(linked);
+              Made made;
+              const int result =
+                  ceph_ll_lookup(mount, (*parent)->get(), name.c_str(), &made.inode, &made.found,
+                                 kWanted, AT_SYMLINK_NOFOLLOW, who.get());
+              if (result < 0) return Fail(may_be_done ? EEXIST : result);
+              if (HandleOf(made.found) == node) return DoneNode(at, made);
+              (void)ceph_ll_put(mount, made.inode);
+              return Fail(may_be_done ? EEXIST : EIO);
+            });
 }
 
 // --- names that go
 
+// A name that no longer leads to what it led to at the first attempt is gone: who took it away makes no
+// difference to a removal. What has got the name since is not to be removed in its place.
 void CephDataPath::Remove(gantry_op op, const gantry_fs_name& request, Remover remover) {
   const auto directory = ToHandle(request.directory);
   if (!directory) return host_.done_error(host_.ctx, op, ESTALE);
-  Run(op, Lane::kNames, request.context, {*directory},
-      [this, directory = *directory, name = ToString(request.name), remover,
-       flags = request.context.flags](const Mounted& at, const Caller& who) {
-        const auto parent = at.inodes->Find(directory);
-        if (!parent) return Fail(parent.error());
-        const int result = remover(at.client->get(), (*parent)->get(), name.c_str(), who.get());
-        return result < 0 ? FailChange(result, ENOENT, flags) : Done();
-      });
+  RunChange(op, request.context, {*directory},
+            [this, directory = *directory, name = ToString(request.name), remover](
+                const Mounted& at, const Caller& who, Attempt& attempt) {
+              const auto parent = at.inodes->Find(directory);
+              if (!parent) return Fail(parent.error());
+              ceph_mount_info* const mount = at.client->get();
+              if (!attempt.IsAlone()) {
+                const auto now = Look(mount, (*parent)->get(), name, who.get());
+                const bool is_gone = now ? attempt.past() && *now != attempt.past()->before
+                                         : now.error() == ENOENT && attempt.past();
+                if (is_gone) return Done();
+                if (!now) return Fail(now.error());
+                if (!attempt.Note(*now)) return Fail(EAGAIN);
+              }
+              const int result = remover(mount, (*parent)->get(), name.c_str(), who.get());
+              if (result == -ENOENT && attempt.MayBeDone()) return Done();
+              return result < 0 ? Fail(result) : Done();
+            });
 }
 
 void CephDataPath::Unlink(gantry_op op, const gantry_fs_name& request) {
@@ -254,22 +309,35 @@ void CephDataPath::Rmdir(gantry_op op, const gantry_fs_name& request) {
   Remove(op, request, &ceph_ll_rmdir);
 }
 
+// Done is a rename whose new name leads to what the old one led to at the first attempt.
 void CephDataPath::Rename(gantry_op op, const gantry_fs_rename& request) {
   const auto from = ToHandle(request.directory);
   const auto to = ToHandle(request.new_directory);
   if (!from || !to) return host_.done_error(host_.ctx, op, ESTALE);
-  Run(op, Lane::kNames, request.context, Changed({request.directory, request.new_directory}),
-      [this, from = *from, to = *to, name = ToString(request.name),
-       new_name = ToString(request.new_name),
-       flags = request.context.flags](const Mounted& at, const Caller& who) {
-        const auto source = at.inodes->Find(from);
-        const auto target = at.inodes->Find(to);
-        if (!source) return Fail(source.error());
-        if (!target) return Fail(target.error());
-        const int result = ceph_ll_rename(at.client->get(), (*source)->get(), name.c_str(),
-                                          (*target)->get(), new_name.c_str(), who.get());
-        return result < 0 ? FailChange(result, ENOENT, flags) : Done();
-      });
+  RunChange(op, request.context, Changed({request.directory, request.new_directory}),
+            [this, from = *from, to = *to, name = ToString(request.name),
+             new_name = ToString(request.new_name)](const Mounted& at, const Caller& who,
+                                                    Attempt& attempt) {
+              const auto source = at.inodes->Find(from);
+              const auto target = at.inodes->Find(to);
+              if (!source) return Fail(source.error());
+              if (!target) return Fail(target.error());
+              ceph_mount_info* const mount = at.client->get();
+              if (!attempt.IsAlone()) {
+                const auto now = Look(mount, (*source)->get(), name, who.get());
+                if (!now && now.error() != ENOENT) return Fail(now.error());
+                if (attempt.past() && (!now || *now != attempt.past()->before)) {
+                  const auto moved = Look(mount, (*target)->get(), new_name, who.get());
+                  return moved && *moved == attempt.past()->before ? Done() : Fail(EIO);
+                }
+                if (!now) return Fail(ENOENT);
+                if (!attempt.Note(*now)) return Fail(EAGAIN);
+              }
+              const int result = ceph_ll_rename(mount, (*source)->get(), name.c_str(),
+                                                (*target)->get(), new_name.c_str(), who.get());
+              if (result == -ENOENT && attempt.IsAlone() && attempt.MayBeDone()) return Done();
+              return result < 0 ? Fail(result) : Done();
+            });
 }
 
 }  // namespace gantry::cephfs

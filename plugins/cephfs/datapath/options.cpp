@@ -48,6 +48,12 @@ plugin::Result<DataPathOptions> ParseDataPathOptions(const gantry_map& parameter
                   "cache is \"" + std::string(cache) + "\"; expected writethrough or writeback");
     options.writeback = cache == "writeback";
   }
+  if (const auto text = Find(parameters, "oneNode"); !text.empty()) {
+    if (text != "true" && text != "false")
+      return Fail(code::kInvalidArgument,
+                  "oneNode is \"" + std::string(text) + "\"; expected true or false");
+    options.one_node = text == "true";
+  }
   if (const auto text = Find(parameters, "timeoutSeconds"); !text.empty()) {
     int64_t seconds = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);

@@ -9,6 +9,7 @@
 //   msMode          "crc", "secure", "prefer-crc" or "prefer-secure", as the kernel's ms_mode; missing:
 //                   as the cluster offers
 //   cache           "writethrough" or "writeback": whether the kernel holds writes back; writethrough
+//   oneNode         "true": no other node uses the volume, which is what an access mode promises; "false"
 //   timeoutSeconds  an operation that has not ended after so long ends with ETIMEDOUT; 120
 // Other keys are somebody else's and ignored.
 #pragma once
@@ -34,6 +35,7 @@ struct DataPathOptions {
   std::string path;
   std::string client_mode;  // ms_client_mode; empty: Ceph's own
   bool writeback = false;
+  bool one_node = false;
   std::chrono::seconds timeout = kOperationDefault;
 };
 

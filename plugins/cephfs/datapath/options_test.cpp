@@ -25,6 +25,7 @@ TEST(CephDataPathOptions, AreTakenAsTheyAre) {
   all["msMode"] = "prefer-secure";
   all["timeoutSeconds"] = "7";
   all["cache"] = "writeback";
+  all["oneNode"] = "true";
   all["sealedKey"] = "another's";
   const auto options = Parse(all);
   ASSERT_TRUE(options) << options.error().message;
@@ -35,6 +36,8 @@ TEST(CephDataPathOptions, AreTakenAsTheyAre) {
   EXPECT_TRUE(options->writeback);
   EXPECT_EQ(Parse(kGood)->timeout, kOperationDefault);
   EXPECT_FALSE(Parse(kGood)->writeback);
+  EXPECT_TRUE(options->one_node);
+  EXPECT_FALSE(Parse(kGood)->one_node);
 }
 
 TEST(CephDataPathOptions, ErrorsNameTheParameter) {
@@ -45,8 +48,11 @@ TEST(CephDataPathOptions, ErrorsNameTheParameter) {
     ASSERT_FALSE(options) << key;
     EXPECT_THAT(options.error().message, HasSubstr(key));
   }
-  const Parameters bad = {
-      {"path", "relative"}, {"msMode", "legacy"}, {"timeoutSeconds", "0"}, {"cache", "none"}};
+  const Parameters bad = {{"path", "relative"},
+                          {"msMode", "legacy"},
+                          {"timeoutSeconds", "0"},
+                          {"cache", "none"},
+                          {"oneNode", "1"}};
   for (const auto& [key, value] : bad) {
     Parameters some = kGood;
     some[key] = value;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <gantry/gantry.hpp>
 
+#include "plugins/cephfs/datapath/attempt.hpp"
 #include "plugins/cephfs/datapath/caller.hpp"
 #include "plugins/cephfs/datapath/data_path.hpp"
 #include "plugins/cephfs/datapath/xattr_names.hpp"
@@ -62,16 +63,21 @@ void CephDataPath::Setxattr(gantry_op op, const gantry_fs_xattr& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
   const auto* const bytes = static_cast<const char*>(request.value.ptr);
-  Run(op, Lane::kNames, request.context, {*node},
-      [this, node = *node, name = ToString(request.name),
-       value = std::string(bytes, bytes + request.value.len), how = static_cast<int>(request.flags),
-       flags = request.context.flags](const Mounted& at, const Caller& who) {
-        const auto inode = at.inodes->Find(node);
-        if (!inode) return Fail(inode.error());
-        const int result = ceph_ll_setxattr(at.client->get(), (*inode)->get(), name.c_str(),
-                                            value.data(), value.size(), how, who.get());
-        return result < 0 ? FailChange(result, EEXIST, flags) : Done();
-      });
+  RunChange(op, request.context, {*node},
+            [this, node = *node, name = ToString(request.name),
+             value = std::string(bytes, bytes + request.value.len),
+             how = static_cast<int>(request.flags)](const Mounted& at, const Caller& who,
+                                                    Attempt& attempt) {
+              const auto inode = at.inodes->Find(node);
+              if (!inode) return Fail(inode.error());
+              if (!attempt.Note()) return Fail(EAGAIN);
+              const int result = ceph_ll_setxattr(at.client->get(), (*inode)->get(), name.c_str(),
+                                                  value.data(), value.size(), how, who.get());
+              // XATTR_CREATE of what is there by now: another node's perhaps.
+              if (result == -EEXIST && attempt.MayBeDone())
+                return attempt.IsAlone() ? Done() : Fail(EIO);
+              return result < 0 ? Fail(result) : Done();
+            });
 }
 
 void CephDataPath::Removexattr(gantry_op op, const gantry_fs_xattr& request) {
@@ -79,15 +85,17 @@ void CephDataPath::Removexattr(gantry_op op, const gantry_fs_xattr& request) {
     return host_.done_error(host_.ctx, op, error);
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
-  Run(op, Lane::kNames, request.context, {*node},
-      [this, node = *node, name = ToString(request.name), flags = request.context.flags](
-          const Mounted& at, const Caller& who) {
-        const auto inode = at.inodes->Find(node);
-        if (!inode) return Fail(inode.error());
-        const int result =
-            ceph_ll_removexattr(at.client->get(), (*inode)->get(), name.c_str(), who.get());
-        return result < 0 ? FailChange(result, ENODATA, flags) : Done();
-      });
+  RunChange(op, request.context, {*node},
+            [this, node = *node, name = ToString(request.name)](
+                const Mounted& at, const Caller& who, Attempt& attempt) {
+              const auto inode = at.inodes->Find(node);
+              if (!inode) return Fail(inode.error());
+              if (!attempt.Note()) return Fail(EAGAIN);
+              const int result =
+                  ceph_ll_removexattr(at.client->get(), (*inode)->get(), name.c_str(), who.get());
+              if (result == -ENODATA && attempt.MayBeDone()) return Done();
+              return result < 0 ? Fail(result) : Done();
+            });
 }
 
 }  // namespace gantry::cephfs

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// A successor's repetitions on a real cluster: its predecessor dies after the cluster has done what it was
+// asked and before it could tell, or before the cluster was asked, and others change the same names
+// meanwhile.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <functional>
+#include <gantry/gantry.hpp>
+#include <memory>
+
+#include "plugins/cephfs/datapath/data_path.hpp"
+#include "plugins/cephfs/datapath/testing/fake_host.hpp"
+#include "tests/lab/ceph.hpp"
+
+namespace gantry::cephfs {
+namespace {
+
+using test::Ended;
+using test::FakeHost;
+using test::RegionBytes;
+
+constexpr gantry_op kAgain = 1000;  // the operation that is asked for twice
+constexpr uint64_t kVerifier = 4711;
+
+// One data path of the filesystem's root.
+class Path {
+ public:
+  Path(const lab::Ceph& ceph, const std::string& node, bool one_node, RegionBytes region = {})
+      : host_(std::move(region)),
+        path_(
+            host_.table(), {"owner", node},
+            [key = ceph.admin_key()](const gantry_map&) -> plugin::Result<std::string> {
+              return key;
+            },
+            [](int32_t, std::string_view) {}) {
+    const std::map<std::string, std::string> parameters = {
+        {"monitors", "[v2:" + ceph.monitor() + "]"},
+        {"fsName", ceph.filesystem()},
+        {"path", "/"},
+        {"user", "admin"},
+        {"oneNode", one_node ? "true" : "false"}};
+    const MapRef map(parameters);
+    gantry_datapath_open request{};
+    request.size = sizeof request;
+    request.parameters = map.get();
+    request.volume_key = ToStr(std::string_view("volume"));
+    path_.Open(1, request);
+    const Ended ended = host_.Wait(1);
+    EXPECT_EQ(ended.error_number, 0);
+    root_ = ended.node;
+  }
+
+  // The next operation is that one, a repetition or the first time.
+  Path& As(gantry_op op, bool replayed) {
+    op_ = op;
+    context_.flags = replayed ? GANTRY_FS_REPLAYED : 0;
+    return *this;
+  }
+  Ended Name(void (CephDataPath::*method)(gantry_op, const gantry_fs_name&),
+             const std::string& name) {
+    gantry_fs_name r{};
+    r.directory = Root();
+    r.name = ToStr(name);
+    return Do(method, r);
+  }
+  Ended Lookup(const std::string& name) { return Name(&CephDataPath::Lookup, name); }
+  Ended Unlink(const std::string& name) { return Name(&CephDataPath::Unlink, name); }
+  Ended Rmdir(const std::string& name) { return Name(&CephDataPath::Rmdir, name); }
+  Ended Make(void (CephDataPath::*method)(gantry_op, const gantry_fs_make&),
+             const std::string& name, uint32_t mode, uint64_t verifier = 1) {
+    gantry_fs_make r{};
+    r.directory = Root();
+    r.name = ToStr(name);
+    r.mode = mode;
+    r.exclusive = 1;
+    r.verifier = verifier;
+    r.target = ToStr(std::string_view("target"));
+    return Do(method, r);
+  }
+  Ended Create(const std::string& name, uint64_t verifier = 1) {
+    return Make(&CephDataPath::Create, name, S_IFREG | 0644, verifier);
+  }
+  Ended Mkdir(const std::string& name) { return Make(&CephDataPath::Mkdir, name, S_IFDIR | 0755); }
+  Ended Symlink(const std::string& name) {
+    return Make(&CephDataPath::Symlink, name, S_IFLNK | 0777);
+  }
+  Ended Link(const std::string& node, const std::string& name) {
+    gantry_fs_link r{};
+    r.node = {node.data(), node.size()};
+    r.directory = Root();
+    r.name = ToStr(name);
+    return Do(&CephDataPath::Link, r);
+  }
+  Ended Rename(const std::string& from, const std::string& to) {
+    gantry_fs_rename r{};
+    r.directory = r.new_directory = Root();
+    r.name = ToStr(from);
+    r.new_name = ToStr(to);
+    return Do(&CephDataPath::Rename, r);
+  }
+  Ended Write(const std::string& node, const std::string& data) {
+    gantry_fs_write r{};
+    r.node = {node.data(), node.size()};
+    r.data = {data.data(), data.size()};
+    return Do(&CephDataPath::Write, r);
+  }
+  const RegionBytes& region() const { return host_.region(); }
+
+ private:
+  gantry_bytes Root() const { return {root_.data(), root_.size()}; }
+  template <class Request>
+  Ended Do(void (CephDataPath::*method)(gantry_op, const Request&), Request& request) {
+    request.size = sizeof request;
+    request.context = std::exchange(context_, {});
+    const gantry_op op = op_ != 0 ? std::exchange(op_, 0) : ++last_op_;
+    (path_.*method)(op, request);
+    return host_.Wait(op);
+  }
+
+  FakeHost host_;
+  CephDataPath path_;
+  std::string root_;
+  gantry_fs_context context_{};
+  gantry_op op_ = 0;
+  gantry_op last_op_ = 1;
+};
+
+class TakeOver : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    auto started = lab::Ceph::Start();
+    ASSERT_TRUE(started) << started.error().message;
+    ceph_ = new lab::Ceph(std::move(*started));
+    rival_ = &Kept("rival", false);
+  }
+  static void TearDownTestSuite() {
+    delete ceph_;
+    ceph_ = nullptr;
+  }
+
+  // Never destroyed: a client that was thrown out does not end well.
+  static Path& Kept(const std::string& node, bool one_node, RegionBytes region = {}) {
+    static auto* const all = new std::vector<std::unique_ptr<Path>>();
+    all->push_back(std::make_unique<Path>(*ceph_, node, one_node, std::move(region)));
+    return *all->back();
+  }
+  using Change = std::function<Ended(Path&)>;
+  // The change is made, and made again by a successor who knows what its predecessor had noted when the
+  // cluster had answered. `meanwhile` between the two.
+  static Ended Twice(bool one_node, const Change& change,
+                     const std::function<void()>& meanwhile = nullptr) {
+    Path& first = Kept("node", one_node);
+    Ended done = change(first.As(kAgain, false));
+    EXPECT_EQ(done.error_number, 0);
+    if (meanwhile) meanwhile();
+    return change(Kept("node", one_node, std::move(done.region)).As(kAgain, true));
+  }
+  // The successor is asked for what was never begun.
+  static Ended OnlyAgain(const Change& change) {
+    return change(Kept("node", false, Kept("node", false).region()).As(kAgain, true));
+  }
+  static std::string New(const char* what) { return what + std::to_string(++number_); }
+
+  static lab::Ceph* ceph_;
+  static Path* rival_;  // on another node
+  static int number_;
+};
+lab::Ceph* TakeOver::ceph_ = nullptr;
+Path* TakeOver::rival_ = nullptr;
+int TakeOver::number_ = 0;
+
+// --- where this node is alone
+
+TEST_F(TakeOver, WhatWasDoneIsDoneWhereNobodyElseIs) {
+  const std::string name = New("alone"), moved = New("moved"), linked = New("linked");
+  for (const auto& change : std::vector<Change>{
+           [&](Path& path) { return path.Create(name, kVerifier); },
+           [&](Path& path) { return path.Rename(name, moved); },
+           [&](Path& path) { return path.Link(rival_->Lookup(moved).node, linked); },
+           [&](Path& path) { return path.Unlink(moved); },
+           [&](Path& path) { return path.Mkdir(name); },
+           [&](Path& path) { return path.Rmdir(name); },
+           [&](Path& path) { return path.Symlink(name); }}) {
+    EXPECT_EQ(Twice(true, change).error_number, 0);
+  }
+  EXPECT_EQ(rival_->Lookup(linked).error_number, 0);
+  EXPECT_EQ(rival_->Lookup(moved).error_number, ENOENT);
+  EXPECT_EQ(rival_->Lookup(name).attributes.mode & S_IFMT, mode_t{S_IFLNK});
+}
+
+// --- where others are
+
+TEST_F(TakeOver, AnExclusiveFileIsKnownAgainByItsMark) {
+  const std::string name = New("file");
+  const auto ended = Twice(false, [&](Path& path) { return path.Create(name, kVerifier); });
+  EXPECT_EQ(ended.error_number, 0);
+  EXPECT_EQ(ended.node, rival_->Lookup(name).node);
+  EXPECT_EQ(ended.attributes.rdev_major, 0U);
+  EXPECT_EQ(ended.attributes.rdev_minor, 0U);
+}
+
+TEST_F(TakeOver, AnExclusiveFileOfAnotherNodeIsNotTakenForOurs) {
+  const std::string name = New("file");
+  const auto ended = Twice(
+      false, [&](Path& path) { return path.Create(name, kVerifier); },
+      [&] {
+        ASSERT_EQ(rival_->Unlink(name).error_number, 0);
+        ASSERT_EQ(rival_->Create(name, kVerifier + 1).error_number, 0);
+      });
+  EXPECT_EQ(ended.error_number, EEXIST);
+}
+
+TEST_F(TakeOver, WhatWasNeverBegunIsAnsweredAsItIsFound) {
+  const std::string name = New("theirs");
+  ASSERT_EQ(rival_->Mkdir(name).error_number, 0);
+  EXPECT_EQ(OnlyAgain([&](Path& path) { return path.Mkdir(name); }).error_number, EEXIST);
+  EXPECT_EQ(OnlyAgain([&](Path& path) { return path.Rmdir(New("absent")); }).error_number, ENOENT);
+  EXPECT_EQ(OnlyAgain([&](Path& path) { return path.Rename(New("absent"), name); }).error_number,
+            ENOENT);
+}
+
+TEST_F(TakeOver, ADirectoryThatMayBeAnothersIsAnErrorAndNoSuccess) {
+  const std::string name = New("directory");
+  EXPECT_EQ(Twice(false, [&](Path& path) { return path.Mkdir(name); }).error_number, EIO);
+}
+
+TEST_F(TakeOver, ANameThatIsGoneIsRemoved) {
+  const std::string name = New("gone");
+  ASSERT_EQ(rival_->Create(name).error_number, 0);
+  EXPECT_EQ(Twice(false, [&](Path& path) { return path.Unlink(name); }).error_number, 0);
+}
+
+TEST_F(TakeOver, WhatHasGotTheNameSinceIsNotRemoved) {
+  const std::string name = New("again");
+  ASSERT_EQ(rival_->Create(name).error_number, 0);
+  std::string theirs;
+  const auto ended = Twice(
+      false, [&](Path& path) { return path.Unlink(name); },
+      [&] { theirs = rival_->Create(name, 2).node; });
+  EXPECT_EQ(ended.error_number, 0);
+  EXPECT_EQ(rival_->Lookup(name).node, theirs);
+}
+
+TEST_F(TakeOver, ARenameIsDoneWhenTheNewNameLeadsToWhatTheOldOneDid) {
+  const std::string from = New("from"), to = New("to");
+  ASSERT_EQ(rival_->Create(from).error_number, 0);
+  const Change rename = [&](Path& path) { return path.Rename(from, to); };
+  EXPECT_EQ(Twice(false, rename).error_number, 0);
+  // Another one has got the old name: it stays where it is.
+  const auto ended = Twice(
+      false, [&](Path& path) { return path.Rename(to, from); },
+      [&] { ASSERT_EQ(rival_->Create(to, 3).error_number, 0); });
+  EXPECT_EQ(ended.error_number, 0);
+  EXPECT_EQ(rival_->Lookup(to).error_number, 0);
+}
+
+TEST_F(TakeOver, ALinkIsOursWhenItLeadsToOurFile) {
+  const std::string file = New("file"), name = New("link");
+  const std::string node = rival_->Create(file).node;
+  const Change link = [&](Path& path) { return path.Link(node, name); };
+  EXPECT_EQ(Twice(false, link).error_number, 0);
+  ASSERT_EQ(rival_->Unlink(name).error_number, 0);
+  const auto ended = Twice(false, link, [&] {
+    ASSERT_EQ(rival_->Unlink(name).error_number, 0);
+    ASSERT_EQ(rival_->Create(name, 4).error_number, 0);
+  });
+  EXPECT_EQ(ended.error_number, EEXIST);
+}
+
+// --- the fence
+
+TEST_F(TakeOver, APredecessorThatLivesIsThrownOut) {
+  Path& first = Kept("node", true);
+  const std::string node = first.Create(New("fenced")).node;
+  ASSERT_EQ(first.Write(node, "before").error_number, 0);
+  Path& second = Kept("node", true);
+  ASSERT_EQ(second.Write(node, "after!").error_number, 0);
+  EXPECT_NE(first.Write(node, "late!!").error_number, 0);
+}
+
+}  // namespace
+}  // namespace gantry::cephfs
