@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "plugins/cephfs/cluster/ceph_error.hpp"
+#include "plugins/cephfs/cluster/mds_map.hpp"
 #include "plugins/common/sha256.hpp"
 
 namespace gantry::cephfs {
@@ -74,7 +75,7 @@ Status Access::Close(const std::string& user, const Evict& evict, const Pause& p
   if (!removed.ok() && removed.number != ENOENT) return Failed(command, removed);
   EvictRequest request;
   request.entity = user;
-  GANTRY_PLUGIN_TRY_ASSIGN(request.mds, ActiveMds(deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(request.mds, ServingMds(deadline));
   GANTRY_PLUGIN_TRY_ASSIGN(request.as, cluster_->Identity(deadline));
   Status closed = {};
   for (int round = 0; closed; ++round) {
@@ -92,24 +93,12 @@ Status Access::Close(const std::string& user, const Evict& evict, const Pause& p
   return closed;
 }
 
-Result<std::vector<std::string>> Access::ActiveMds(TimePoint deadline) const {
+Result<std::vector<std::string>> Access::ServingMds(TimePoint deadline) const {
   const json command = {{"prefix", "fs get"}, {"fs_name", cluster_->config().fs_name}};
   GANTRY_PLUGIN_TRY_ASSIGN(const Reply reply, cluster_->AskMonitor(command, deadline));
   if (!reply.ok()) return Failed(command, reply);
   GANTRY_PLUGIN_TRY_ASSIGN(const json filesystem, reply.Json("fs get"));
-  std::vector<std::string> names;
-  const json map = filesystem.value("mdsmap", json::object());
-  const json all = map.value("info", json::object());
-  for (const auto& [gid, info] : all.items())
-    if (info.value("rank", -1) >= 0 && info.value("state", "").starts_with("up:"))
-      names.push_back(info.value("name", ""));
-  // A rank without an MDS has sessions that nobody can be asked about.
-  const json in = map.value("in", json::array());
-  if (names.size() < in.size())
-    return Fail(code::kUnavailable, std::to_string(in.size() - names.size()) +
-                                        " ranks of the filesystem have no MDS; whether the node "
-                                        "has sessions there cannot be known");
-  return names;
+  return HoldersOfRanks(filesystem);
 }
 
 Status Access::WaitForBlocklist(const std::vector<std::string>& addresses, const Pause& pause,

@@ -35,7 +35,7 @@ class Access {
                        TimePoint deadline) const;
 
  private:
-  plugin::Result<std::vector<std::string>> ActiveMds(TimePoint deadline) const;
+  plugin::Result<std::vector<std::string>> ServingMds(TimePoint deadline) const;
   plugin::Status WaitForBlocklist(const std::vector<std::string>& addresses, const Pause& pause,
                                   TimePoint deadline) const;
 
