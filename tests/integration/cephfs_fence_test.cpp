@@ -131,5 +131,41 @@ TEST_F(CephfsFence, WaitsForARanksNewHolderUntilItKnowsItsSessions) {
   ExpectFenced(volume, client.get());
 }
 
+TEST_F(CephfsFence, ACopysKeyOpensNoMoreThanItsSources) {
+  const Parameters here = {{"poolLayout", "cephfs_data"}};
+  const auto source = Make(CreateRequest("pvc-source", here));
+  const auto space = cluster_->Info(SubvolumeOf(source))->pool_namespace;
+  ASSERT_THAT(space, Not(IsEmpty()));
+  const auto copy = Make(CreateFromRequest("pvc-copy", From::kVolume, source.volume_id(), here));
+  EXPECT_EQ(cluster_->Info(SubvolumeOf(copy))->pool_namespace, space);
+  ASSERT_TRUE(Publish(copy));
+  const auto entity =
+      cluster_->Order({{"prefix", "auth get"}, {"entity", "client." + user_}, {"format", "json"}});
+  EXPECT_THAT(entity, HasSubstr("pool=cephfs_data namespace=" + space));
+
+  // In another pool the module makes it without a namespace.
+  cluster_->Order({{"prefix", "osd pool create"}, {"pool", "other"}, {"pg_num", 8}});
+  cluster_->Order({{"prefix", "fs add_data_pool"},
+                   {"fs_name", cluster_->ceph().filesystem()},
+                   {"pool", "other"}});
+  Parameters there = {{"poolLayout", "other"}};
+  const auto refused =
+      controller_->Create(CreateFromRequest("pvc-there", From::kVolume, source.volume_id(), there));
+  EXPECT_EQ(refused.code(), StatusCode::INVALID_ARGUMENT) << refused.message();
+  EXPECT_THAT(refused.message(), HasSubstr("parameters[\"namespaceIsolated\"]"));
+  there["namespaceIsolated"] = "false";
+  const auto shared =
+      Make(CreateFromRequest("pvc-there", From::kVolume, source.volume_id(), there));
+  EXPECT_EQ(cluster_->Info(SubvolumeOf(shared))->data_pool, "other");
+  EXPECT_TRUE(controller_->Publish(shared, kNode).ok());
+
+  // One that was made before is not opened.
+  CephRecords(cluster_->ceph(), kRecordsPool)
+      .ChangeVolume(HandleOf(source.volume_id()),
+                    [](auto* record) { record->pool_namespace = ""; });
+  const auto closed = controller_->Publish(source, kNode);
+  EXPECT_EQ(closed.code(), StatusCode::FAILED_PRECONDITION) << closed.message();
+}
+
 }  // namespace
 }  // namespace gantry::itest

@@ -29,6 +29,11 @@ std::string AllowedPath(const VolumeRecord& volume) {
   return volume.path.substr(0, volume.path.find("/.snap/"));
 }
 
+bool IsToBeIsolated(const VolumeRecord& volume) {
+  const auto found = volume.parameters.find("namespaceIsolated");
+  return found != volume.parameters.end() && found->second == "true";
+}
+
 tl::unexpected<plugin::Error> Failed(const json& command, const Reply& reply) {
   return tl::unexpected(FromErrno(reply.number, command.value("prefix", ""), reply.words));
 }
@@ -42,6 +47,12 @@ std::string Access::UserOf(const VolumeRecord& volume, const std::string& node_i
 
 Result<SecretText> Access::Open(const VolumeRecord& volume, const std::string& user, bool readonly,
                                 TimePoint deadline) const {
+  if (volume.pool_namespace.empty() && IsToBeIsolated(volume))
+    return Fail(code::kFailedPrecondition,
+                "parameters[\"namespaceIsolated\"] of volume " + volume.handle +
+                    " is \"true\", but its objects are in no namespace of their own: a key for it "
+                    "would open all of pool " +
+                    volume.data_pool);
   const std::string rights = readonly ? "allow r" : "allow rw";
   const std::string in_fs = " fsname=" + cluster_->config().fs_name;
   std::string objects = rights + " pool=" + volume.data_pool;

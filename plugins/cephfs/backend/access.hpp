@@ -26,7 +26,8 @@ class Access {
   // The same for the same volume and node; another one once the volume was made again.
   static std::string UserOf(const VolumeRecord& volume, const std::string& node_id);
 
-  // Makes it, or finds it, with what it may do; its key.
+  // Makes it, or finds it, with what it may do; its key. FAILED_PRECONDITION: the volume is to have
+  // objects that are its own, and they are not.
   plugin::Result<SecretText> Open(const VolumeRecord& volume, const std::string& user,
                                   bool readonly, TimePoint deadline) const;
   // Takes the entity away, ends its sessions, and returns when the map of OSDs says that none of

@@ -144,6 +144,23 @@ Result<Volumes::StoredVolume> Volumes::Plan(const VolumeRequest& request,
   return stored;
 }
 
+namespace {
+
+// The module makes a copy in its source's namespace, or in none when it is to lie in another pool.
+Status CheckIsolation(const ClassParameters& parameters, const std::string& pool,
+                      const std::string& pool_namespace) {
+  const bool stays = parameters.pool_layout.empty() || parameters.pool_layout == pool;
+  if (!parameters.namespace_isolated || (stays && !pool_namespace.empty())) return {};
+  return Fail(code::kInvalidArgument,
+              "parameters[\"namespaceIsolated\"] is \"true\", as nodeKeys perVolume has it by "
+              "default; expected \"false\" for a copy " +
+                  (pool_namespace.empty()
+                       ? "of what is in no namespace of its own"
+                       : "into pool " + parameters.pool_layout + " of what is in " + pool));
+}
+
+}  // namespace
+
 Status Volumes::PlanCopy(const VolumeRequest& request, VolumeRecord* record,
                          TimePoint deadline) const {
   if (request.content == ContentKind::kVolume) {
@@ -152,6 +169,8 @@ Status Volumes::PlanCopy(const VolumeRequest& request, VolumeRecord* record,
                   "parameters[\"backingSnapshot\"] is \"true\"; expected a snapshot as content "
                   "source, not a volume");
     GANTRY_PLUGIN_TRY_ASSIGN(const VolumeRecord source, Get(request.content_handle, deadline));
+    GANTRY_PLUGIN_TRY(CheckIsolation(request.parameters, source.data_pool, source.pool_namespace));
+    record->data_pool = source.data_pool;
     record->capacity_bytes = std::max(request.required_bytes, source.capacity_bytes);
     if (source.subvolume.empty()) {
       record->copy_of = source.copy_of;  // the volume is that snapshot
@@ -163,6 +182,8 @@ Status Volumes::PlanCopy(const VolumeRequest& request, VolumeRecord* record,
   }
   GANTRY_PLUGIN_TRY_ASSIGN(const SnapshotRecord source,
                            GetSnapshot(request.content_handle, deadline));
+  GANTRY_PLUGIN_TRY(CheckIsolation(request.parameters, source.data_pool, source.pool_namespace));
+  record->data_pool = source.data_pool;
   record->capacity_bytes = std::max(request.required_bytes, source.size_bytes);
   record->copy_of = source.at;
   if (request.parameters.backing_snapshot) {
