@@ -131,6 +131,16 @@ TEST_F(CephfsFence, WaitsForARanksNewHolderUntilItKnowsItsSessions) {
   ExpectFenced(volume, client.get());
 }
 
+TEST_F(CephfsFence, ThatCannotBeDoneIsNotTakenForDone) {
+  const auto volume = Make(CreateRequest("pvc-1"));
+  ASSERT_TRUE(Publish(volume));
+  const std::string name = cluster_->ceph().filesystem();
+  cluster_->Order({{"prefix", "fs fail"}, {"fs_name", name}});
+  cluster_->Order({{"prefix", "fs rm"}, {"fs_name", name}, {"yes_i_really_mean_it", true}});
+  const auto refused = controller_->Unpublish(volume.volume_id(), kNode);
+  EXPECT_EQ(refused.code(), StatusCode::UNAVAILABLE) << refused.message();
+}
+
 TEST_F(CephfsFence, ACopysKeyOpensNoMoreThanItsSources) {
   const Parameters here = {{"poolLayout", "cephfs_data"}};
   const auto source = Make(CreateRequest("pvc-source", here));

@@ -43,6 +43,14 @@ plugin::Status AddNode(VolumeRecord* volume, const std::string& node_id, bool re
   return {};
 }
 
+// What a CO takes for "it is not published there" must not be said of a fence that did not happen.
+plugin::Error NotFenced(plugin::Error error) {
+  if (error.code == code::kNotFound || error.code == code::kInvalidArgument ||
+      error.code == code::kFailedPrecondition)
+    error.code = code::kUnavailable;
+  return error;
+}
+
 }  // namespace
 
 Status CephfsBackend::PublishVolume(Call& call, const gantry_publish_volume& request) {
@@ -115,7 +123,8 @@ plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
                   "the sessions of client." + request.entity + " could not be ended in time");
     return DecodeAddresses(outcome.output);
   };
-  GANTRY_PLUGIN_TRY(Access(cluster_.get()).Close(user, evict, PauseOf(call), deadline));
+  const auto closed = Access(cluster_.get()).Close(user, evict, PauseOf(call), deadline);
+  if (!closed) return tl::unexpected(NotFenced(closed.error()));
   GANTRY_PLUGIN_TRY(volumes_->Change(handle, deadline, [&](VolumeRecord* record) -> plugin::Status {
     const auto found = record->nodes.find(node_id);
     if (found != record->nodes.end() && found->second.user == user) record->nodes.erase(found);
