@@ -131,6 +131,17 @@ TEST_F(CephfsFence, WaitsForARanksNewHolderUntilItKnowsItsSessions) {
   ExpectFenced(volume, client.get());
 }
 
+TEST_F(CephfsFence, FindsAClientThatReportsAnotherName) {
+  const auto volume = Make(CreateRequest("pvc-1", {{"mode", "0777"}}));
+  const auto client = Publish(volume);
+  ASSERT_TRUE(client);
+  ASSERT_EQ(ceph_conf_set(client->get(), "client_metadata", "entity_id=somebody"), 0);
+  ASSERT_EQ(client->Mount(PathOf(volume)), 0);
+  ASSERT_EQ(client->Write("/file", "mine"), 4);
+  ASSERT_FALSE(Shows("a", user_));
+  ExpectFenced(volume, client.get());
+}
+
 TEST_F(CephfsFence, ThatCannotBeDoneIsNotTakenForDone) {
   const auto volume = Make(CreateRequest("pvc-1"));
   ASSERT_TRUE(Publish(volume));
