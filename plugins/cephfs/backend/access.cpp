@@ -40,9 +40,9 @@ tl::unexpected<plugin::Error> Failed(const json& command, const Reply& reply) {
 
 }  // namespace
 
-std::string Access::UserOf(const VolumeRecord& volume, const std::string& node_id) {
+std::string Access::NewUser(const VolumeRecord& volume, const std::string& node_id) {
   return "gantry." + volume.handle + "." + volume.incarnation + "." +
-         plugin::Sha256Hex(node_id).substr(0, kNodeDigits);
+         plugin::Sha256Hex(node_id).substr(0, kNodeDigits) + "." + MakeNonce();
 }
 
 Result<SecretText> Access::Open(const VolumeRecord& volume, const std::string& user, bool readonly,
@@ -79,11 +79,16 @@ Result<SecretText> Access::Open(const VolumeRecord& volume, const std::string& u
   return SecretText(entities[0]["key"].get<std::string>());
 }
 
-Status Access::Close(const std::string& user, const Evict& evict, const Pause& pause,
-                     TimePoint deadline) const {
+Status Access::Remove(const std::string& user, TimePoint deadline) const {
   const json command = {{"prefix", "auth rm"}, {"entity", "client." + user}};
   GANTRY_PLUGIN_TRY_ASSIGN(const Reply removed, cluster_->AskMonitor(command, deadline));
   if (!removed.ok() && removed.number != ENOENT) return Failed(command, removed);
+  return {};
+}
+
+Status Access::Close(const std::string& user, const Evict& evict, const Pause& pause,
+                     TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY(Remove(user, deadline));
   EvictRequest request;
   request.entity = user;
   GANTRY_PLUGIN_TRY_ASSIGN(request.mds, ServingMds(deadline));

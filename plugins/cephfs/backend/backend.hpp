@@ -81,6 +81,9 @@ class CephfsBackend {
   plugin::Result<bool> EmitVolume(Call& call, const VolumeRecord& volume,
                                   const std::string* problem, TimePoint deadline) const;
   plugin::Result<uint64_t> AvailableBytes(const std::string& pool, TimePoint deadline) const;
+  // ABORTED: another controller has closed it meanwhile; then there is no such entity any more.
+  plugin::Status CheckOpen(const std::string& handle, const std::string& node_id,
+                           const std::string& user, TimePoint deadline) const;
   plugin::Status CloseNode(Call& call, const std::string& handle, const std::string& node_id,
                            TimePoint deadline) const;
   Status RunCopy(Call& call, const std::string& handle);

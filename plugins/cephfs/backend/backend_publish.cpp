@@ -31,7 +31,7 @@ plugin::Status AddNode(VolumeRecord* volume, const std::string& node_id, bool re
                   "volume " + volume->handle + " is published to node " + node);
   const auto found = volume->nodes.find(node_id);
   if (found == volume->nodes.end()) {
-    volume->nodes[node_id] = {Access::UserOf(*volume, node_id), readonly, false};
+    volume->nodes[node_id] = {Access::NewUser(*volume, node_id), readonly, false};
     return {};
   }
   if (found->second.closing)
@@ -79,11 +79,28 @@ Status CephfsBackend::PublishVolume(Call& call, const gantry_publish_volume& req
   context.readonly = readonly;
   const auto key = Access(cluster_.get()).Open(*volume, context.user, readonly, deadline);
   if (!key) return ToStatus(key.error());
+  if (const auto open = CheckOpen(handle, node_id, context.user, deadline); !open)
+    return ToStatus(open.error());
   auto sealed = Seal(*seal_key, {handle, volume->incarnation, node_id, context.user}, key->text());
   if (!sealed) return ToStatus(sealed.error());
   context.sealed_key = std::move(*sealed);
   call.EmitPublishContext(Encode(context));
   return Ok();
+}
+
+// Whoever closed the node since it was recorded may have found no key to take away.
+plugin::Status CephfsBackend::CheckOpen(const std::string& handle, const std::string& node_id,
+                                        const std::string& user, TimePoint deadline) const {
+  const auto volume = volumes_->Get(handle, deadline);
+  if (!volume && volume.error().code != code::kNotFound) return tl::unexpected(volume.error());
+  if (volume) {
+    const auto found = volume->nodes.find(node_id);
+    if (found != volume->nodes.end() && found->second.user == user && !found->second.closing)
+      return {};
+  }
+  GANTRY_PLUGIN_TRY(Access(cluster_.get()).Remove(user, deadline));
+  return Fail(code::kAborted, "volume " + handle + " was unpublished from node " + node_id +
+                                  " by another controller meanwhile");
 }
 
 Status CephfsBackend::UnpublishVolume(Call& call, const gantry_publish_volume& request) {
@@ -106,6 +123,7 @@ plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
                                         const std::string& node_id, TimePoint deadline) const {
   std::string user;
   GANTRY_PLUGIN_TRY(volumes_->Change(handle, deadline, [&](VolumeRecord* record) -> plugin::Status {
+    user.clear();  // of an earlier round
     const auto found = record->nodes.find(node_id);
     if (found == record->nodes.end()) return {};
     user = found->second.user;
@@ -127,7 +145,8 @@ plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
   if (!closed) return tl::unexpected(NotFenced(closed.error()));
   GANTRY_PLUGIN_TRY(volumes_->Change(handle, deadline, [&](VolumeRecord* record) -> plugin::Status {
     const auto found = record->nodes.find(node_id);
-    if (found != record->nodes.end() && found->second.user == user) record->nodes.erase(found);
+    if (found != record->nodes.end() && found->second.closing && found->second.user == user)
+      record->nodes.erase(found);
     return {};
   }));
   return {};

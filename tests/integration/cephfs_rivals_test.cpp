@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two controllers of one CephFS: what the other one did while this one stood still. The test is the
+// other one, in the records; this one is a gantryd whose monitor or manager is frozen between two of
+// its steps.
+#include "plugins/cephfs/backend/volumes.hpp"
+#include "tests/integration/cephfs_records.hpp"
+
+namespace gantry::itest {
+namespace {
+
+using cephfs::RecordState;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Key;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr int kUid = 61111;
+constexpr int kPatientSeconds = 20;  // of a request, while a daemon is frozen on purpose
+const std::string kNode = "node-1";
+
+class CephfsRivals : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { cluster_ = CephCluster::Start().release(); }
+  static void TearDownTestSuite() {
+    delete cluster_;
+    cluster_ = nullptr;
+  }
+
+  void SetUp() override {
+    ASSERT_NE(cluster_, nullptr);
+    records_ = std::make_unique<CephRecords>(cluster_->ceph());
+  }
+  void TearDown() override {
+    if (HasFailure() && host_ != nullptr) std::cerr << host_->Log();
+  }
+
+  void Begin(const std::string& more = {}) {
+    controller_.reset();
+    host_.reset();
+    host_ = cluster_->StartHost(
+        CephHost{.uid = kUid, .more = more, .timeout_seconds = kPatientSeconds});
+    ASSERT_TRUE(host_);
+    controller_ = std::make_unique<CephController>(*host_);
+  }
+  csi::v1::Volume Make(const std::string& name, const Parameters& parameters = {}) {
+    const auto created = controller_->CreateInTheEnd(CreateRequest(name, parameters));
+    EXPECT_TRUE(created.ok()) << created.message();
+    return created.reply.volume();
+  }
+  void Drop(const csi::v1::Volume& volume) {
+    const auto deleted = controller_->DeleteInTheEnd(volume.volume_id());
+    EXPECT_TRUE(deleted.ok()) << deleted.message();
+  }
+  std::map<std::string, cephfs::Publication> NodesOf(const csi::v1::Volume& volume) {
+    const auto record = records_->Volume(HandleOf(volume.volume_id()));
+    EXPECT_TRUE(record);
+    return record ? record->nodes : std::map<std::string, cephfs::Publication>();
+  }
+  uint64_t QuotaOf(const csi::v1::Volume& volume) {
+    const auto info = cluster_->Info(SubvolumeOf(volume));
+    return info ? info->quota_bytes.value_or(0) : 0;
+  }
+
+  // Runs `operation` in another thread while the daemon is frozen, and `meanwhile` once `begun`.
+  template <class Operation>
+  auto Meanwhile(CephDaemon frozen, const Operation& operation, const std::function<bool()>& begun,
+                 const std::function<void()>& meanwhile) {
+    EXPECT_TRUE(cluster_->ceph().Freeze(frozen));
+    decltype(operation()) outcome;
+    std::thread running([&] { outcome = operation(); });
+    EXPECT_TRUE(WaitFor(begun));
+    meanwhile();
+    EXPECT_TRUE(cluster_->ceph().Thaw(frozen));
+    running.join();
+    return outcome;
+  }
+
+  static CephCluster* cluster_;
+  std::unique_ptr<CephRecords> records_;
+  std::unique_ptr<lab::Gantryd> host_;
+  std::unique_ptr<CephController> controller_;
+};
+CephCluster* CephfsRivals::cluster_ = nullptr;
+
+TEST_F(CephfsRivals, APublicationThatWasClosedBeforeItHadAKeyIsAbortedAndLeavesNone) {
+  ASSERT_NO_FATAL_FAILURE(Begin(", nodeKeys: perVolume"));
+  const auto volume = Make("pvc-closed");
+  const auto published = Meanwhile(
+      CephDaemon::kMon, [&] { return controller_->Publish(volume, kNode); },
+      [&] { return NodesOf(volume).contains(kNode); },
+      [&] {
+        records_->ChangeVolume(HandleOf(volume.volume_id()),
+                               [](auto* record) { record->nodes.clear(); });
+      });
+  EXPECT_EQ(published.code(), grpc::StatusCode::ABORTED) << published.message();
+  EXPECT_THAT(NodesOf(volume), IsEmpty());
+  EXPECT_THAT(cluster_->Entities(), IsEmpty());
+  Drop(volume);
+}
+
+TEST_F(CephfsRivals, AnUnpublishThatComesLateLeavesWhatWasPublishedSince) {
+  ASSERT_NO_FATAL_FAILURE(Begin(", nodeKeys: perVolume"));
+  const auto volume = Make("pvc-late");
+  const auto published = controller_->Publish(volume, kNode);
+  ASSERT_TRUE(published.ok()) << published.message();
+  const auto late = Meanwhile(
+      CephDaemon::kMon, [&] { return controller_->Unpublish(volume.volume_id(), kNode); },
+      [&] { return NodesOf(volume).at(kNode).closing; },
+      [&] {
+        records_->ChangeVolume(HandleOf(volume.volume_id()),
+                               [](auto* record) { record->nodes.at(kNode).closing = false; });
+      });
+  EXPECT_TRUE(late.ok()) << late.message();
+  EXPECT_THAT(NodesOf(volume), ElementsAre(Key(kNode)));
+  EXPECT_TRUE(controller_->Unpublish(volume.volume_id(), kNode).ok());
+  EXPECT_THAT(NodesOf(volume), IsEmpty());
+
+  // And it is nobody's but its own key that it takes away.
+  const auto again = controller_->Publish(volume, kNode);
+  ASSERT_TRUE(again.ok()) << again.message();
+  EXPECT_NE(again.reply.publish_context().at("user"), published.reply.publish_context().at("user"));
+  EXPECT_TRUE(controller_->Unpublish(volume.volume_id(), kNode).ok());
+  Drop(volume);
+}
+
+}  // namespace
+}  // namespace gantry::itest
