@@ -126,5 +126,30 @@ TEST_F(CephfsRivals, AnUnpublishThatComesLateLeavesWhatWasPublishedSince) {
   Drop(volume);
 }
 
+TEST_F(CephfsRivals, AVolumeKeepsItsSizeWhenAnOlderResizeComesLater) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  const auto volume = Make("pvc-grown");
+  const std::string& id = volume.volume_id();
+  ASSERT_TRUE(controller_->Expand(id, 2 * kVolumeBytes).ok());
+  ASSERT_TRUE(
+      cluster_->module().Resize({kGroup, SubvolumeOf(volume)}, kVolumeBytes, CephCluster::Soon()));
+  ASSERT_EQ(QuotaOf(volume), static_cast<uint64_t>(kVolumeBytes));
+  const auto repeated = controller_->Expand(id, 2 * kVolumeBytes);
+  EXPECT_TRUE(repeated.ok()) << repeated.message();
+  EXPECT_EQ(QuotaOf(volume), static_cast<uint64_t>(2 * kVolumeBytes));
+
+  const auto smaller = Meanwhile(
+      CephDaemon::kMgr, [&] { return controller_->Expand(id, 3 * kVolumeBytes); },
+      [] { return true; },
+      [&] {
+        records_->ChangeVolume(HandleOf(id),
+                               [](auto* record) { record->capacity_bytes = 4 * kVolumeBytes; });
+      });
+  ASSERT_TRUE(smaller.ok()) << smaller.message();
+  EXPECT_EQ(smaller.reply.capacity_bytes(), 4 * kVolumeBytes);
+  EXPECT_EQ(QuotaOf(volume), static_cast<uint64_t>(4 * kVolumeBytes));
+  Drop(volume);
+}
+
 }  // namespace
 }  // namespace gantry::itest

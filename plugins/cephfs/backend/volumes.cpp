@@ -231,8 +231,12 @@ Result<bool> Volumes::Finish(StoredVolume* stored, TimePoint deadline) const {
   const SubvolumeAt at{record.group, record.subvolume};
   GANTRY_PLUGIN_TRY_ASSIGN(auto info, subvolumes_.Info(at, deadline));
   if (!info || info->path.empty()) return Contested(record.handle);
-  if (info->quota_bytes != record.capacity_bytes)
+  if (info->quota_bytes != record.capacity_bytes) {
+    // Somebody else may have finished it long ago, and it may have grown since.
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto now, volumes_.Find(record.handle, deadline));
+    if (!now || now->text != stored->text) return true;
     GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, record.capacity_bytes, deadline));
+  }
   GANTRY_PLUGIN_TRY_ASSIGN(const MutableParameters modified,
                            ParseMutableParameters(record.mutable_parameters));
   GANTRY_PLUGIN_TRY(Apply(record, modified, deadline));
@@ -426,15 +430,28 @@ Result<VolumeRecord> Volumes::Expand(const std::string& handle, uint64_t require
     return Fail(code::kOutOfRange, "capacity_range.limit_bytes is " + std::to_string(limit_bytes) +
                                        "; expected at least the volume's " +
                                        std::to_string(volume.capacity_bytes));
-  if (required_bytes <= volume.capacity_bytes) return volume;
+  const SubvolumeAt at{volume.group, volume.subvolume};
+  if (required_bytes <= volume.capacity_bytes) {
+    if (volume.subvolume.empty()) return volume;
+    // An older resize may have come after the one that the record tells of.
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto info, subvolumes_.Info(at, deadline));
+    if (info && info->quota_bytes && *info->quota_bytes < volume.capacity_bytes)
+      GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, volume.capacity_bytes, deadline));
+    return volume;
+  }
   if (volume.subvolume.empty())
     return Fail(code::kFailedPrecondition,
                 "volume " + handle + " is a snapshot, and a snapshot does not grow");
-  GANTRY_PLUGIN_TRY(subvolumes_.Resize({volume.group, volume.subvolume}, required_bytes, deadline));
-  return Change(handle, deadline, [&](VolumeRecord* record) -> Status {
-    record->capacity_bytes = std::max(record->capacity_bytes, required_bytes);
-    return {};
-  });
+  GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, required_bytes, deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(volume, Change(handle, deadline, [&](VolumeRecord* record) -> Status {
+                             record->capacity_bytes =
+                                 std::max(record->capacity_bytes, required_bytes);
+                             return {};
+                           }));
+  // Somebody else made it larger than this, and before this.
+  if (volume.capacity_bytes > required_bytes)
+    GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, volume.capacity_bytes, deadline));
+  return volume;
 }
 
 Status Volumes::Apply(const VolumeRecord& record, const MutableParameters& parameters,
