@@ -151,5 +151,17 @@ TEST_F(CephfsRivals, AVolumeKeepsItsSizeWhenAnOlderResizeComesLater) {
   Drop(volume);
 }
 
+TEST_F(CephfsRivals, OfAFilesystemThatIsNotThereNothingIsTakenForGone) {
+  const cephfs::Subvolumes nowhere(&records_->cluster(), "nosuch");
+  const cephfs::SubvolumeAt at{kGroup, "any"};
+  const auto removed = nowhere.Remove(at, CephCluster::Soon());
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().code, plugin::code::kFailedPrecondition);
+  EXPECT_THAT(removed.error().message, HasSubstr("nosuch"));
+  EXPECT_FALSE(nowhere.Info(at, CephCluster::Soon()));
+  EXPECT_FALSE(nowhere.List(kGroup, CephCluster::Soon()));
+  EXPECT_FALSE(nowhere.RemoveSnapshot({kGroup, "any", "any"}, CephCluster::Soon()));
+}
+
 }  // namespace
 }  // namespace gantry::itest
