@@ -151,6 +151,28 @@ TEST_F(CephfsRivals, AVolumeKeepsItsSizeWhenAnOlderResizeComesLater) {
   Drop(volume);
 }
 
+TEST_F(CephfsRivals, ASnapshotThatTheOtherOneCallsReadyAgainIsDeletedAllTheSame) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  const auto volume = Make("pvc-snapped");
+  const auto snapped = controller_->Snapshot("snap-1", volume.volume_id());
+  ASSERT_TRUE(snapped.ok()) << snapped.message();
+  const std::string& id = snapped.reply.snapshot().snapshot_id();
+  const std::string handle = id.substr(id.rfind(':') + 1);
+  const auto deleted = Meanwhile(
+      CephDaemon::kMgr, [&] { return controller_->DeleteSnapshot(id); },
+      [&] {
+        const auto record = records_->Snapshot(handle);
+        return record && record->state == RecordState::kDeleting;
+      },
+      [&] {
+        records_->ChangeSnapshot(handle, [](auto* record) { record->state = RecordState::kReady; });
+      });
+  EXPECT_TRUE(deleted.ok()) << deleted.message();
+  EXPECT_FALSE(records_->Snapshot(handle));
+  EXPECT_THAT(cluster_->Snapshots(SubvolumeOf(volume)), IsEmpty());
+  Drop(volume);
+}
+
 TEST_F(CephfsRivals, OfAFilesystemThatIsNotThereNothingIsTakenForGone) {
   const cephfs::Subvolumes nowhere(&records_->cluster(), "nosuch");
   const cephfs::SubvolumeAt at{kGroup, "any"};
