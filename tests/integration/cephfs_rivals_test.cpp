@@ -185,5 +185,37 @@ TEST_F(CephfsRivals, OfAFilesystemThatIsNotThereNothingIsTakenForGone) {
   EXPECT_FALSE(nowhere.RemoveSnapshot({kGroup, "any", "any"}, CephCluster::Soon()));
 }
 
+TEST_F(CephfsRivals, OrphansAreFoundBehindADamagedOneAndInGroupsThatNoRecordNames) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  const auto kept = Make("pvc-kept");
+  const auto gone = Make("pvc-gone", {{"group", "past"}});
+  const auto named = [](const csi::v1::Volume& volume, const std::string& end) {
+    const std::string name = SubvolumeOf(volume);
+    return name.substr(0, name.size() - 4) + end;
+  };
+  const std::string damaged = named(kept, "0000");
+  const std::string late = named(kept, "ffff");
+  const std::string past = named(gone, "ffff");
+  Drop(gone);
+  cephfs::SubvolumeSpec spec;
+  spec.size_bytes = 1 << 20;
+  for (const cephfs::SubvolumeAt& at :
+       {cephfs::SubvolumeAt{kGroup, damaged}, {kGroup, late}, {"past", past}}) {
+    spec.at = at;
+    ASSERT_TRUE(cluster_->module().Create(spec, CephCluster::Soon()));
+  }
+  const std::string notes = "/volumes/" + kGroup + "/" + damaged + "/.meta";
+  CephClient admin(cluster_->ceph(), "admin", cluster_->ceph().admin_key());
+  ASSERT_EQ(admin.Mount("/"), 0);
+  ASSERT_EQ(ceph_unlink(admin.get(), notes.c_str()), 0);
+  ASSERT_EQ(admin.Write(notes, "damaged"), 7);
+  ASSERT_FALSE(cluster_->module().Info({kGroup, damaged}, CephCluster::Soon()));
+  ASSERT_TRUE(host_->Restart());  // Tasks are listed then.
+  EXPECT_TRUE(WaitFor([&] { return !cluster_->Subvolumes().contains(late); }));
+  EXPECT_TRUE(WaitFor([&] { return cluster_->Subvolumes("past").empty(); }));
+  EXPECT_THAT(cluster_->Subvolumes(), Contains(damaged));
+  Drop(kept);
+}
+
 }  // namespace
 }  // namespace gantry::itest

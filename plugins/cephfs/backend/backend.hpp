@@ -87,6 +87,7 @@ class CephfsBackend {
   plugin::Status CloseNode(Call& call, const std::string& handle, const std::string& node_id,
                            TimePoint deadline) const;
   Status RunCopy(Call& call, const std::string& handle);
+  Status RemoveOrphans(Call& call, const std::string& group, const std::string& after);
 
   // backend_static.cpp: volumes of ceph-csi.
   plugin::Result<VolumeContext> ContextOfCephCsi(

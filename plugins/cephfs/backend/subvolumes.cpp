@@ -171,6 +171,10 @@ Result<std::optional<SubvolumeInfo>> Subvolumes::Info(const SubvolumeAt& at,
   return info;
 }
 
+Result<std::vector<std::string>> Subvolumes::Groups(TimePoint deadline) const {
+  return Names("fs subvolumegroup ls", json::object(), deadline);
+}
+
 Result<std::vector<std::string>> Subvolumes::List(const std::string& group,
                                                   TimePoint deadline) const {
   return Names("fs subvolume ls", {{"group_name", group}}, deadline);

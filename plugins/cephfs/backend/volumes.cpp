@@ -2,7 +2,6 @@
 #include "plugins/cephfs/backend/volumes.hpp"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "plugins/common/backend_words.hpp"
@@ -336,28 +335,25 @@ Status Volumes::RemoveUnknownSnapshots(const SubvolumeAt& at, TimePoint deadline
 }
 
 Result<std::vector<std::string>> Volumes::Groups(TimePoint deadline) const {
-  std::set<std::string> groups;
-  GANTRY_PLUGIN_TRY(volumes_.ForEach({}, deadline, [&](const VolumeRecord& record) {
-    groups.insert(record.group);
-    return true;
-  }));
-  return std::vector<std::string>(groups.begin(), groups.end());
+  return subvolumes_.Groups(deadline);
+}
+
+Result<std::vector<std::string>> Volumes::MarkedNames(const std::string& group,
+                                                      TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(auto names, subvolumes_.List(group, deadline));
+  std::erase_if(names, [&](const std::string& name) { return HandleOf(name).empty(); });
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 // The record is read after the subvolume was seen, and precedes every subvolume that is meant.
-Result<Orphans> Volumes::RemoveOrphans(const std::string& group, TimePoint deadline) const {
-  Orphans orphans;
-  GANTRY_PLUGIN_TRY_ASSIGN(const auto names, subvolumes_.List(group, deadline));
-  for (const auto& name : names) {
-    const std::string handle = HandleOf(name);
-    if (handle.empty()) continue;
-    GANTRY_PLUGIN_TRY_ASSIGN(const auto found, volumes_.Find(handle, deadline));
-    if (found && (found->record.subvolume == name ||
-                  std::count(found->record.replaced.begin(), found->record.replaced.end(), name)))
-      continue;
-    GANTRY_PLUGIN_TRY(RemoveOrphan({group, name}, &orphans, deadline));
-  }
-  return orphans;
+Status Volumes::RemoveIfOrphan(const std::string& group, const std::string& name, Orphans* orphans,
+                               TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto found, volumes_.Find(HandleOf(name), deadline));
+  if (found && (found->record.subvolume == name ||
+                std::count(found->record.replaced.begin(), found->record.replaced.end(), name)))
+    return {};
+  return RemoveOrphan({group, name}, orphans, deadline);
 }
 
 Status Volumes::RemoveOrphan(const SubvolumeAt& at, Orphans* orphans, TimePoint deadline) const {
