@@ -185,6 +185,23 @@ TEST_F(CephfsRivals, OfAFilesystemThatIsNotThereNothingIsTakenForGone) {
   EXPECT_FALSE(nowhere.RemoveSnapshot({kGroup, "any", "any"}, CephCluster::Soon()));
 }
 
+TEST_F(CephfsRivals, ABackendWithItsRecordsElsewhereTakesNothingForItsOrphans) {
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  const auto volume = Make("pvc-here");
+  cluster_->Order({{"prefix", "osd pool create"}, {"pool", "elsewhere"}, {"pg_num", 8}});
+  CephRecords elsewhere(cluster_->ceph(), "elsewhere");
+  const auto seen = [&](CephRecords& records) {
+    const cephfs::Volumes volumes(&records.cluster(), cluster_->ceph().filesystem(), "lab",
+                                  1 << 30);
+    const auto names = volumes.MarkedNames(kGroup, CephCluster::Soon());
+    EXPECT_TRUE(names) << names.error().message;
+    return names.value_or(std::vector<std::string>());
+  };
+  EXPECT_THAT(seen(*records_), ElementsAre(SubvolumeOf(volume)));
+  EXPECT_THAT(seen(elsewhere), IsEmpty());
+  Drop(volume);
+}
+
 TEST_F(CephfsRivals, OrphansAreFoundBehindADamagedOneAndInGroupsThatNoRecordNames) {
   ASSERT_NO_FATAL_FAILURE(Begin());
   const auto kept = Make("pvc-kept");

@@ -20,6 +20,12 @@ namespace {
 constexpr int kRoundsMax = 16;
 constexpr size_t kMarkDigits = 8;
 
+// Two backends of one owner may keep their records in different pools: neither knows the other's.
+std::string MarkOf(const std::string& owner, const std::string& records_pool) {
+  const std::string home = records_pool.empty() ? owner : owner + "\n" + records_pool;
+  return "gantry-" + plugin::Sha256Hex(home).substr(0, kMarkDigits) + "-";
+}
+
 tl::unexpected<plugin::Error> NotThere(const std::string& handle) {
   return Fail(code::kNotFound, "there is no volume " + handle);
 }
@@ -57,7 +63,7 @@ Volumes::Volumes(Cluster* cluster, const std::string& fs_name, const std::string
     : subvolumes_(cluster, fs_name),
       volumes_(cluster),
       snapshots_(cluster),
-      mark_("gantry-" + plugin::Sha256Hex(owner).substr(0, kMarkDigits) + "-"),
+      mark_(MarkOf(owner, cluster->config().records_pool)),
       default_bytes_(default_bytes) {}
 
 std::string Volumes::NewName(const std::string& handle) const {

@@ -41,7 +41,8 @@ struct Orphans {
 
 class Volumes {
  public:
-  // `owner` is the installation: what it made is known by its name.
+  // `owner` is the installation: what it made is known by its name, which also tells the pool of its
+  // records.
   Volumes(Cluster* cluster, const std::string& fs_name, const std::string& owner,
           uint64_t default_bytes);
 
@@ -118,7 +119,7 @@ class Volumes {
   const Subvolumes subvolumes_;
   const Records<VolumeRecord> volumes_;
   const Records<SnapshotRecord> snapshots_;
-  const std::string mark_;  // begins the names of what is this installation's
+  const std::string mark_;  // begins the names of what these records are about
   const uint64_t default_bytes_;
 };
 
