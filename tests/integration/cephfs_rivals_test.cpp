@@ -234,5 +234,17 @@ TEST_F(CephfsRivals, OrphansAreFoundBehindADamagedOneAndInGroupsThatNoRecordName
   Drop(kept);
 }
 
+TEST_F(CephfsRivals, AVolumeWithNodesIsClosedAndDeletedOnceKeysAreShared) {
+  ASSERT_NO_FATAL_FAILURE(Begin(", nodeKeys: perVolume"));
+  const auto volume = Make("pvc-keyed");
+  ASSERT_TRUE(controller_->Publish(volume, kNode).ok());
+  EXPECT_EQ(controller_->Delete(volume.volume_id()).code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(cluster_->Entities(), SizeIs(1));
+  ASSERT_NO_FATAL_FAILURE(Begin());
+  Drop(volume);
+  EXPECT_THAT(cluster_->Entities(), IsEmpty());
+  EXPECT_THAT(cluster_->Subvolumes(), Not(Contains(SubvolumeOf(volume))));
+}
+
 }  // namespace
 }  // namespace gantry::itest

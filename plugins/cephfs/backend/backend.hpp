@@ -84,6 +84,9 @@ class CephfsBackend {
   // ABORTED: another controller has closed it meanwhile; then there is no such entity any more.
   plugin::Status CheckOpen(const std::string& handle, const std::string& node_id,
                            const std::string& user, TimePoint deadline) const;
+  // Those of its nodes that are `wanted`; empty: all.
+  plugin::Status CloseNodes(Call& call, const std::string& handle, const std::string& wanted,
+                            TimePoint deadline) const;
   plugin::Status CloseNode(Call& call, const std::string& handle, const std::string& node_id,
                            TimePoint deadline) const;
   Status RunCopy(Call& call, const std::string& handle);

@@ -106,17 +106,19 @@ plugin::Status CephfsBackend::CheckOpen(const std::string& handle, const std::st
 Status CephfsBackend::UnpublishVolume(Call& call, const gantry_publish_volume& request) {
   const std::string handle = ToString(request.handle);
   if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
-  const std::string wanted = ToString(request.node_id);
-  const TimePoint deadline = DeadlineOf(call);
+  const auto closed = CloseNodes(call, handle, ToString(request.node_id), DeadlineOf(call));
+  return closed ? Ok() : ToStatus(closed.error());
+}
+
+plugin::Status CephfsBackend::CloseNodes(Call& call, const std::string& handle,
+                                         const std::string& wanted, TimePoint deadline) const {
   const auto volume = volumes_->Get(handle, deadline);
-  if (!volume && volume.error().code == code::kNotFound) return Ok();
-  if (!volume) return ToStatus(volume.error());
-  for (const auto& [node, publication] : volume->nodes) {
-    if (!wanted.empty() && node != wanted) continue;
-    if (const auto closed = CloseNode(call, handle, node, deadline); !closed)
-      return ToStatus(closed.error());
-  }
-  return Ok();
+  if (!volume && volume.error().code == code::kNotFound) return {};
+  if (!volume) return tl::unexpected(volume.error());
+  for (const auto& [node, publication] : volume->nodes)
+    if (wanted.empty() || node == wanted)
+      GANTRY_PLUGIN_TRY(CloseNode(call, handle, node, deadline));
+  return {};
 }
 
 plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
