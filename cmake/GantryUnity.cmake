@@ -25,6 +25,7 @@ set(apart
   host/worker/load.cpp
   tests/integration/cephfs_files_test.cpp
   tests/integration/disk_loop_test.cpp
+  tests/integration/nfs_programs_test.cpp
   tests/integration/survival_load.cpp
   tests/lab/ganesha.cpp
   tests/lab/sshd.cpp
