@@ -29,6 +29,13 @@ bool IsWithoutModule(const Reply& reply) {
          reply.words.find("is not enabled/loaded") != std::string::npos;
 }
 
+// ENOENT tells of the filesystem too, and what was in one that cannot be found is not gone.
+bool IsWithoutFilesystem(const Reply& reply, const std::string& fs_name) {
+  return reply.number == ENOENT &&
+         (reply.words.find("FS '" + fs_name + "' not found") != std::string::npos ||
+          reply.words.find("olume '" + fs_name + "' not found") != std::string::npos);
+}
+
 // The module keeps what it knows of a subvolume in a file of the data pool, and where that cannot be
 // written it says EINVAL and why.
 int NumberOf(const Reply& reply) {
@@ -97,6 +104,9 @@ Result<Reply> Subvolumes::Ask(const char* prefix, json arguments, TimePoint dead
                 std::string(prefix) +
                     ": the cluster's manager has not loaded its module volumes; "
                     "it has just started, or the module is disabled");
+  if (IsWithoutFilesystem(reply, fs_name_))
+    return Fail(code::kFailedPrecondition, std::string(prefix) + ": fsName is \"" + fs_name_ +
+                                               "\"; the cluster has no such filesystem");
   reply.number = NumberOf(reply);
   return reply;
 }
@@ -159,6 +169,10 @@ Result<std::optional<SubvolumeInfo>> Subvolumes::Info(const SubvolumeAt& at,
   const std::string created = TextOf(object, "created_at");
   info.untouched = info.used_bytes == 0 && !created.empty() && TextOf(object, "mtime") == created;
   return info;
+}
+
+Result<std::vector<std::string>> Subvolumes::Groups(TimePoint deadline) const {
+  return Names("fs subvolumegroup ls", json::object(), deadline);
 }
 
 Result<std::vector<std::string>> Subvolumes::List(const std::string& group,
