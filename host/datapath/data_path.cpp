@@ -48,10 +48,19 @@ Policy ServingPolicy(const wire::DataPathDescription& description) {
   return {.readonly = description.readonly};
 }
 
-// Time does not mend it: the storage was reached and said no, or it is another volume.
-bool IsFinal(base::Code code) {
-  return code == base::Code::kUnauthenticated || code == base::Code::kPermissionDenied ||
-         code == base::Code::kFailedPrecondition;
+// Time does not mend it: the storage was reached and said no, or it is another volume. To a successor
+// only the latter is final: a server that is putting its rights back together says no as well, and its
+// callers have more patience than somebody who stages.
+bool IsFinal(base::Code code, bool successor) {
+  if (code == base::Code::kFailedPrecondition) return true;
+  return !successor &&
+         (code == base::Code::kUnauthenticated || code == base::Code::kPermissionDenied);
+}
+
+// Of what came before the volume's open: memory or time may be short now, and not in a moment.
+bool IsPassing(base::Code code) {
+  return code != base::Code::kFailedPrecondition && code != base::Code::kInvalidArgument &&
+         code != base::Code::kUnimplemented;
 }
 
 class DataPath {
@@ -63,14 +72,18 @@ class DataPath {
       parameters_.push_back({ToStr(key), ToStr(value)});
   }
 
-  base::Status Run(const Serving& serving) {
+  int Run(const Serving& serving) {
     auto status = PrepareProcess();
     if (status && serving.standby) {
       auto turn = keeper_.AwaitTurn();
-      if (!turn && turn.error().code == base::Code::kUnavailable) return {};
+      if (!turn && turn.error().code == base::Code::kUnavailable) return 0;
       status = turn ? Take(std::move(*turn)) : base::Status(tl::unexpected(turn.error()));
     }
     if (status) status = Prepare(serving);
+    if (!status && serving.successor && IsPassing(status.error().code)) {
+      log_.Write(wire::LogLevel::kWarning, status.error().message + "; to be tried again");
+      return wire::kTryAgainExit;
+    }
     // A successor lets callers be interrupted while it waits for the storage.
     if (status && !slots_->fresh()) {
       server_->Recover();
@@ -89,7 +102,7 @@ class DataPath {
                    std::string_view(status.error().message).substr(0, wire::kFaultBytesMax))
               .Add(wire::KeeperTag::kFaultCode, static_cast<uint64_t>(status.error().code)));
     }
-    return status;
+    return status ? 0 : 1;
   }
 
  private:
@@ -184,7 +197,7 @@ class DataPath {
     request.parameters = {parameters_.data(), parameters_.size()};
     request.volume_key = ToStr(description_.volume_id);
     int64_t retry_ms = kOpenRetryMsMin;
-    base::Status last = base::Fail(base::Code::kDeadlineExceeded, "open the volume: no answer");
+    base::Error last{base::Code::kDeadlineExceeded, "open the volume: no answer"};
     while (!Ending()) {
       std::optional<base::Status> ended;
       server_->Open(request, [&](base::Status status) { ended = std::move(status); });
@@ -195,10 +208,10 @@ class DataPath {
       }
       if (*ended) return {};
       // A successor may wait for long; why, it says when that changes.
-      if (deadline_ns == kNever && last.error().message != ended->error().message)
+      if (deadline_ns == kNever && last.message != ended->error().message)
         log_.Write(wire::LogLevel::kWarning, ended->error().message + "; trying on");
-      last = *ended;
-      if (IsFinal(last.error().code) || keeper_.missed()) break;
+      last = ended->error();
+      if (IsFinal(last.code, deadline_ns == kNever) || keeper_.missed()) break;
       const int64_t again_ns = EventLoop::Now() + retry_ms * kMillisecond;
       if (again_ns >= deadline_ns) break;
       bool waited = false;
@@ -207,7 +220,8 @@ class DataPath {
       loop_->SetTimer(kRetryTimer, kNever, nullptr);
       retry_ms = std::min(2 * retry_ms, kOpenRetryMsMax);
     }
-    return Ending() ? base::Status{} : last;
+    if (Ending()) return {};
+    return tl::unexpected(last);
   }
 
   // Until nothing is under way, or the time is over.
@@ -301,8 +315,9 @@ base::Result<Serving> ParseServing(const std::vector<std::string>& arguments) {
   return serving;
 }
 
-base::Status RunDataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
-                         const Serving& serving) {
+base::Result<int> RunDataPath(const gantry_plugin& plugin,
+                              const wire::DataPathDescription& description,
+                              const Serving& serving) {
   std::signal(SIGPIPE, SIG_IGN);
   GANTRY_TRY_ASSIGN(wire::LogPipe log, wire::LogPipe::Open(kLogFd));
   // Leaked: the plugin's threads may use it until the process ends.

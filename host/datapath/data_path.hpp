@@ -51,9 +51,10 @@ struct Serving {
 base::Result<Serving> ParseServing(const std::vector<std::string>& arguments);
 
 // Opens the volume, tried again until the deadline, and serves it until it is unmounted or the
-// keeper says stop: success. An error has been logged and told to the keeper. The caller then ends
-// the process by _exit, because threads of the plugin may still run.
-base::Status RunDataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
-                         const Serving& serving);
+// keeper says stop. Returns the code that the process is to exit with, by _exit, because threads of
+// the plugin may still run: 0, 1 when an error was logged and told to the keeper, or
+// wire::kTryAgainExit.
+base::Result<int> RunDataPath(const gantry_plugin& plugin,
+                              const wire::DataPathDescription& description, const Serving& serving);
 
 }  // namespace gantry::datapath

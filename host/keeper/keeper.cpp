@@ -453,6 +453,7 @@ bool Keeper::MayFollow(KeptPath& path, const base::ExitStatus* ended) {
   path.deaths = lived < kDeathSoon ? path.deaths + (path.serving ? 1 : kUnservedDeath) : 0;
   // SIGKILL comes from others, the kernel's out-of-memory killer among them.
   if (ended == nullptr || ended->signal == SIGKILL) return true;
+  if (ended->signal == 0 && ended->code == wire::kTryAgainExit) return true;
   path.crashes = lived < kCrashAgainMax ? path.crashes + 1 : 1;
   return path.crashes < kCrashesMax || FallBack(path);
 }

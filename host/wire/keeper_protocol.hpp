@@ -68,6 +68,10 @@ enum class KeeperKind : uint16_t {
   kHandOver,  // kTimeoutMs: end what is under way, and the process; a successor does what is left
 };
 
+// A data path that succeeds another ends so when it could not begin for want of memory or time
+// (EX_TEMPFAIL of sysexits.h): that is no fault of the volume's.
+constexpr int kTryAgainExit = 75;
+
 enum class KeeperTag : uint16_t {
   kMessage = 1,
   kVolume = 2,

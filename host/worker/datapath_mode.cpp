@@ -43,9 +43,9 @@ base::Status Serve(const std::vector<std::string>& arguments) {
   for (const auto& part : report.not_enforced)
     std::fprintf(stderr, "not enforced: %s\n", part.c_str());
   GANTRY_TRY_ASSIGN(const LoadedPlugin plugin, LoadPlugin(description.plugin));
-  const auto ended = datapath::RunDataPath(plugin.table, description, serving);
+  GANTRY_TRY_ASSIGN(const int code, datapath::RunDataPath(plugin.table, description, serving));
   // Its error has been told already. Threads of the plugin may still run: no destructors.
-  _exit(ended ? 0 : 1);
+  _exit(code);
 }
 
 }  // namespace

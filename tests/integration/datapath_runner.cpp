@@ -32,5 +32,5 @@ int main(int argc, char** argv) {
   const char* why = nullptr;
   const gantry_plugin* plugin = entry(GANTRY_ABI_MINOR, &why);
   const auto ended = datapath::RunDataPath(*plugin, *description, *serving);
-  _exit(ended ? 0 : 1);
+  _exit(ended.value_or(1));
 }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <future>
 #include <thread>
 #include <vector>
 
@@ -22,6 +23,8 @@ namespace gantry::tests {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr int kRefusedMs = 300;  // some attempts to open long
 
 class TakeOverTest : public FollowedVolume {};
 
@@ -75,6 +78,24 @@ TEST_F(TakeOverTest, OneThatCrashesAgainAndAgainIsGivenUp) {
   EXPECT_NE(state.fault.find("SIGABRT"), std::string::npos) << state.fault;
   EXPECT_EQ(state.take_overs, 2U);
   EXPECT_TRUE(client().Stop("v", In(kLong)));
+}
+
+// A server that is putting its rights back together refuses everybody for a while.
+TEST_F(TakeOverTest, ASuccessorThatIsRefusedTriesOn) {
+  const fs::path root = Serve();
+  std::ofstream(backing() / "file") << "content";
+  std::ofstream(backing() / ".refused") << "yet";
+  const auto before = State("v").pid;
+  ASSERT_EQ(kill(before, SIGKILL), 0);
+  ASSERT_TRUE(Eventually([&] { return State("v").pid != before; }, kLong));
+  auto content = std::async(std::launch::async,
+                            [&] { return base::ReadFile(root / "file", 100).value_or("error"); });
+  poll(nullptr, 0, kRefusedMs);
+  EXPECT_FALSE(State("v").serving);
+  fs::remove(backing() / ".refused");
+  EXPECT_EQ(content.get(), "content");
+  EXPECT_TRUE(State("v").serving);
+  EXPECT_EQ(State("v").fault, "");
 }
 
 TEST_F(TakeOverTest, AnUnmountedVolumeHasNoSuccessor) {

@@ -4,7 +4,8 @@
 // handle does; needs root. Parameters: `directory`; `later=1` ends reads, writes and lookups on a
 // later turn, by a watched eventfd; `away=N` lets the first N opens fail. Names with a meaning:
 // ".hang" is looked up, and ".hang-made" made, until it is interrupted; ".slow" is looked up a
-// timer's 50 ms later, ".crash" aborts the process. Built twice: what stands under LOCALFS_NEXT is done by
+// timer's 50 ms later, ".crash" aborts the process; while the directory has ".refused" it is opened for
+// nobody. Built twice: what stands under LOCALFS_NEXT is done by
 // localfs_next alone, as another version of the plugin: `next=away` lets every open fail, `next=abort`
 // aborts in it, and ".young" aborts the process.
 #include <dirent.h>
@@ -105,6 +106,7 @@ class LocalFs {
 #endif
     later_ = gantry::Find(request.parameters, "later") == "1";
     const std::string directory(gantry::Find(request.parameters, "directory"));
+    if (access((directory + "/.refused").c_str(), F_OK) == 0) return Fail(op, EACCES);
     root_ = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root_ < 0) return Fail(op, errno);
     if (int e = CheckHostMemory()) return Fail(op, e);

@@ -287,7 +287,9 @@ void IscsiDataPath::BringUpFailed(const BringUpError& error) {
   const bool away =
       error.verdict == Verdict::kRetry && (error.error.IsConnectionGone() || error.error.IsBusy());
   if (open_op_ != 0 && (!away || now + milliseconds(kRetryMs) >= open_by_)) {
-    return FailOpen(error.error_number, error.error.message);
+    // To whom it concerns, the disk is not there any more.
+    const bool fenced = error.verdict == Verdict::kFenced;
+    return FailOpen(fenced ? ENODEV : error.error_number, error.error.message);
   }
   if (error.verdict == Verdict::kWrongDisk || error.verdict == Verdict::kFenced) {
     phase_ = Phase::kEnded;

@@ -285,7 +285,7 @@ TEST_F(Resilience, TheSuccessorsOfANodeThatHasLostTheDiskDoNotTakeItBack) {
     first.Die();
     FakeHost later(host.regions());
     Disk successor(later);
-    EXPECT_NE(successor.Open(Source(lost)).error_number, 0) << "by " << lost;
+    EXPECT_EQ(successor.Open(Source(lost)).error_number, ENODEV) << "by " << lost;
     EXPECT_NE(successor.log().find("taken the disk over"), std::string::npos) << successor.log();
     EXPECT_EQ(rightful.Wait(rightful.Write(0, Pattern(4096, 2))), 0) << rightful.log();
     EXPECT_EQ(rightful.Close().error_number, 0);
