@@ -92,6 +92,44 @@ TEST_F(AdminTest, ExplainsIdsThatLeadNowhere) {
   EXPECT_EQ(Explain(fake.parts, "", Soon(), nullptr).error().code, base::Code::kInvalidArgument);
 }
 
+TEST_F(AdminTest, ShowsWhatServesAVolumeInUserSpace) {
+  fake.Staged("fast:v1");
+  fake.Staged("fast:v2");
+  fake.parts.data_paths = [](base::TimePoint) -> base::Result<std::vector<DataPathSeen>> {
+    return std::vector<DataPathSeen>{{"fast:v1", 7, true, "", 3, "abc", true}};
+  };
+  const auto all = List(false);
+  ASSERT_EQ(all.size(), 2u);
+  const auto& path = all[0].node().data_path();
+  EXPECT_EQ(path.pid(), 7);
+  EXPECT_EQ(path.take_overs(), 3u);
+  EXPECT_EQ(path.plugin_sha256(), "abc");
+  EXPECT_TRUE(path.serving() && path.standby());
+  EXPECT_FALSE(all[1].node().has_data_path());
+  EXPECT_TRUE(Explain(fake.parts, "fast:v1", Soon(), nullptr)->node().has_data_path());
+}
+
+TEST_F(AdminTest, UpgradesWhatThisNodeHasStagedToAFileThatIsNamedInFull) {
+  const auto upgrade = [&](const std::string& id, const std::string& file) {
+    v1::UpgradeVolumeRequest request;
+    request.set_id(id);
+    request.set_plugin_file(file);
+    return UpgradeVolume(fake.parts, request, Soon());
+  };
+  fake.Staged("fast:v1");
+  EXPECT_EQ(upgrade("fast:v1", "").error().code, base::Code::kFailedPrecondition);
+  std::vector<std::string> upgraded;
+  fake.parts.upgrade_volume = [&](const core::NodeVolume& volume, const std::filesystem::path& file,
+                                  base::TimePoint) -> base::Result<std::string> {
+    upgraded.push_back(volume.volume_id + " " + file.string());
+    return "abc";
+  };
+  EXPECT_EQ(upgrade("fast:v1", "/new/nfs.so"), "abc");
+  EXPECT_EQ(upgrade("fast:v1", "nfs.so").error().code, base::Code::kInvalidArgument);
+  EXPECT_EQ(upgrade("fast:v2", "").error().code, base::Code::kNotFound);
+  EXPECT_THAT(upgraded, ::testing::ElementsAre("fast:v1 /new/nfs.so"));
+}
+
 TEST_F(AdminTest, FindsNoOrphanInOrder) {
   fake.Staged("fast:v1").targets = {{"/kubelet/pods/1/mount", false, ""}};
   fake.Mount("/kubelet/pods/1/mount");

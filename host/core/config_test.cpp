@@ -110,6 +110,17 @@ TEST_F(ConfigTest, AKeeperOfItsOwnIsStartedUnlessOneIsDeployed) {
   EXPECT_FALSE(deployed->start_keeper);
 }
 
+TEST_F(ConfigTest, StandbysAreThereByChoice) {
+  const auto config = Load(kGood);
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_FALSE(config->backends.at("fast-nfs").standby);
+  std::string text = kGood;
+  text.insert(text.find("    config:"), "    standby: true\n");
+  const auto warm = Load(text);
+  ASSERT_TRUE(warm) << warm.error().message;
+  EXPECT_TRUE(warm->backends.at("fast-nfs").standby);
+}
+
 TEST_F(ConfigTest, AnUnknownKeyIsRefusedWithFileAndLine) {
   EXPECT_EQ(Error("uid: 61001", "uid: 61001\n    usrspace: true"),
             "gantry.yaml:12: backends.fast-nfs.usrspace: unknown key: expected one of plugin, "

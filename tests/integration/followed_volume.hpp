@@ -46,7 +46,7 @@ class FollowedVolume : public VolumeFixture {
     ASSERT_EQ(kill(before.pid, signal_number), 0);
     HasAnother(before.pid);
   }
-  // Of the keeper: the data path and its standby.
+  // Of the keeper that live: the data path and its standby.
   std::vector<pid_t> Processes() const {
     std::vector<pid_t> pids;
     const std::string parent = "\nPPid:\t" + std::to_string(KeeperPid()) + "\n";
@@ -54,8 +54,9 @@ class FollowedVolume : public VolumeFixture {
       const std::string name = entry.path().filename();
       if (name.find_first_not_of("0123456789") != std::string::npos) continue;
       const auto status = base::ReadFile(entry.path() / "status", 1 << 16);
-      if (status && status->find(parent) != std::string::npos &&
-          status->find("\nState:\tZ") == std::string::npos)
+      const auto command = base::ReadFile(entry.path() / "cmdline", 1 << 16);
+      if (status && command && status->find(parent) != std::string::npos &&
+          command->find("--datapath") != std::string::npos)
         pids.push_back(static_cast<pid_t>(std::stol(name)));
     }
     return pids;
