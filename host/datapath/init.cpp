@@ -55,7 +55,7 @@ base::Result<PageCache> ParsePageCache(std::string_view text) {
                                                       "\"; expected writethrough or writeback");
 }
 
-base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, PageCache cache) {
+base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, FuseTerms terms) {
   GANTRY_TRY(base::SetNonBlocking(fuse_fd));
   alignas(8) std::array<char, FUSE_MIN_READ_BUFFER> buffer;
   ssize_t length = -1;
@@ -82,7 +82,7 @@ base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, Pa
   if (in.major > FUSE_KERNEL_VERSION) {
     // The kernel repeats its request in our major version (linux/fuse.h, "Protocol changelog").
     GANTRY_TRY(Reply(fuse_fd, header.unique, 0, &out, sizeof out));
-    return AnswerInit(fuse_fd, deadline, cache);
+    return AnswerInit(fuse_fd, deadline, terms);
   }
   if (in.major != FUSE_KERNEL_VERSION || in.minor < kFuseMinorMin) {
     (void)Reply(fuse_fd, header.unique, -EPROTO, nullptr, 0);
@@ -94,8 +94,9 @@ base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, Pa
   FuseAgreement agreement;
   agreement.kernel_minor = in.minor;
   agreement.kernel_flags = in.flags | (uint64_t{in.flags2} << 32);
-  const uint64_t wanted =
-      cache == PageCache::kWriteback ? kWantedFlags | FUSE_WRITEBACK_CACHE : kWantedFlags;
+  uint64_t wanted = kWantedFlags;
+  if (terms.cache == PageCache::kWriteback) wanted |= FUSE_WRITEBACK_CACHE;
+  if (terms.clears_set_id) wanted |= FUSE_HANDLE_KILLPRIV_V2;
   agreement.flags = agreement.kernel_flags & wanted;
   out.max_readahead = std::min(in.max_readahead, kReadaheadBytesMax);
   out.flags = static_cast<uint32_t>(agreement.flags);

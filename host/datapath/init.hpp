@@ -12,6 +12,12 @@
 //                 any data path, and its successor is given them. The kernel takes sizes and times of
 //                 files for its own and asks nobody, so it is only for volumes that one node uses.
 //
+// Who clears a file's set-user-ID and set-group-ID bits when it is written, truncated or given to another
+// owner is agreed as well. By default the kernel does, and before many a write asks the filesystem for the
+// file's capabilities (an attribute) to know whether there is something to clear. A plugin whose storage
+// does it, and which keeps no such attribute, says so by the parameter "clearsSetId", and the kernel asks
+// nothing (FUSE_HANDLE_KILLPRIV_V2).
+//
 // A target of its own without the rest of the folder, for the mount helper.
 #pragma once
 
@@ -35,6 +41,13 @@ enum class PageCache : uint8_t { kWritethrough, kWriteback };
 // INVALID_ARGUMENT names what was expected; empty: the default.
 base::Result<PageCache> ParsePageCache(std::string_view text);
 
+constexpr std::string_view kClearsSetIdParameter = "clearsSetId";
+
+struct FuseTerms {
+  PageCache cache = PageCache::kWritethrough;
+  bool clears_set_id = false;
+};
+
 struct FuseAgreement {
   uint32_t kernel_minor = 0;
   uint64_t kernel_flags = 0;  // what the kernel offered
@@ -43,7 +56,6 @@ struct FuseAgreement {
 
 // Reads FUSE_INIT from the fd of a filesystem just mounted and answers it. DEADLINE_EXCEEDED,
 // UNAVAILABLE (unmounted), FAILED_PRECONDITION (a kernel too old). Leaves the fd non-blocking.
-base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline,
-                                       PageCache cache = PageCache::kWritethrough);
+base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, FuseTerms terms = {});
 
 }  // namespace gantry::datapath

@@ -312,6 +312,8 @@ base::Status MountBroker::ServeUserspace(const core::StageMount& mount,
                     datapath::ParsePageCache(named == parameters.end() ? "" : named->second));
   HelperRequest request = RequestFor(HelperOperation::kMountFuse, relative);
   request.writeback = cache == datapath::PageCache::kWriteback;
+  const auto clears = parameters.find(std::string(datapath::kClearsSetIdParameter));
+  request.clears_set_id = clears != parameters.end() && clears->second == "true";
   request.source = plan.source;
   request.options = plan.options;
   request.attributes = plan.attributes;

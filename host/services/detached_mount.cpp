@@ -130,7 +130,9 @@ Outcome<UniqueFd> MakeDetached(const std::string& fs_type, const std::string& so
                         : fsconfig(context.get(), FSCONFIG_SET_STRING, key.c_str(),
                                    option.c_str() + equals + 1, 0);
     // The value may be a secret (CSI spec, mount_flags).
-    if (set != 0) return FailContext(context.get(), "option " + key + " of " + fs_type);
+    if (set != 0)
+      return FailContext(context.get(),
+                         std::string("option ").append(key).append(" of ").append(fs_type));
   }
   if (fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
     return FailContext(context.get(), "mount " + fs_type);
@@ -141,7 +143,7 @@ Outcome<UniqueFd> MakeDetached(const std::string& fs_type, const std::string& so
 
 Outcome<DetachedFuse> MakeDetachedFuse(const std::string& source,
                                        const std::vector<std::string>& options, uint64_t attributes,
-                                       datapath::PageCache cache) {
+                                       datapath::FuseTerms terms) {
   DetachedFuse fuse;
   fuse.device.Reset(open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!fuse.device) return FailNow("open /dev/fuse");
@@ -154,7 +156,7 @@ Outcome<DetachedFuse> MakeDetachedFuse(const std::string& source,
   if (!mount) return tl::unexpected(mount.error());
   fuse.mount = std::move(*mount);
   if (const auto answered = datapath::AnswerInit(
-          fuse.device.get(), std::chrono::steady_clock::now() + kFuseInitMsMax, cache);
+          fuse.device.get(), std::chrono::steady_clock::now() + kFuseInitMsMax, terms);
       !answered)
     return tl::unexpected(Failure{EIO, answered.error().message});
   SetReadAhead(fuse.mount.get());

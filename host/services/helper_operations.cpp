@@ -46,9 +46,10 @@ Outcome<void> MountFilesystem(const HelperRequest& request, int root) {
 Outcome<UniqueFd> MountFuse(const HelperRequest& request, int root) {
   auto target = OpenTarget(root, request.path, /*file=*/false);
   if (!target) return target;
-  auto fuse = MakeDetachedFuse(
-      request.source, request.options, request.attributes,
-      request.writeback ? datapath::PageCache::kWriteback : datapath::PageCache::kWritethrough);
+  datapath::FuseTerms terms;
+  if (request.writeback) terms.cache = datapath::PageCache::kWriteback;
+  terms.clears_set_id = request.clears_set_id;
+  auto fuse = MakeDetachedFuse(request.source, request.options, request.attributes, terms);
   if (!fuse) return tl::unexpected(fuse.error());
   auto attached = Attach(fuse->mount.get(), target->get(), request.path);
   if (!attached) return tl::unexpected(attached.error());

@@ -85,7 +85,9 @@ struct HelperRequest {
   int unmount_flags = 0;             // MNT_FORCE, MNT_DETACH
   std::optional<uint32_t> group;     // kMountFilesystem: the root is given to it, setgid
   bool file = false;                 // kBind: source and path are files
-  bool writeback = false;  // kMountFuse: the page cache holds writes back (datapath/init.hpp)
+  // kMountFuse (datapath/init.hpp): the page cache holds writes back; the data path clears set-ID bits.
+  bool writeback = false;
+  bool clears_set_id = false;
   DeviceRequest device;
   int fd = -1;  // sent along, not owned: the passphrase's pipe, or the directory of disks
 };

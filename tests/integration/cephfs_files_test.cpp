@@ -13,7 +13,9 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <random>
+#include <vector>
 
 #include "host/base/fd.hpp"
 #include "tests/integration/ceph_node.hpp"
@@ -122,6 +124,55 @@ TEST_F(CephfsFilesTest, KeepsExtendedAttributesForOtherMountsAndHidesCephsOwn) {
   EXPECT_EQ(XattrOf(file, "system.posix_acl_access"), std::strerror(EOPNOTSUPP));
   ASSERT_GRPC_OK(node_->End(other));
   ASSERT_GRPC_OK(node_->End(volume));
+}
+
+// --- set-ID bits ----------------------------------------------------------------------------
+
+// The kernel leaves them to us (datapath/init.hpp), in both ways of caching.
+void ExpectSetIdBitsCleared(const fs::path& top, const fs::path& elsewhere) {
+  struct Change {
+    const char* name;
+    std::function<bool(int fd)> make;
+  };
+  const std::vector<Change> changes = {
+      {"written", [](int fd) { return pwrite(fd, "new", 3, 0) == 3; }},
+      {"truncated", [](int fd) { return ftruncate(fd, 1) == 0; }},
+      {"lengthened", [](int fd) { return ftruncate(fd, 1000) == 0; }}};
+  for (const auto& [name, make] : changes) {
+    SCOPED_TRACE(name);
+    const fs::path file = top / name;
+    ASSERT_EQ(WriteWhole(file, "old content"), 0);
+    ASSERT_EQ(chmod(file.c_str(), 06777), 0);
+    EXPECT_EQ(StatOf(file).st_mode & 07777, 06777U);
+    As(1000, 1000, [&] {
+      const base::UniqueFd fd(open(file.c_str(), O_WRONLY | O_CLOEXEC));
+      ASSERT_TRUE(fd);
+      EXPECT_TRUE(make(fd.get()));
+      EXPECT_EQ(fsync(fd.get()), 0);
+    });
+    EXPECT_TRUE(Soon([&] { return (StatOf(file).st_mode & 07777) == 0777; }, kSeen));
+    EXPECT_TRUE(Soon([&] { return (StatOf(elsewhere / name).st_mode & 07777) == 0777; }, kSeen));
+  }
+  const fs::path given = top / "given";
+  ASSERT_EQ(WriteWhole(given, "content"), 0);
+  ASSERT_EQ(chmod(given.c_str(), 06777), 0);
+  ASSERT_EQ(chown(given.c_str(), 1000, 1000), 0);
+  EXPECT_TRUE(Soon([&] { return (StatOf(given).st_mode & 07777) == 0777; }, kSeen));
+  EXPECT_TRUE(Soon([&] { return (StatOf(elsewhere / "given").st_mode & 07777) == 0777; }, kSeen));
+}
+
+TEST_F(CephfsFilesTest, ClearsSetIdBitsOfFilesThatChange) {
+  for (const bool held : {false, true}) {
+    SCOPED_TRACE(held ? "writeback" : "writethrough");
+    const auto volume =
+        held ? MakeWriteback("set-id-held", 64 * kMiB) : node_->Make("set-id", 64 * kMiB);
+    const auto other = Observer(volume);
+    node_->Start(volume);
+    node_->Start(other);
+    ExpectSetIdBitsCleared(volume.target, other.target);
+    ASSERT_GRPC_OK(node_->End(other));
+    ASSERT_GRPC_OK(node_->End(volume));
+  }
 }
 
 // libcephfs does not tell where they are, so everything counts as data, as SEEK_DATA allows.

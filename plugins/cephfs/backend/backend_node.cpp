@@ -37,7 +37,8 @@ std::map<std::string, std::string> ParametersOf(const VolumeContext& volume, con
                                                    {kHandle, handle},
                                                    {kIncarnation, volume.incarnation},
                                                    {"oneNode", one_node ? "true" : "false"},
-                                                   {"takeOver", "true"}};
+                                                   {"takeOver", "true"},
+                                                   {"clearsSetId", "true"}};
   if (published) parameters[kSealedKey] = published->sealed_key;
   if (!flags.ms_mode.empty()) parameters["msMode"] = flags.ms_mode;
   if (flags.timeout_seconds != 0)

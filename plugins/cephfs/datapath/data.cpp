@@ -3,6 +3,7 @@
 // operation (jobs.hpp).
 #include <cephfs/libcephfs.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstring>
@@ -13,6 +14,26 @@
 #include "plugins/cephfs/datapath/data_path.hpp"
 
 namespace gantry::cephfs {
+namespace {
+
+// The kernel leaves it to us (clearsSetId of the host), and libcephfs does it for truncations and changes of
+// owner alone. For every writer, as Ceph's later clients do. What this client holds of the file says as a
+// rule that there is nothing to do, without a question to the MDS. 0 or -errno.
+int ClearSetId(ceph_mount_info* mount, Inode* inode, const UserPerm* who) {
+  struct ceph_statx found {};
+  if (const int result = ceph_ll_getattr(mount, inode, &found, CEPH_STATX_MODE, 0, who); result < 0)
+    return result;
+  const unsigned mode = found.stx_mode & 07777;
+  unsigned cleared = mode & ~unsigned{S_ISUID};
+  if ((mode & S_IXGRP) != 0) cleared &= ~unsigned{S_ISGID};
+  if (cleared == mode) return 0;
+  found.stx_mode = static_cast<uint16_t>(cleared);
+  if (const int result = ceph_ll_setattr(mount, inode, &found, CEPH_SETATTR_MODE, who); result < 0)
+    return result;
+  return ceph_ll_sync_inode(mount, inode, /*syncdataonly=*/0);  // as in Setattr
+}
+
+}  // namespace
 
 void CephDataPath::Read(gantry_op op, const gantry_fs_read& request) {
   const auto node = ToHandle(request.node);
@@ -57,6 +78,8 @@ void CephDataPath::Write(gantry_op op, const gantry_fs_write& request) {
         if (!inode) return Fail(inode.error());
         const auto file = at.inodes->Open(*inode, /*writes=*/true, who.get());
         if (!file) return Fail(file.error());
+        if (const int result = ClearSetId(at.client->get(), (*inode)->get(), who.get()); result < 0)
+          return Fail(result);
         uint32_t written = 0;
         while (written < length) {
           const int put = ceph_ll_write(at.client->get(), (*file)->get(),
@@ -100,6 +123,9 @@ void CephDataPath::Allocate(gantry_op op, const gantry_fs_allocate& request) {
         if (!inode) return Fail(inode.error());
         const auto file = at.inodes->Open(*inode, /*writes=*/true, who.get());
         if (!file) return Fail(file.error());
+        if (const int cleared = ClearSetId(at.client->get(), (*inode)->get(), who.get());
+            cleared < 0)
+          return Fail(cleared);
         const int result = ceph_ll_fallocate(
             at.client->get(), (*file)->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
             static_cast<int64_t>(offset), static_cast<int64_t>(length));
