@@ -181,7 +181,11 @@ bool SlotTable::CanReceive() const {
 std::optional<Slot> SlotTable::BeginReceive() {
   SlotsHeader& header = Header();
   if (free_receive_.empty() && !cold_receive_.empty()) {
-    if (!Warm()) return std::nullopt;
+    if (!Warm()) {
+      cold_receive_.clear();
+      exhausted_ = true;
+      return std::nullopt;
+    }
   } else if (free_receive_.empty()) {
     const uint32_t next = header.receive_slots_ready;
     if (!CanReceive()) return std::nullopt;
