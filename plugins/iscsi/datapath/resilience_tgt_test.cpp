@@ -161,7 +161,8 @@ TEST_F(Resilience, ADiskThatCameBackSmallerGetsNoIo) {
 TEST_F(Resilience, ALunNumberThatIsGivenToAnotherDiskGetsNoIo) {
   Open();
   ASSERT_TRUE(server_->DeleteLun(1, 1));
-  const gantry_op write = disk_->Write(0, Pattern(512, 1));
+  const Data data = Pattern(512, 1);
+  const gantry_op write = disk_->Write(0, data);
   host_.Pass(milliseconds(300));
   EXPECT_TRUE(host_.IsUnderWay(write)) << "a LUN that is gone may come back";
   lun_.id = "c0ffee0000000002";
