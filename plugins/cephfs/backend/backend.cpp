@@ -244,7 +244,7 @@ Status CephfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request)
   const std::string handle = ToString(request.handle);
   if (ClusterOfCephCsiId(handle)) return NotOurs(handle);
   if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
-  const auto deleted = volumes_->Delete(handle, DeadlineOf(call));
+  const auto deleted = volumes_->Delete(handle, FilesystemFor(call), DeadlineOf(call));
   return deleted ? Ok() : ToStatus(deleted.error());
 }
 

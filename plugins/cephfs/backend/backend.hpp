@@ -60,7 +60,8 @@ class CephfsBackend {
   // backend_publish.cpp
   Status PublishVolume(Call& call, const gantry_publish_volume& request);
   Status UnpublishVolume(Call& call, const gantry_publish_volume& request);
-  // Evicts, or looks; in a process of its own.
+
+  // backend_jobs.cpp, in a process of its own.
   static Status RunJob(Job& job);
 
   // backend_tasks.cpp
@@ -84,6 +85,11 @@ class CephfsBackend {
   plugin::Status CloseNode(Call& call, const std::string& handle, const std::string& node_id,
                            TimePoint deadline) const;
   Status RunCopy(Call& call, const std::string& handle);
+
+  // backend_jobs.cpp: as the backend's own user.
+  plugin::Result<Look> LookInJob(Call& call, const std::string& path, const std::string& snapshot,
+                                 TimePoint deadline) const;
+  Filesystem FilesystemFor(Call& call) const;
 
   // backend_static.cpp: volumes of ceph-csi.
   plugin::Result<VolumeContext> ContextOfCephCsi(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Work of the CephFS backend outside any call: following copies, which the manager makes by itself,
-// and removing what nobody's record names.
+// removing what nobody's record names, and going on with deletions that nobody asks for any more.
 #include <algorithm>
 
 #include "plugins/cephfs/backend/backend.hpp"
@@ -60,7 +60,8 @@ Status CephfsBackend::RunTask(Call& call, const gantry_task_run& request) {
                         std::to_string(orphans->removed) + " were removed, " +
                         std::to_string(orphans->left) + " are left because they hold something",
                     call.id());
-  return Ok();
+  const auto finished = volumes_->FinishDeletions(key, FilesystemFor(call), DeadlineOf(call));
+  return finished ? Ok() : ToStatus(finished.error());
 }
 
 Status CephfsBackend::RunCopy(Call& call, const std::string& handle) {
