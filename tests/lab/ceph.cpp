@@ -22,7 +22,7 @@ using base::Status;
 // Above the sum of the tool's own deadlines, so that its message arrives instead of ours.
 constexpr std::chrono::milliseconds kToolMsMax{120000};
 constexpr std::array kDaemons = {CephDaemon::kMon, CephDaemon::kMgr, CephDaemon::kOsd,
-                                 CephDaemon::kMds};
+                                 CephDaemon::kMds, CephDaemon::kStandby};
 
 Result<std::string> RunTool(const std::vector<std::string>& arguments,
                             const std::vector<std::string>& more_environment = {}) {
@@ -51,6 +51,8 @@ const char* UpperName(CephDaemon daemon) {
       return "OSD";
     case CephDaemon::kMds:
       return "MDS";
+    case CephDaemon::kStandby:
+      return "STANDBY";
   }
   return "";
 }
@@ -67,6 +69,8 @@ std::string_view NameOf(CephDaemon daemon) {
       return "osd";
     case CephDaemon::kMds:
       return "mds";
+    case CephDaemon::kStandby:
+      return "standby";
   }
   return "";
 }

@@ -19,7 +19,8 @@
 
 namespace gantry::lab {
 
-enum class CephDaemon : uint8_t { kMon, kMgr, kOsd, kMds };
+// The standby is a second MDS, which runs from its first Restart on.
+enum class CephDaemon : uint8_t { kMon, kMgr, kOsd, kMds, kStandby };
 std::string_view NameOf(CephDaemon daemon);
 
 struct CephOptions {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "plugins/cephfs/cluster/ceph_error.hpp"
+#include "plugins/cephfs/cluster/mds_map.hpp"
 #include "plugins/common/sha256.hpp"
 
 namespace gantry::cephfs {
@@ -28,19 +29,30 @@ std::string AllowedPath(const VolumeRecord& volume) {
   return volume.path.substr(0, volume.path.find("/.snap/"));
 }
 
+bool IsToBeIsolated(const VolumeRecord& volume) {
+  const auto found = volume.parameters.find("namespaceIsolated");
+  return found != volume.parameters.end() && found->second == "true";
+}
+
 tl::unexpected<plugin::Error> Failed(const json& command, const Reply& reply) {
   return tl::unexpected(FromErrno(reply.number, command.value("prefix", ""), reply.words));
 }
 
 }  // namespace
 
-std::string Access::UserOf(const VolumeRecord& volume, const std::string& node_id) {
+std::string Access::NewUser(const VolumeRecord& volume, const std::string& node_id) {
   return "gantry." + volume.handle + "." + volume.incarnation + "." +
-         plugin::Sha256Hex(node_id).substr(0, kNodeDigits);
+         plugin::Sha256Hex(node_id).substr(0, kNodeDigits) + "." + MakeNonce();
 }
 
 Result<SecretText> Access::Open(const VolumeRecord& volume, const std::string& user, bool readonly,
                                 TimePoint deadline) const {
+  if (volume.pool_namespace.empty() && IsToBeIsolated(volume))
+    return Fail(code::kFailedPrecondition,
+                "parameters[\"namespaceIsolated\"] of volume " + volume.handle +
+                    " is \"true\", but its objects are in no namespace of their own: a key for it "
+                    "would open all of pool " +
+                    volume.data_pool);
   const std::string rights = readonly ? "allow r" : "allow rw";
   const std::string in_fs = " fsname=" + cluster_->config().fs_name;
   std::string objects = rights + " pool=" + volume.data_pool;
@@ -67,14 +79,19 @@ Result<SecretText> Access::Open(const VolumeRecord& volume, const std::string& u
   return SecretText(entities[0]["key"].get<std::string>());
 }
 
-Status Access::Close(const std::string& user, const Evict& evict, const Pause& pause,
-                     TimePoint deadline) const {
+Status Access::Remove(const std::string& user, TimePoint deadline) const {
   const json command = {{"prefix", "auth rm"}, {"entity", "client." + user}};
   GANTRY_PLUGIN_TRY_ASSIGN(const Reply removed, cluster_->AskMonitor(command, deadline));
   if (!removed.ok() && removed.number != ENOENT) return Failed(command, removed);
+  return {};
+}
+
+Status Access::Close(const std::string& user, const Evict& evict, const Pause& pause,
+                     TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY(Remove(user, deadline));
   EvictRequest request;
   request.entity = user;
-  GANTRY_PLUGIN_TRY_ASSIGN(request.mds, ActiveMds(deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(request.mds, ServingMds(deadline));
   GANTRY_PLUGIN_TRY_ASSIGN(request.as, cluster_->Identity(deadline));
   Status closed = {};
   for (int round = 0; closed; ++round) {
@@ -92,24 +109,12 @@ Status Access::Close(const std::string& user, const Evict& evict, const Pause& p
   return closed;
 }
 
-Result<std::vector<std::string>> Access::ActiveMds(TimePoint deadline) const {
+Result<std::vector<std::string>> Access::ServingMds(TimePoint deadline) const {
   const json command = {{"prefix", "fs get"}, {"fs_name", cluster_->config().fs_name}};
   GANTRY_PLUGIN_TRY_ASSIGN(const Reply reply, cluster_->AskMonitor(command, deadline));
   if (!reply.ok()) return Failed(command, reply);
   GANTRY_PLUGIN_TRY_ASSIGN(const json filesystem, reply.Json("fs get"));
-  std::vector<std::string> names;
-  const json map = filesystem.value("mdsmap", json::object());
-  const json all = map.value("info", json::object());
-  for (const auto& [gid, info] : all.items())
-    if (info.value("rank", -1) >= 0 && info.value("state", "").starts_with("up:"))
-      names.push_back(info.value("name", ""));
-  // A rank without an MDS has sessions that nobody can be asked about.
-  const json in = map.value("in", json::array());
-  if (names.size() < in.size())
-    return Fail(code::kUnavailable, std::to_string(in.size() - names.size()) +
-                                        " ranks of the filesystem have no MDS; whether the node "
-                                        "has sessions there cannot be known");
-  return names;
+  return HoldersOfRanks(filesystem);
 }
 
 Status Access::WaitForBlocklist(const std::vector<std::string>& addresses, const Pause& pause,

@@ -23,19 +23,22 @@ class Access {
 
   explicit Access(Cluster* cluster) : cluster_(cluster) {}
 
-  // The same for the same volume and node; another one once the volume was made again.
-  static std::string UserOf(const VolumeRecord& volume, const std::string& node_id);
+  // Of one publication alone: what comes late for one that has ended hits none that came after it.
+  static std::string NewUser(const VolumeRecord& volume, const std::string& node_id);
 
-  // Makes it, or finds it, with what it may do; its key.
+  // Makes it, or finds it, with what it may do; its key. FAILED_PRECONDITION: the volume is to have
+  // objects that are its own, and they are not.
   plugin::Result<SecretText> Open(const VolumeRecord& volume, const std::string& user,
                                   bool readonly, TimePoint deadline) const;
+  // Nothing there is success.
+  plugin::Status Remove(const std::string& user, TimePoint deadline) const;
   // Takes the entity away, ends its sessions, and returns when the map of OSDs says that none of
   // their addresses may write any more. Nothing there is success. CANCELLED: `pause` said so.
   plugin::Status Close(const std::string& user, const Evict& evict, const Pause& pause,
                        TimePoint deadline) const;
 
  private:
-  plugin::Result<std::vector<std::string>> ActiveMds(TimePoint deadline) const;
+  plugin::Result<std::vector<std::string>> ServingMds(TimePoint deadline) const;
   plugin::Status WaitForBlocklist(const std::vector<std::string>& addresses, const Pause& pause,
                                   TimePoint deadline) const;
 

@@ -82,9 +82,16 @@ class CephfsBackend {
   plugin::Result<bool> EmitVolume(Call& call, const VolumeRecord& volume,
                                   const std::string* problem, TimePoint deadline) const;
   plugin::Result<uint64_t> AvailableBytes(const std::string& pool, TimePoint deadline) const;
+  // ABORTED: another controller has closed it meanwhile; then there is no such entity any more.
+  plugin::Status CheckOpen(const std::string& handle, const std::string& node_id,
+                           const std::string& user, TimePoint deadline) const;
+  // Those of its nodes that are `wanted`; empty: all.
+  plugin::Status CloseNodes(Call& call, const std::string& handle, const std::string& wanted,
+                            TimePoint deadline) const;
   plugin::Status CloseNode(Call& call, const std::string& handle, const std::string& node_id,
                            TimePoint deadline) const;
   Status RunCopy(Call& call, const std::string& handle);
+  Status RemoveOrphans(Call& call, const std::string& group, const std::string& after);
 
   // backend_jobs.cpp: as the backend's own user.
   plugin::Result<Look> LookInJob(Call& call, const std::string& path, const std::string& snapshot,

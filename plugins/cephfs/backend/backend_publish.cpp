@@ -31,7 +31,7 @@ plugin::Status AddNode(VolumeRecord* volume, const std::string& node_id, bool re
                   "volume " + volume->handle + " is published to node " + node);
   const auto found = volume->nodes.find(node_id);
   if (found == volume->nodes.end()) {
-    volume->nodes[node_id] = {Access::UserOf(*volume, node_id), readonly, false};
+    volume->nodes[node_id] = {Access::NewUser(*volume, node_id), readonly, false};
     return {};
   }
   if (found->second.closing)
@@ -41,6 +41,14 @@ plugin::Status AddNode(VolumeRecord* volume, const std::string& node_id, bool re
     return Fail(code::kAlreadyExists, "volume " + volume->handle + " is published to node " +
                                           node_id + (readonly ? " for writing" : " for reading"));
   return {};
+}
+
+// What a CO takes for "it is not published there" must not be said of a fence that did not happen.
+plugin::Error NotFenced(plugin::Error error) {
+  if (error.code == code::kNotFound || error.code == code::kInvalidArgument ||
+      error.code == code::kFailedPrecondition)
+    error.code = code::kUnavailable;
+  return error;
 }
 
 }  // namespace
@@ -71,6 +79,8 @@ Status CephfsBackend::PublishVolume(Call& call, const gantry_publish_volume& req
   context.readonly = readonly;
   const auto key = Access(cluster_.get()).Open(*volume, context.user, readonly, deadline);
   if (!key) return ToStatus(key.error());
+  if (const auto open = CheckOpen(handle, node_id, context.user, deadline); !open)
+    return ToStatus(open.error());
   auto sealed = Seal(*seal_key, {handle, volume->incarnation, node_id, context.user}, key->text());
   if (!sealed) return ToStatus(sealed.error());
   context.sealed_key = std::move(*sealed);
@@ -78,26 +88,44 @@ Status CephfsBackend::PublishVolume(Call& call, const gantry_publish_volume& req
   return Ok();
 }
 
+// Whoever closed the node since it was recorded may have found no key to take away.
+plugin::Status CephfsBackend::CheckOpen(const std::string& handle, const std::string& node_id,
+                                        const std::string& user, TimePoint deadline) const {
+  const auto volume = volumes_->Get(handle, deadline);
+  if (!volume && volume.error().code != code::kNotFound) return tl::unexpected(volume.error());
+  if (volume) {
+    const auto found = volume->nodes.find(node_id);
+    if (found != volume->nodes.end() && found->second.user == user && !found->second.closing)
+      return {};
+  }
+  GANTRY_PLUGIN_TRY(Access(cluster_.get()).Remove(user, deadline));
+  return Fail(code::kAborted, "volume " + handle + " was unpublished from node " + node_id +
+                                  " by another controller meanwhile");
+}
+
 Status CephfsBackend::UnpublishVolume(Call& call, const gantry_publish_volume& request) {
   const std::string handle = ToString(request.handle);
   if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
-  const std::string wanted = ToString(request.node_id);
-  const TimePoint deadline = DeadlineOf(call);
+  const auto closed = CloseNodes(call, handle, ToString(request.node_id), DeadlineOf(call));
+  return closed ? Ok() : ToStatus(closed.error());
+}
+
+plugin::Status CephfsBackend::CloseNodes(Call& call, const std::string& handle,
+                                         const std::string& wanted, TimePoint deadline) const {
   const auto volume = volumes_->Get(handle, deadline);
-  if (!volume && volume.error().code == code::kNotFound) return Ok();
-  if (!volume) return ToStatus(volume.error());
-  for (const auto& [node, publication] : volume->nodes) {
-    if (!wanted.empty() && node != wanted) continue;
-    if (const auto closed = CloseNode(call, handle, node, deadline); !closed)
-      return ToStatus(closed.error());
-  }
-  return Ok();
+  if (!volume && volume.error().code == code::kNotFound) return {};
+  if (!volume) return tl::unexpected(volume.error());
+  for (const auto& [node, publication] : volume->nodes)
+    if (wanted.empty() || node == wanted)
+      GANTRY_PLUGIN_TRY(CloseNode(call, handle, node, deadline));
+  return {};
 }
 
 plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
                                         const std::string& node_id, TimePoint deadline) const {
   std::string user;
   GANTRY_PLUGIN_TRY(volumes_->Change(handle, deadline, [&](VolumeRecord* record) -> plugin::Status {
+    user.clear();  // of an earlier round
     const auto found = record->nodes.find(node_id);
     if (found == record->nodes.end()) return {};
     user = found->second.user;
@@ -115,10 +143,12 @@ plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
                   "the sessions of client." + request.entity + " could not be ended in time");
     return DecodeAddresses(outcome.output);
   };
-  GANTRY_PLUGIN_TRY(Access(cluster_.get()).Close(user, evict, PauseOf(call), deadline));
+  const auto closed = Access(cluster_.get()).Close(user, evict, PauseOf(call), deadline);
+  if (!closed) return tl::unexpected(NotFenced(closed.error()));
   GANTRY_PLUGIN_TRY(volumes_->Change(handle, deadline, [&](VolumeRecord* record) -> plugin::Status {
     const auto found = record->nodes.find(node_id);
-    if (found != record->nodes.end() && found->second.user == user) record->nodes.erase(found);
+    if (found != record->nodes.end() && found->second.closing && found->second.user == user)
+      record->nodes.erase(found);
     return {};
   }));
   return {};

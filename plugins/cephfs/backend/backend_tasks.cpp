@@ -25,6 +25,12 @@ void EmitProgress(Call& call, uint64_t done_percent) {
   call.Emit(out);
 }
 
+void EmitCursor(Call& call, const std::string& name) {
+  gantry_task_progress out{};
+  out.cursor = {name.data(), name.size()};
+  call.Emit(out);
+}
+
 }  // namespace
 
 // Copies are not listed: whoever waits for one asks again, which schedules it again.
@@ -34,11 +40,7 @@ Status CephfsBackend::ListTasks(Call& call, const gantry_task_run&) {
   const auto groups = volumes_->Groups(DeadlineOf(call));
   if (!groups) return ToStatus(groups.error());
   orphans_after_ns_ = now_ns + std::chrono::nanoseconds(kOrphansEvery).count();
-  std::vector<std::string> all = *groups;
-  all.push_back(config_.group);
-  std::sort(all.begin(), all.end());
-  all.erase(std::unique(all.begin(), all.end()), all.end());
-  for (const auto& group : all) {
+  for (const auto& group : *groups) {
     gantry_task task{};
     task.kind = ToStr(kOrphansTask);
     task.key = ToStr(group);
@@ -52,15 +54,39 @@ Status CephfsBackend::RunTask(Call& call, const gantry_task_run& request) {
   const std::string key = ToString(request.key);
   if (kind == kCloneTask && plugin::IsKey(key)) return RunCopy(call, key);
   if (kind != kOrphansTask) return Refuse(code::kNotFound, "there is no task " + std::string(kind));
-  const auto orphans = volumes_->RemoveOrphans(key, DeadlineOf(call));
-  if (!orphans) return ToStatus(orphans.error());
-  if (orphans->removed > 0 || orphans->left > 0)
+  const std::string after(static_cast<const char*>(request.cursor.ptr), request.cursor.len);
+  return RemoveOrphans(call, key, after);
+}
+
+// The cursor is the last name that was looked at. What is wrong with one keeps nobody from the others,
+// but a cluster that does not answer is not asked about all of them.
+Status CephfsBackend::RemoveOrphans(Call& call, const std::string& group,
+                                    const std::string& after) {
+  const auto names = volumes_->MarkedNames(group, DeadlineOf(call));
+  if (!names) return ToStatus(names.error());
+  Orphans orphans;
+  Status stopped = Ok();
+  std::string trouble;
+  for (auto name = std::upper_bound(names->begin(), names->end(), after);
+       name != names->end() && stopped.ok(); ++name) {
+    const auto looked = volumes_->RemoveIfOrphan(group, *name, &orphans, DeadlineOf(call));
+    if (!looked) trouble = *name + ": " + looked.error().message;
+    EmitCursor(call, *name);
+    if (!looked && looked.error().code == code::kUnavailable) stopped = ToStatus(looked.error());
+    if (call.Cancelled()) stopped = Refuse(code::kCancelled, "the task was cancelled");
+    if (stopped.ok() && call.deadline() - steady_clock::now() < kLookEveryMs)
+      stopped = Refuse(code::kAborted, "there are more names in group " + group);
+  }
+  if (orphans.removed > 0 || orphans.left > 0)
     call.host().Log(GANTRY_LOG_WARNING,
-                    "group " + key + " had subvolumes that no record names: " +
-                        std::to_string(orphans->removed) + " were removed, " +
-                        std::to_string(orphans->left) + " are left because they hold something",
+                    "group " + group + " had subvolumes that no record names: " +
+                        std::to_string(orphans.removed) + " were removed, " +
+                        std::to_string(orphans.left) + " are left because they hold something",
                     call.id());
-  const auto finished = volumes_->FinishDeletions(key, FilesystemFor(call), DeadlineOf(call));
+  if (stopped.ok() && !trouble.empty())
+    call.host().Log(GANTRY_LOG_WARNING, "group " + group + ": " + trouble, call.id());
+  if (!stopped.ok()) return stopped;
+  const auto finished = volumes_->FinishDeletions(group, FilesystemFor(call), DeadlineOf(call));
   return finished ? Ok() : ToStatus(finished.error());
 }
 

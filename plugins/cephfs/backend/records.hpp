@@ -59,8 +59,8 @@ struct VolumeRecord {
   std::string subvolume;              // empty: the volume is a snapshot (copy_of)
   std::vector<std::string> replaced;  // subvolumes of clones that failed; they are to be removed
   std::string path;                   // when ready; from the filesystem's root
-  std::string data_pool;              // likewise
-  std::string pool_namespace;         // likewise
+  std::string data_pool;              // likewise; of a copy that is not, its source's
+  std::string pool_namespace;         // when ready
   ContentKind content = ContentKind::kNone;
   std::string content_handle;
   std::optional<SnapshotAt> copy_of;  // of a copy, until it is made; of a snapshot itself, always

@@ -36,6 +36,13 @@ bool IsWithoutDirectory(const Reply& reply) {
   return reply.number == ENOENT && reply.words.find("mount path missing") != std::string::npos;
 }
 
+// ENOENT tells of the filesystem too, and what was in one that cannot be found is not gone.
+bool IsWithoutFilesystem(const Reply& reply, const std::string& fs_name) {
+  return reply.number == ENOENT &&
+         (reply.words.find("FS '" + fs_name + "' not found") != std::string::npos ||
+          reply.words.find("olume '" + fs_name + "' not found") != std::string::npos);
+}
+
 // The module keeps what it knows of a subvolume in a file of the data pool, and where that cannot be
 // written it says EINVAL and why, in words or by a number in a traceback.
 int NumberOf(const Reply& reply) {
@@ -110,6 +117,9 @@ Result<Reply> Subvolumes::Ask(const char* prefix, json arguments, TimePoint dead
   if (IsWithoutDirectory(reply) && prefix != kInfo)
     return Fail(code::kDataLoss, std::string(prefix) + ": subvolume " +
                                      arguments.value("sub_name", "") + " has lost its directory");
+  if (IsWithoutFilesystem(reply, fs_name_))
+    return Fail(code::kFailedPrecondition, std::string(prefix) + ": fsName is \"" + fs_name_ +
+                                               "\"; the cluster has no such filesystem");
   reply.number = NumberOf(reply);
   return reply;
 }
@@ -172,6 +182,10 @@ Result<std::optional<SubvolumeInfo>> Subvolumes::Info(const SubvolumeAt& at,
   const std::string created = TextOf(object, "created_at");
   info.untouched = info.used_bytes == 0 && !created.empty() && TextOf(object, "mtime") == created;
   return info;
+}
+
+Result<std::vector<std::string>> Subvolumes::Groups(TimePoint deadline) const {
+  return Names("fs subvolumegroup ls", json::object(), deadline);
 }
 
 Result<std::vector<std::string>> Subvolumes::List(const std::string& group,

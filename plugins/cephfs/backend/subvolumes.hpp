@@ -66,6 +66,7 @@ class Subvolumes {
   plugin::Result<std::optional<SubvolumeInfo>> Info(const SubvolumeAt& at,
                                                     TimePoint deadline) const;
   // Names. A group that is not there has none.
+  plugin::Result<std::vector<std::string>> Groups(TimePoint deadline) const;
   plugin::Result<std::vector<std::string>> List(const std::string& group, TimePoint deadline) const;
   plugin::Result<Removed> Remove(const SubvolumeAt& at, TimePoint deadline) const;
   // Its snapshots stay, and it goes with the last of them. ABORTED: what was removed of it before is

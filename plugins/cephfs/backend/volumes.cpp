@@ -2,7 +2,6 @@
 #include "plugins/cephfs/backend/volumes.hpp"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "plugins/common/backend_words.hpp"
@@ -20,6 +19,12 @@ namespace {
 // Of one operation, each after somebody else was faster; more would be a fight.
 constexpr int kRoundsMax = 16;
 constexpr size_t kMarkDigits = 8;
+
+// Two backends of one owner may keep their records in different pools: neither knows the other's.
+std::string MarkOf(const std::string& owner, const std::string& records_pool) {
+  const std::string home = records_pool.empty() ? owner : owner + "\n" + records_pool;
+  return "gantry-" + plugin::Sha256Hex(home).substr(0, kMarkDigits) + "-";
+}
 
 tl::unexpected<plugin::Error> NotThere(const std::string& handle) {
   return Fail(code::kNotFound, "there is no volume " + handle);
@@ -58,7 +63,7 @@ Volumes::Volumes(Cluster* cluster, const std::string& fs_name, const std::string
     : subvolumes_(cluster, fs_name),
       volumes_(cluster),
       snapshots_(cluster),
-      mark_("gantry-" + plugin::Sha256Hex(owner).substr(0, kMarkDigits) + "-"),
+      mark_(MarkOf(owner, cluster->config().records_pool)),
       default_bytes_(default_bytes) {}
 
 std::string Volumes::NewName(const std::string& handle) const {
@@ -146,6 +151,23 @@ Result<Volumes::StoredVolume> Volumes::Plan(const VolumeRequest& request,
   return stored;
 }
 
+namespace {
+
+// The module makes a copy in its source's namespace, or in none when it is to lie in another pool.
+Status CheckIsolation(const ClassParameters& parameters, const std::string& pool,
+                      const std::string& pool_namespace) {
+  const bool stays = parameters.pool_layout.empty() || parameters.pool_layout == pool;
+  if (!parameters.namespace_isolated || (stays && !pool_namespace.empty())) return {};
+  return Fail(code::kInvalidArgument,
+              "parameters[\"namespaceIsolated\"] is \"true\", as nodeKeys perVolume has it by "
+              "default; expected \"false\" for a copy " +
+                  (pool_namespace.empty()
+                       ? "of what is in no namespace of its own"
+                       : "into pool " + parameters.pool_layout + " of what is in " + pool));
+}
+
+}  // namespace
+
 Status Volumes::PlanCopy(const VolumeRequest& request, VolumeRecord* record,
                          TimePoint deadline) const {
   if (request.content == ContentKind::kVolume) {
@@ -154,6 +176,8 @@ Status Volumes::PlanCopy(const VolumeRequest& request, VolumeRecord* record,
                   "parameters[\"backingSnapshot\"] is \"true\"; expected a snapshot as content "
                   "source, not a volume");
     GANTRY_PLUGIN_TRY_ASSIGN(const VolumeRecord source, Get(request.content_handle, deadline));
+    GANTRY_PLUGIN_TRY(CheckIsolation(request.parameters, source.data_pool, source.pool_namespace));
+    record->data_pool = source.data_pool;
     record->capacity_bytes = std::max(request.required_bytes, source.capacity_bytes);
     if (source.subvolume.empty()) {
       record->copy_of = source.copy_of;  // the volume is that snapshot
@@ -165,6 +189,8 @@ Status Volumes::PlanCopy(const VolumeRequest& request, VolumeRecord* record,
   }
   GANTRY_PLUGIN_TRY_ASSIGN(const SnapshotRecord source,
                            GetSnapshot(request.content_handle, deadline));
+  GANTRY_PLUGIN_TRY(CheckIsolation(request.parameters, source.data_pool, source.pool_namespace));
+  record->data_pool = source.data_pool;
   record->capacity_bytes = std::max(request.required_bytes, source.size_bytes);
   record->copy_of = source.at;
   if (request.parameters.backing_snapshot) {
@@ -212,8 +238,12 @@ Result<bool> Volumes::Finish(StoredVolume* stored, TimePoint deadline) const {
   const SubvolumeAt at{record.group, record.subvolume};
   GANTRY_PLUGIN_TRY_ASSIGN(auto info, subvolumes_.Info(at, deadline));
   if (!info || info->path.empty()) return Contested(record.handle);
-  if (info->quota_bytes != record.capacity_bytes)
+  if (info->quota_bytes != record.capacity_bytes) {
+    // Somebody else may have finished it long ago, and it may have grown since.
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto now, volumes_.Find(record.handle, deadline));
+    if (!now || now->text != stored->text) return true;
     GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, record.capacity_bytes, deadline));
+  }
   GANTRY_PLUGIN_TRY_ASSIGN(const MutableParameters modified,
                            ParseMutableParameters(record.mutable_parameters));
   GANTRY_PLUGIN_TRY(Apply(record, modified, deadline));
@@ -330,12 +360,15 @@ Status Volumes::RemoveUnknownSnapshots(const SubvolumeAt& at, TimePoint deadline
 }
 
 Result<std::vector<std::string>> Volumes::Groups(TimePoint deadline) const {
-  std::set<std::string> groups;
-  GANTRY_PLUGIN_TRY(volumes_.ForEach({}, deadline, [&](const VolumeRecord& record) {
-    groups.insert(record.group);
-    return true;
-  }));
-  return std::vector<std::string>(groups.begin(), groups.end());
+  return subvolumes_.Groups(deadline);
+}
+
+Result<std::vector<std::string>> Volumes::MarkedNames(const std::string& group,
+                                                      TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(auto names, subvolumes_.List(group, deadline));
+  std::erase_if(names, [&](const std::string& name) { return HandleOf(name).empty(); });
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 Status Volumes::FinishDeletions(const std::string& group, const Filesystem& filesystem,
@@ -359,19 +392,13 @@ Status Volumes::FinishDeletions(const std::string& group, const Filesystem& file
 }
 
 // The record is read after the subvolume was seen, and precedes every subvolume that is meant.
-Result<Orphans> Volumes::RemoveOrphans(const std::string& group, TimePoint deadline) const {
-  Orphans orphans;
-  GANTRY_PLUGIN_TRY_ASSIGN(const auto names, subvolumes_.List(group, deadline));
-  for (const auto& name : names) {
-    const std::string handle = HandleOf(name);
-    if (handle.empty()) continue;
-    GANTRY_PLUGIN_TRY_ASSIGN(const auto found, volumes_.Find(handle, deadline));
-    if (found && (found->record.subvolume == name ||
-                  std::count(found->record.replaced.begin(), found->record.replaced.end(), name)))
-      continue;
-    GANTRY_PLUGIN_TRY(RemoveOrphan({group, name}, &orphans, deadline));
-  }
-  return orphans;
+Status Volumes::RemoveIfOrphan(const std::string& group, const std::string& name, Orphans* orphans,
+                               TimePoint deadline) const {
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto found, volumes_.Find(HandleOf(name), deadline));
+  if (found && (found->record.subvolume == name ||
+                std::count(found->record.replaced.begin(), found->record.replaced.end(), name)))
+    return {};
+  return RemoveOrphan({group, name}, orphans, deadline);
 }
 
 Status Volumes::RemoveOrphan(const SubvolumeAt& at, Orphans* orphans, TimePoint deadline) const {
@@ -444,15 +471,28 @@ Result<VolumeRecord> Volumes::Expand(const std::string& handle, uint64_t require
     return Fail(code::kOutOfRange, "capacity_range.limit_bytes is " + std::to_string(limit_bytes) +
                                        "; expected at least the volume's " +
                                        std::to_string(volume.capacity_bytes));
-  if (required_bytes <= volume.capacity_bytes) return volume;
+  const SubvolumeAt at{volume.group, volume.subvolume};
+  if (required_bytes <= volume.capacity_bytes) {
+    if (volume.subvolume.empty()) return volume;
+    // An older resize may have come after the one that the record tells of.
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto info, subvolumes_.Info(at, deadline));
+    if (info && info->quota_bytes && *info->quota_bytes < volume.capacity_bytes)
+      GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, volume.capacity_bytes, deadline));
+    return volume;
+  }
   if (volume.subvolume.empty())
     return Fail(code::kFailedPrecondition,
                 "volume " + handle + " is a snapshot, and a snapshot does not grow");
-  GANTRY_PLUGIN_TRY(subvolumes_.Resize({volume.group, volume.subvolume}, required_bytes, deadline));
-  return Change(handle, deadline, [&](VolumeRecord* record) -> Status {
-    record->capacity_bytes = std::max(record->capacity_bytes, required_bytes);
-    return {};
-  });
+  GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, required_bytes, deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(volume, Change(handle, deadline, [&](VolumeRecord* record) -> Status {
+                             record->capacity_bytes =
+                                 std::max(record->capacity_bytes, required_bytes);
+                             return {};
+                           }));
+  // Somebody else made it larger than this, and before this.
+  if (volume.capacity_bytes > required_bytes)
+    GANTRY_PLUGIN_TRY(subvolumes_.Resize(at, volume.capacity_bytes, deadline));
+  return volume;
 }
 
 Status Volumes::Apply(const VolumeRecord& record, const MutableParameters& parameters,

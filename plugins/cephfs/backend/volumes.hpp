@@ -51,7 +51,8 @@ struct Filesystem {
 
 class Volumes {
  public:
-  // `owner` is the installation: what it made is known by its name.
+  // `owner` is the installation: what it made is known by its name, which also tells the pool of its
+  // records.
   Volumes(Cluster* cluster, const std::string& fs_name, const std::string& owner,
           uint64_t default_bytes);
 
@@ -88,14 +89,18 @@ class Volumes {
   plugin::Status ForEachSnapshot(const std::string& after, TimePoint deadline,
                                  const std::function<bool(const SnapshotRecord&)>& visit) const;
 
-  // Removes subvolumes of a group that carry this installation's mark and that no record names: what
-  // a command made that came late from somebody dead. Such a one is empty or an unfinished copy; what
-  // holds anything is left, since records can be lost, and the wrong pool be configured for them.
-  plugin::Result<Orphans> RemoveOrphans(const std::string& group, TimePoint deadline) const;
+  // Of a group's subvolumes the names that these records' volumes may have, in their order.
+  plugin::Result<std::vector<std::string>> MarkedNames(const std::string& group,
+                                                       TimePoint deadline) const;
+  // Removes one of them that no record names: what a command made that came late from somebody dead.
+  // Such a one is empty or an unfinished copy; what holds anything is left, since records can be lost,
+  // and the wrong pool be configured for them.
+  plugin::Status RemoveIfOrphan(const std::string& group, const std::string& name, Orphans* orphans,
+                                TimePoint deadline) const;
   // Goes on with deletions whose callers have not come again; the first error, after all were tried.
   plugin::Status FinishDeletions(const std::string& group, const Filesystem& filesystem,
                                  TimePoint deadline) const;
-  // The groups of all records.
+  // All groups of the filesystem: one may hold orphans when no record names it any more.
   plugin::Result<std::vector<std::string>> Groups(TimePoint deadline) const;
 
  private:
@@ -136,7 +141,7 @@ class Volumes {
   const Subvolumes subvolumes_;
   const Records<VolumeRecord> volumes_;
   const Records<SnapshotRecord> snapshots_;
-  const std::string mark_;  // begins the names of what is this installation's
+  const std::string mark_;  // begins the names of what these records are about
   const uint64_t default_bytes_;
 };
 

@@ -27,9 +27,11 @@ Result<bool> Volumes::MakeCopy(StoredVolume* stored, uint64_t* done_percent,
   if (status.state == CloneState::kNone) {
     if (record.copy_is_ours)
       GANTRY_PLUGIN_TRY(subvolumes_.CreateSnapshot(*record.copy_of, deadline));
-    const auto pool = record.parameters.find("poolLayout");
-    GANTRY_PLUGIN_TRY(subvolumes_.Clone(
-        *record.copy_of, to, pool == record.parameters.end() ? "" : pool->second, deadline));
+    // A pool that is named takes the copy out of its source's namespace, also when it is the same one.
+    const auto named = record.parameters.find("poolLayout");
+    const bool elsewhere = named != record.parameters.end() && named->second != record.data_pool;
+    GANTRY_PLUGIN_TRY(
+        subvolumes_.Clone(*record.copy_of, to, elsewhere ? named->second : "", deadline));
     GANTRY_PLUGIN_TRY_ASSIGN(status, subvolumes_.StatusOfClone(to, deadline));
   }
   *done_percent = status.done_percent.value_or(0);

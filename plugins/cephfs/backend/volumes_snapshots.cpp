@@ -100,10 +100,12 @@ Result<SnapshotRecord> Volumes::CreateSnapshot(const std::string& handle, const 
 
 Status Volumes::DeleteSnapshot(const std::string& handle, const Filesystem& filesystem,
                                TimePoint deadline) const {
+  std::optional<SnapshotAt> gone_at;
   for (int round = 0; round < kRoundsMax; ++round) {
     GANTRY_PLUGIN_TRY_ASSIGN(auto found, snapshots_.Find(handle, deadline));
     if (!found) return {};
     SnapshotRecord& record = found->record;
+    if (gone_at && record.at != *gone_at) return {};  // It was made again since.
     for (auto user = record.users.begin(); user != record.users.end();) {
       GANTRY_PLUGIN_TRY_ASSIGN(const auto volume, volumes_.Find(user->first, deadline));
       if (volume && volume->record.incarnation == user->second)
@@ -127,9 +129,10 @@ Status Volumes::DeleteSnapshot(const std::string& handle, const Filesystem& file
       return Fail(code::kFailedPrecondition,
                   "snapshot " + handle + " is being copied into a volume");
     }
-    // Somebody else removed it as well: fine.
-    GANTRY_PLUGIN_TRY(snapshots_.Remove(*found, deadline));
-    return {};
+    GANTRY_PLUGIN_TRY_ASSIGN(const bool forgotten, snapshots_.Remove(*found, deadline));
+    if (forgotten) return {};
+    // Somebody else removed it as well, which is fine, or says that it is ready.
+    gone_at = record.at;
   }
   return Contested(handle);
 }

@@ -53,11 +53,12 @@ Result<std::vector<std::string>> EvictSessions(const EvictRequest& request) {
   GANTRY_PLUGIN_TRY(client.Open(request.as));
   std::vector<std::string> addresses;
   for (const auto& mds : request.mds) {
-    GANTRY_PLUGIN_TRY_ASSIGN(const json sessions,
-                             client.AskMds(mds, {{"prefix", "session ls"}, {"format", "json"}}));
+    // By the name that the monitors have proved; what a client tells of itself it may have made up.
+    const json list = {{"prefix", "session ls"},
+                       {"filters", json::array({"auth_name=" + request.entity})},
+                       {"format", "json"}};
+    GANTRY_PLUGIN_TRY_ASSIGN(const json sessions, client.AskMds(mds, list));
     for (const auto& session : sessions) {
-      const json metadata = session.value("client_metadata", json::object());
-      if (metadata.value("entity_id", "") != request.entity) continue;
       const std::string filter = "id=" + std::to_string(session.value("id", uint64_t{0}));
       const json evict = {
           {"prefix", "session evict"}, {"filters", json::array({filter})}, {"format", "json"}};

@@ -20,7 +20,7 @@ inline constexpr std::string_view kEvictJob = "evict";
 struct EvictRequest {
   ClientIdentity as;
   std::string entity;            // whose sessions, without "client."
-  std::vector<std::string> mds;  // the names of all that are active
+  std::vector<std::string> mds;  // the gids of all that hold a rank
 };
 std::string Encode(const EvictRequest& request);
 plugin::Result<EvictRequest> DecodeEvictRequest(std::string_view json);

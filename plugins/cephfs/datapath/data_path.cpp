@@ -162,7 +162,7 @@ void CephDataPath::Close(gantry_op op) {
                                  " operations are still stuck: the session is left behind");
     return host_.done(host_.ctx, op);
   }
-  jobs_.Submit({op,
+  Order unmount{op,
                 Lane::kNames,
                 {},
                 [this, mounted]() -> Finish {
@@ -170,7 +170,10 @@ void CephDataPath::Close(gantry_op op) {
                   mounted->client->Unmount();
                   return Done();
                 },
-                steady_clock::now() + kCloseMax});
+                steady_clock::now() + kCloseMax};
+  // A sweep, or a request that outlasted the drain, still uses what is unmounted.
+  unmount.alone = true;
+  jobs_.Submit(std::move(unmount));
   Arm();
 }
 

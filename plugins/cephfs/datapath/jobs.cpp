@@ -21,6 +21,8 @@ void Jobs::Submit(Order order) {
 }
 
 bool Jobs::IsHeld(const Job& job) const {
+  if (job.order.alone && running_[0] + running_[1] + waiting_[0].size() + waiting_[1].size() > 1)
+    return true;
   return !held_.empty() && std::any_of(job.order.changes.begin(), job.order.changes.end(),
                                        [&](const Handle& h) { return held_.contains(h); });
 }

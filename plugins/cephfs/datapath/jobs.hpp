@@ -50,7 +50,8 @@ struct Order {
   std::vector<Handle> changes;   // what the work changes; empty: nothing
   std::function<Finish()> work;  // blocks; any thread
   TimePoint deadline = kNever;
-  size_t bytes = 0;  // of data that it moves
+  size_t bytes = 0;    // of data that it moves
+  bool alone = false;  // begins only when no other is under way or waits
 };
 
 // What nobody waits for.

@@ -170,6 +170,41 @@ TEST_F(JobsTest, MoveABoundedNumberOfBytesAtOnceAndCountNoneThatWasGivenUp) {
   EXPECT_EQ(Wait(4), 0);
 }
 
+TEST_F(JobsTest, OneThatIsToBeAloneWaitsForAllOthersAndForTheirDeadlineIfTheyAreStuck) {
+  const auto alone = [&](int number, TimePoint deadline) {
+    Order order{static_cast<gantry_op>(number),
+                Lane::kNames,
+                {},
+                [this, gate = gate_, number]() -> Finish {
+                  gate->Pass(number);
+                  return [this](gantry_op op) { ended_[op] = 0; };
+                },
+                deadline};
+    order.alone = true;
+    jobs_.Submit(std::move(order));
+  };
+  jobs_.Submit(Background([gate = gate_]() -> Finish {
+    gate->Pass(1);
+    return [](gantry_op) {};
+  }));
+  Submit(2, {}, kNever, Lane::kData, 2 * kDataBytesMax);
+  Submit(3, {}, kNever, Lane::kData, 1);  // waits for room
+  ASSERT_TRUE(gate_->Reached(1));
+  gate_->Open(4);
+  gate_->Open(5);
+  alone(4, steady_clock::now() + milliseconds(20));
+  EXPECT_EQ(Wait(4), ETIMEDOUT);
+  alone(5, kNever);
+  gate_->Open(1);
+  gate_->Open(2);
+  EXPECT_EQ(Wait(2), 0);
+  ASSERT_TRUE(gate_->Reached(3));
+  EXPECT_FALSE(gate_->HasReached(5));
+  gate_->Open(3);
+  EXPECT_EQ(Wait(5), 0);
+  EXPECT_FALSE(gate_->HasReached(4));
+}
+
 TEST_F(JobsTest, StuckNamesLeaveThreadsForData) {
   const int stuck = static_cast<int>(2 * kNameThreadsMax);
   for (int i = 0; i < stuck; ++i) Submit(100 + i, {}, kNever, Lane::kNames);
