@@ -399,5 +399,27 @@ TEST_F(CephfsController, ANodesKeyOpensItsVolumeAloneAndUnpublishingFencesTheNod
   Drop(other);
 }
 
+// The manager's module tells a time in the manager's zone, and not which that is.
+TEST(CephfsZone, ASnapshotsTimeIsTheTimeWhateverTheManagersZone) {
+  const auto cluster = CephCluster::Start({.time_zone = "NPT-5:45"});
+  ASSERT_TRUE(cluster);
+  const auto host = cluster->StartHost(kUid);
+  ASSERT_TRUE(host);
+  CephController controller(*host);
+  const auto volume = controller.CreateInTheEnd(CreateRequest("pvc-source"));
+  ASSERT_TRUE(volume.ok()) << volume.message();
+  const auto seconds_now = [] { return std::chrono::system_clock::now().time_since_epoch() / 1s; };
+  const auto before = seconds_now();
+  const auto snapped = controller.Snapshot("snap", volume.reply.volume().volume_id());
+  ASSERT_TRUE(snapped.ok()) << snapped.message();
+  const auto& time = snapped.reply.snapshot().creation_time();
+  EXPECT_GE(time.seconds(), before);
+  EXPECT_LE(time.seconds(), seconds_now());
+  EXPECT_GT(time.nanos(), 0);
+  const auto listed = controller.ListSnapshots();
+  ASSERT_EQ(listed.reply.entries_size(), 1) << listed.message();
+  EXPECT_EQ(listed.reply.entries(0).snapshot().creation_time().nanos(), time.nanos());
+}
+
 }  // namespace
 }  // namespace gantry::itest

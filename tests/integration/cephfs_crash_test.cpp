@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "plugins/common/sha256.hpp"
 #include "tests/integration/cephfs_lab.hpp"
 
 namespace gantry::itest {
@@ -137,6 +138,33 @@ TEST_F(CephfsCrash, ACopyGoesOnWhoeverDiesMeanwhile) {
     }
   }
   ASSERT_TRUE(controller_->DeleteInTheEnd(id).ok());
+  EXPECT_THAT(cluster_->Subvolumes(), IsEmpty());
+}
+
+TEST_F(CephfsCrash, ADeletionThatNobodyAsksForAgainIsFinished) {
+  cephfs::Cluster records(
+      {cephfs::MonHost({cluster_->ceph().monitor()}), "admin", cluster_->ceph().filesystem(), "",
+       "gantry-" + plugin::Sha256Hex("lab").substr(0, 16), 30s},
+      [this](cephfs::TimePoint) -> plugin::Result<cephfs::SecretText> {
+        return cephfs::SecretText(cluster_->ceph().admin_key());
+      });
+  const auto created = controller_->Create("pvc-forgotten");
+  ASSERT_TRUE(created.ok()) << created.message();
+  const std::string handle = HandleOf(created.reply.volume().volume_id());
+  const auto record = [&] {
+    const auto text = records.Read("volumes." + handle.substr(0, 1), handle, CephCluster::Soon());
+    EXPECT_TRUE(text) << text.error().message;
+    return text.value_or(std::nullopt).value_or("");
+  };
+  ASSERT_NE(record(), "");
+  ASSERT_TRUE(cluster_->ceph().Freeze(CephDaemon::kMgr));
+  EXPECT_EQ(controller_->Delete(created.reply.volume().volume_id()).code(),
+            grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(record(), ::testing::HasSubstr("\"deleting\""));
+  ASSERT_TRUE(host_->Kill(SIGKILL));
+  ASSERT_TRUE(cluster_->ceph().Thaw(CephDaemon::kMgr));
+  ASSERT_TRUE(host_->Restart());  // Tasks are listed then.
+  EXPECT_TRUE(WaitFor([&] { return record().empty(); }));
   EXPECT_THAT(cluster_->Subvolumes(), IsEmpty());
 }
 

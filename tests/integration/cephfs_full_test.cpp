@@ -57,6 +57,10 @@ class CephfsFull : public testing::Test {
         return one.value("flags_names", "").find("full") != std::string::npos;
     return false;
   }
+  void FillUp() {
+    Quota("cephfs_data", "max_bytes", kQuotaBytes);
+    EXPECT_TRUE(WaitFor([&] { return IsFull("cephfs_data"); }));
+  }
   // As a CO does it; what it came to.
   Controller::Created Ask(const csi::v1::CreateVolumeRequest& request) {
     return controller_->CreateInTheEnd(request);
@@ -148,6 +152,49 @@ TEST_F(CephfsFull, ACopyThatFindsNoRoomOnItsWayGoesOnWhenThereIsSome) {
   Drop(cloned.reply.volume());
   Drop(small);
   EXPECT_THAT(cluster_->Subvolumes(), IsEmpty());
+}
+
+// The module moves what it held into the trash, and cannot write down that it did: without more it knows
+// neither the volume nor its snapshots then.
+TEST_F(CephfsFull, AVolumeWithSnapshotsIsDeletedWhenThereIsRoomAndTheyOutliveIt) {
+  const auto volume = Make("pvc-large");
+  ASSERT_NO_FATAL_FAILURE(Fill(volume, kLargeFiles));
+  const auto snapped = controller_->Snapshot("snap", volume.volume_id());
+  ASSERT_TRUE(snapped.ok()) << snapped.message();
+  const std::string snapshot = snapped.reply.snapshot().snapshot_id();
+  FillUp();
+  for (int i = 0; i < 3; ++i) {
+    const auto refused = controller_->Delete(volume.volume_id());
+    EXPECT_TRUE(refused.code() == StatusCode::RESOURCE_EXHAUSTED ||
+                refused.code() == StatusCode::ABORTED)
+        << refused.message();
+    EXPECT_EQ(cluster_->Snapshots(SubvolumeOf(volume)).size(), 1U);
+  }
+  Quota("cephfs_data", "max_bytes", 0);
+  ASSERT_TRUE(WaitFor([&] { return !IsFull("cephfs_data"); }));
+  Drop(volume);
+  EXPECT_THAT(Listed(), IsEmpty());
+  const auto restored = Ask(CreateFromRequest("pvc-restored", From::kSnapshot, snapshot));
+  ASSERT_TRUE(restored.ok()) << restored.message();
+  EXPECT_EQ(admin_->Read(PathOf(restored.reply.volume()) + "/file-1").size(), 4096U);
+  Drop(restored.reply.volume());
+  const auto unsnapped = controller_->DeleteSnapshot(snapshot);
+  EXPECT_TRUE(unsnapped.ok()) << unsnapped.message();
+  EXPECT_THAT(cluster_->Subvolumes(), IsEmpty());
+}
+
+TEST_F(CephfsFull, WhatMakesRoomIsDeletingTheSnapshotsOfAVolumeThatIsBeingDeleted) {
+  const auto volume = Make("pvc-large");
+  ASSERT_NO_FATAL_FAILURE(Fill(volume, kLargeFiles));
+  const auto snapped = controller_->Snapshot("snap", volume.volume_id());
+  ASSERT_TRUE(snapped.ok()) << snapped.message();
+  FillUp();
+  EXPECT_FALSE(controller_->Delete(volume.volume_id()).ok());
+  const auto unsnapped = controller_->DeleteSnapshot(snapped.reply.snapshot().snapshot_id());
+  EXPECT_TRUE(unsnapped.ok()) << unsnapped.message();
+  Drop(volume);
+  EXPECT_THAT(cluster_->Subvolumes(), IsEmpty());
+  ASSERT_TRUE(WaitFor([&] { return !IsFull("cephfs_data"); }));
 }
 
 // The records' pool too: a write to it would else wait for room.

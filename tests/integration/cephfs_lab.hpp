@@ -34,13 +34,14 @@ struct CephHost {
   std::string user = "admin";
   std::string key = {};  // empty: the administrator's
   int timeout_seconds = kTimeoutSeconds;
+  std::string node_id = "node-1";
 };
 
 // A cluster and its administrator.
 class CephCluster {
  public:
-  static std::unique_ptr<CephCluster> Start() {
-    auto ceph = lab::Ceph::Start();
+  static std::unique_ptr<CephCluster> Start(lab::CephOptions options = {}) {
+    auto ceph = lab::Ceph::Start(std::move(options));
     if (!ceph) {
       ADD_FAILURE() << ceph.error().message;
       return nullptr;
@@ -112,6 +113,7 @@ class CephCluster {
         wanted.more + "}\n    grants: {userspace: true}\n";
     options.driver_backends = "[cephfs]";
     options.role = wanted.role;
+    options.node_id = wanted.node_id;
     auto host = lab::Gantryd::Start(std::move(options));
     if (!host) {
       ADD_FAILURE() << host.error().message;

@@ -24,8 +24,9 @@ constexpr std::chrono::milliseconds kToolMsMax{120000};
 constexpr std::array kDaemons = {CephDaemon::kMon, CephDaemon::kMgr, CephDaemon::kOsd,
                                  CephDaemon::kMds, CephDaemon::kStandby};
 
-Result<std::string> RunTool(const std::vector<std::string>& arguments) {
-  return RunLabTool("ceph", arguments, kToolMsMax);
+Result<std::string> RunTool(const std::vector<std::string>& arguments,
+                            const std::vector<std::string>& more_environment = {}) {
+  return RunLabTool("ceph", arguments, kToolMsMax, more_environment);
 }
 
 Result<std::string> Fact(const std::string& facts, const std::string& name) {
@@ -85,7 +86,9 @@ Result<Ceph> Ceph::Start(CephOptions options) {
       const std::string facts,
       RunTool({"start", "--dir", cluster.directory_.string(), "--address", options.address,
                "--bytes", std::to_string(options.osd_bytes), "--mds-tick", options.mds_tick_seconds,
-               "--owner", std::to_string(getpid())}));
+               "--owner", std::to_string(getpid())},
+              options.time_zone.empty() ? std::vector<std::string>()
+                                        : std::vector{"TZ=" + options.time_zone}));
   GANTRY_TRY(cluster.TakeFacts(facts));
   return cluster;
 }

@@ -29,6 +29,7 @@ struct CephOptions {
   uint64_t osd_bytes = uint64_t{2} << 30;
   // How soon the MDS flushes its journal, which a create or a delete may wait for; Ceph's own is 5.
   std::string mds_tick_seconds = "0.2";
+  std::string time_zone = {};  // the daemons' TZ, until they are restarted; empty: none
 };
 
 // A running (or frozen, or partly killed) cluster, ended by the destructor, and by itself when this

@@ -244,13 +244,13 @@ Status CephfsBackend::DeleteVolume(Call& call, const gantry_volume_ref& request)
   const std::string handle = ToString(request.handle);
   if (ClusterOfCephCsiId(handle)) return NotOurs(handle);
   if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
-  auto deleted = volumes_->Delete(handle, DeadlineOf(call));
+  auto deleted = volumes_->Delete(handle, FilesystemFor(call), DeadlineOf(call));
   // Nodes that were given keys before the configuration said "shared": nobody will unpublish them.
   if (!deleted && deleted.error().code == code::kFailedPrecondition &&
       config_.node_keys == NodeKeys::kShared) {
     const auto closed = CloseNodes(call, handle, {}, DeadlineOf(call));
     if (!closed) return ToStatus(closed.error());
-    deleted = volumes_->Delete(handle, DeadlineOf(call));
+    deleted = volumes_->Delete(handle, FilesystemFor(call), DeadlineOf(call));
   }
   return deleted ? Ok() : ToStatus(deleted.error());
 }

@@ -60,7 +60,8 @@ class CephfsBackend {
   // backend_publish.cpp
   Status PublishVolume(Call& call, const gantry_publish_volume& request);
   Status UnpublishVolume(Call& call, const gantry_publish_volume& request);
-  // Evicts, or looks; in a process of its own.
+
+  // backend_jobs.cpp, in a process of its own.
   static Status RunJob(Job& job);
 
   // backend_tasks.cpp
@@ -91,6 +92,11 @@ class CephfsBackend {
                            TimePoint deadline) const;
   Status RunCopy(Call& call, const std::string& handle);
   Status RemoveOrphans(Call& call, const std::string& group, const std::string& after);
+
+  // backend_jobs.cpp: as the backend's own user.
+  plugin::Result<Look> LookInJob(Call& call, const std::string& path, const std::string& snapshot,
+                                 TimePoint deadline) const;
+  Filesystem FilesystemFor(Call& call) const;
 
   // backend_static.cpp: volumes of ceph-csi.
   plugin::Result<VolumeContext> ContextOfCephCsi(

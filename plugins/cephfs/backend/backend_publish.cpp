@@ -154,23 +154,4 @@ plugin::Status CephfsBackend::CloseNode(Call& call, const std::string& handle,
   return {};
 }
 
-Status CephfsBackend::RunJob(Job& job) {
-  if (job.name() == kLookJob) {
-    const auto request = DecodeLookRequest(job.input());
-    if (!request) return ToStatus(request.error());
-    const auto look = LookAt(*request);
-    if (!look) return ToStatus(look.error());
-    job.Write(Encode(*look));
-    return Ok();
-  }
-  if (job.name() != kEvictJob)
-    return Refuse(code::kNotFound, "there is no job " + std::string(job.name()));
-  const auto request = DecodeEvictRequest(job.input());
-  if (!request) return ToStatus(request.error());
-  const auto addresses = EvictSessions(*request);
-  if (!addresses) return ToStatus(addresses.error());
-  job.Write(EncodeAddresses(*addresses));
-  return Ok();
-}
-
 }  // namespace gantry::cephfs

@@ -29,8 +29,8 @@ Status CephfsBackend::CreateSnapshot(Call& call, const gantry_create_snapshot& r
   if (!plugin::IsKey(handle))
     return Refuse(code::kInvalidArgument, "key is \"" + handle + "\"; expected 32 hex digits");
   if (!plugin::IsKey(source)) return Refuse(code::kNotFound, "there is no volume " + source);
-  const auto created =
-      volumes_->CreateSnapshot(handle, ToString(request.name), source, DeadlineOf(call));
+  const auto created = volumes_->CreateSnapshot(handle, ToString(request.name), source,
+                                                FilesystemFor(call), DeadlineOf(call));
   if (!created) return ToStatus(created.error());
   EmitSnapshot(call, *created);
   return Ok();
@@ -39,7 +39,7 @@ Status CephfsBackend::CreateSnapshot(Call& call, const gantry_create_snapshot& r
 Status CephfsBackend::DeleteSnapshot(Call& call, const gantry_snapshot_ref& request) {
   const std::string handle = ToString(request.handle);
   if (!plugin::IsKey(handle)) return Ok();  // None of ours ever looked like that.
-  const auto deleted = volumes_->DeleteSnapshot(handle, DeadlineOf(call));
+  const auto deleted = volumes_->DeleteSnapshot(handle, FilesystemFor(call), DeadlineOf(call));
   return deleted ? Ok() : ToStatus(deleted.error());
 }
 

@@ -64,19 +64,7 @@ Result<VolumeContext> CephfsBackend::ContextOfCephCsi(const Map& attributes) con
 
 Result<Look> CephfsBackend::LookAtCephCsi(Call& call, const Map& attributes) const {
   GANTRY_PLUGIN_TRY_ASSIGN(const VolumeContext volume, ContextOfCephCsi(attributes));
-  const TimePoint deadline = DeadlineOf(call);
-  LookRequest request;
-  request.path = volume.path;
-  GANTRY_PLUGIN_TRY_ASSIGN(request.as, cluster_->Identity(deadline));
-  const SecretText input(Encode(request));
-  const SecretText wiped(std::move(request.as.key));
-  const auto outcome =
-      gantry::RunJob(call.host(), call.id(), kLookJob, input.text(),
-                     std::chrono::nanoseconds(deadline.time_since_epoch()).count());
-  if (outcome.code != GANTRY_OK)
-    return Fail(outcome.code == GANTRY_DEADLINE_EXCEEDED ? code::kUnavailable : outcome.code,
-                volume.path + " of " + volume.fs_name + " could not be looked at in time");
-  GANTRY_PLUGIN_TRY_ASSIGN(const Look look, DecodeLook(outcome.output));
+  GANTRY_PLUGIN_TRY_ASSIGN(const Look look, LookInJob(call, volume.path, {}, DeadlineOf(call)));
   if (!look.there)
     return Fail(code::kNotFound, "there is no directory " + volume.path + " in " + volume.fs_name);
   return look;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Work of the CephFS backend outside any call: following copies, which the manager makes by itself,
-// and removing what nobody's record names.
+// removing what nobody's record names, and going on with deletions that nobody asks for any more.
 #include <algorithm>
 
 #include "plugins/cephfs/backend/backend.hpp"
@@ -85,7 +85,9 @@ Status CephfsBackend::RemoveOrphans(Call& call, const std::string& group,
                     call.id());
   if (stopped.ok() && !trouble.empty())
     call.host().Log(GANTRY_LOG_WARNING, "group " + group + ": " + trouble, call.id());
-  return stopped;
+  if (!stopped.ok()) return stopped;
+  const auto finished = volumes_->FinishDeletions(group, FilesystemFor(call), DeadlineOf(call));
+  return finished ? Ok() : ToStatus(finished.error());
 }
 
 Status CephfsBackend::RunCopy(Call& call, const std::string& handle) {

@@ -68,6 +68,16 @@ TEST(CephfsParameters, NameKeyAndValueOfWhatTheyDoNotTake) {
   }
 }
 
+TEST(CephfsParameters, NameTheClientsThatThereAreWhereCephFuseIsAskedFor) {
+  for (const char* name : {"fuse", "ceph-fuse"}) {
+    const auto parameters = ParseParameters(Least(), {{"mounter", name}});
+    ASSERT_FALSE(parameters) << name;
+    EXPECT_EQ(parameters.error().code, plugin::code::kInvalidArgument);
+    EXPECT_THAT(parameters.error().message, HasSubstr("expected userspace, kernel or auto"));
+    EXPECT_THAT(parameters.error().message, HasSubstr("ceph-fuse is not run"));
+  }
+}
+
 TEST(CephfsParameters, LetNoKernelMountASnapshot) {
   EXPECT_FALSE(ParseParameters(Least(), {{"backingSnapshot", "true"}, {"mounter", "kernel"}}));
   const auto parameters =

@@ -229,6 +229,12 @@ Result<bool> Records<Record>::Remove(const Stored<Record>& stored, TimePoint dea
 }
 
 template <class Record>
+void Records<Record>::RemoveLater(const Stored<Record>& stored) const {
+  const std::string& handle = stored.record.handle;
+  cluster_->RemoveLater(ObjectOf(handle.front()), handle, stored.text);
+}
+
+template <class Record>
 Status Records<Record>::ForEach(const std::string& after, TimePoint deadline,
                                 const std::function<bool(const Record&)>& visit) const {
   for (const char digit : kDigits) {

@@ -111,6 +111,8 @@ class Records {
   // True: written, and stored->text is the new one. False: somebody else was faster; read again.
   plugin::Result<bool> Write(Stored<Record>* stored, TimePoint deadline) const;
   plugin::Result<bool> Remove(const Stored<Record>& stored, TimePoint deadline) const;
+  // Some time after it has returned, or never: of a record that says nothing any more.
+  void RemoveLater(const Stored<Record>& stored) const;
   // Calls visit for each in the order of the handles, after this one, until it returns false.
   plugin::Status ForEach(const std::string& after, TimePoint deadline,
                          const std::function<bool(const Record&)>& visit) const;

@@ -18,6 +18,8 @@ namespace code = plugin::code;
 
 namespace {
 
+constexpr const char* kInfo = "fs subvolume info";
+
 // A manager that has just started has no module yet, and says so by EINVAL.
 bool IsUnknownCommand(const Reply& reply) {
   return reply.number == EINVAL && reply.words.find("No handler found") != std::string::npos;
@@ -29,6 +31,11 @@ bool IsWithoutModule(const Reply& reply) {
          reply.words.find("is not enabled/loaded") != std::string::npos;
 }
 
+// The module has moved its directory into the trash, and then could not write down that it did.
+bool IsWithoutDirectory(const Reply& reply) {
+  return reply.number == ENOENT && reply.words.find("mount path missing") != std::string::npos;
+}
+
 // ENOENT tells of the filesystem too, and what was in one that cannot be found is not gone.
 bool IsWithoutFilesystem(const Reply& reply, const std::string& fs_name) {
   return reply.number == ENOENT &&
@@ -37,9 +44,12 @@ bool IsWithoutFilesystem(const Reply& reply, const std::string& fs_name) {
 }
 
 // The module keeps what it knows of a subvolume in a file of the data pool, and where that cannot be
-// written it says EINVAL and why.
+// written it says EINVAL and why, in words or by a number in a traceback.
 int NumberOf(const Reply& reply) {
   if (reply.number != EINVAL) return reply.number;
+  for (const int number : {ENOSPC, EDQUOT})
+    if (reply.words.find("Exception: -" + std::to_string(number) + " ") != std::string::npos)
+      return number;
   if (reply.words.find("No space left on device") != std::string::npos) return ENOSPC;
   if (reply.words.find("Disk quota exceeded") != std::string::npos) return EDQUOT;
   return reply.number;
@@ -98,12 +108,15 @@ Subvolumes::Subvolumes(Cluster* cluster, std::string fs_name)
 Result<Reply> Subvolumes::Ask(const char* prefix, json arguments, TimePoint deadline) const {
   arguments["prefix"] = prefix;
   arguments["vol_name"] = fs_name_;
-  GANTRY_PLUGIN_TRY_ASSIGN(Reply reply, cluster_->AskManager(std::move(arguments), deadline));
+  GANTRY_PLUGIN_TRY_ASSIGN(Reply reply, cluster_->AskManager(arguments, deadline));
   if (IsWithoutModule(reply))
     return Fail(code::kUnavailable,
                 std::string(prefix) +
                     ": the cluster's manager has not loaded its module volumes; "
                     "it has just started, or the module is disabled");
+  if (IsWithoutDirectory(reply) && prefix != kInfo)
+    return Fail(code::kDataLoss, std::string(prefix) + ": subvolume " +
+                                     arguments.value("sub_name", "") + " has lost its directory");
   if (IsWithoutFilesystem(reply, fs_name_))
     return Fail(code::kFailedPrecondition, std::string(prefix) + ": fsName is \"" + fs_name_ +
                                                "\"; the cluster has no such filesystem");
@@ -150,7 +163,7 @@ Status Subvolumes::Create(const SubvolumeSpec& spec, TimePoint deadline) const {
 
 Result<std::optional<SubvolumeInfo>> Subvolumes::Info(const SubvolumeAt& at,
                                                       TimePoint deadline) const {
-  const char* prefix = "fs subvolume info";
+  const char* prefix = kInfo;
   GANTRY_PLUGIN_TRY_ASSIGN(const Reply reply, Ask(prefix, Arguments(at), deadline));
   if (reply.number == ENOENT) return std::nullopt;
   if (!reply.ok()) return Failed(prefix, reply);
@@ -193,7 +206,10 @@ Status Subvolumes::RemoveAllButSnapshots(const SubvolumeAt& at, TimePoint deadli
   const char* prefix = "fs subvolume rm";
   json arguments = Arguments(at);
   arguments["retain_snapshots"] = true;
-  return Done(prefix, Ask(prefix, std::move(arguments), deadline), ENOENT);
+  const auto reply = Ask(prefix, std::move(arguments), deadline);
+  if (reply && (reply->number == ENOTEMPTY || reply->number == EEXIST))
+    return Fail(code::kAborted, "what " + at.name + " held is still being purged");
+  return Done(prefix, reply, ENOENT);
 }
 
 Result<Removed> Subvolumes::RemoveClone(const SubvolumeAt& at, TimePoint deadline) const {
@@ -241,8 +257,8 @@ Status Subvolumes::CreateSnapshot(const SnapshotAt& at, TimePoint deadline) cons
   return Done(prefix, Ask(prefix, Arguments(at), deadline), EEXIST);
 }
 
-Result<std::optional<int64_t>> Subvolumes::SnapshotCreated(const SnapshotAt& at,
-                                                           TimePoint deadline) const {
+Result<std::optional<int64_t>> Subvolumes::SnapshotWallTime(const SnapshotAt& at,
+                                                            TimePoint deadline) const {
   const char* prefix = "fs subvolume snapshot info";
   GANTRY_PLUGIN_TRY_ASSIGN(const Reply reply, Ask(prefix, Arguments(at), deadline));
   if (reply.number == ENOENT) return std::nullopt;

@@ -53,6 +53,8 @@ enum class Removed : uint8_t {
   kBusy,  // a clone that is not finished
 };
 
+// DATA_LOSS of any operation but Info: the module has removed the subvolume's directory and not written
+// that down (put_back.hpp), and says of all that it is not there.
 class Subvolumes {
  public:
   Subvolumes(Cluster* cluster, std::string fs_name);
@@ -67,7 +69,8 @@ class Subvolumes {
   plugin::Result<std::vector<std::string>> Groups(TimePoint deadline) const;
   plugin::Result<std::vector<std::string>> List(const std::string& group, TimePoint deadline) const;
   plugin::Result<Removed> Remove(const SubvolumeAt& at, TimePoint deadline) const;
-  // Its snapshots stay, and it goes with the last of them.
+  // Its snapshots stay, and it goes with the last of them. ABORTED: what was removed of it before is
+  // not purged yet. RESOURCE_EXHAUSTED: its directory is gone, and that could not be written down.
   plugin::Status RemoveAllButSnapshots(const SubvolumeAt& at, TimePoint deadline) const;
   // A clone that was cancelled or has failed.
   plugin::Result<Removed> RemoveClone(const SubvolumeAt& at, TimePoint deadline) const;
@@ -80,9 +83,10 @@ class Subvolumes {
 
   // Again is success. NOT_FOUND: the subvolume.
   plugin::Status CreateSnapshot(const SnapshotAt& at, TimePoint deadline) const;
-  // When it was cut, in ns since 1970; none: not there.
-  plugin::Result<std::optional<int64_t>> SnapshotCreated(const SnapshotAt& at,
-                                                         TimePoint deadline) const;
+  // What the manager's clock on the wall showed when it was cut, as ns since 1970: the time where the
+  // manager's zone is UTC, which it does not tell. None: not there.
+  plugin::Result<std::optional<int64_t>> SnapshotWallTime(const SnapshotAt& at,
+                                                          TimePoint deadline) const;
   // False: clones of it are not finished.
   plugin::Result<bool> RemoveSnapshot(const SnapshotAt& at, TimePoint deadline) const;
   plugin::Result<std::vector<std::string>> ListSnapshots(const SubvolumeAt& at,
@@ -105,7 +109,7 @@ class Subvolumes {
   const std::string fs_name_;
 };
 
-// "2026-11-30 02:27:46.993422", UTC; 0: no such text.
+// "2026-11-30 02:27:46.993422", taken for UTC; 0: no such text.
 int64_t ParseTime(std::string_view text);
 
 }  // namespace gantry::cephfs

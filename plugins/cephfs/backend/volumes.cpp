@@ -95,6 +95,7 @@ Result<Creation> Volumes::Create(const VolumeRequest& request, TimePoint deadlin
     }
     if (found->record.state == RecordState::kDeleting) {
       GANTRY_PLUGIN_TRY(RemoveAll(*found, deadline));
+      GANTRY_PLUGIN_TRY(volumes_.Remove(*found, deadline));
       continue;
     }
     GANTRY_PLUGIN_TRY(CheckSame(found->record, request));
@@ -106,6 +107,7 @@ Result<Creation> Volumes::Create(const VolumeRequest& request, TimePoint deadlin
       GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(&*found, deadline));
       if (!written) continue;  // Another controller has brought it further: that counts.
       GANTRY_PLUGIN_TRY(RemoveAll(*found, deadline));
+      volumes_.RemoveLater(*found);
       return tl::unexpected(made.error());
     }
     if (!made) return tl::unexpected(made.error());
@@ -263,7 +265,8 @@ Result<bool> Volumes::Finish(StoredVolume* stored, TimePoint deadline) const {
 
 // --- delete
 
-Status Volumes::Delete(const std::string& handle, TimePoint deadline) const {
+Status Volumes::Delete(const std::string& handle, const Filesystem& filesystem,
+                       TimePoint deadline) const {
   for (int round = 0; round < kRoundsMax; ++round) {
     GANTRY_PLUGIN_TRY_ASSIGN(auto found, volumes_.Find(handle, deadline));
     if (!found) return {};
@@ -275,9 +278,27 @@ Status Volumes::Delete(const std::string& handle, TimePoint deadline) const {
       GANTRY_PLUGIN_TRY_ASSIGN(const bool written, volumes_.Write(&*found, deadline));
       if (!written) continue;
     }
-    return RemoveAll(*found, deadline);
+    GANTRY_PLUGIN_TRY(RemoveAndMend(*found, filesystem, deadline));
+    // Nobody waits for that: a record that says "deleting" is no volume, and one that stays is found by
+    // a create of the same name, and by the task.
+    volumes_.RemoveLater(*found);
+    return {};
   }
   return Contested(handle);
+}
+
+// A removal that the module did by half is undone, so that the snapshots stay within reach, and done again
+// where it was not for want of room.
+Status Volumes::RemoveAndMend(const StoredVolume& stored, const Filesystem& filesystem,
+                              TimePoint deadline) const {
+  const Status removed = RemoveAll(stored, deadline);
+  const VolumeRecord& record = stored.record;
+  if (removed || record.path.empty() || record.subvolume.empty()) return removed;
+  if (removed.error().code == code::kResourceExhausted)
+    (void)filesystem.put_back(record.path, deadline);
+  if (removed.error().code != code::kDataLoss) return removed;
+  GANTRY_PLUGIN_TRY(filesystem.put_back(record.path, deadline));
+  return RemoveAll(stored, deadline);
 }
 
 Status Volumes::RemoveAll(const StoredVolume& stored, TimePoint deadline) const {
@@ -304,8 +325,6 @@ Status Volumes::RemoveAll(const StoredVolume& stored, TimePoint deadline) const 
     if (!gone)
       return Fail(code::kAborted, "volume " + record.handle + ": its copy is being cancelled");
   }
-  // Somebody else removed it as well: fine.
-  GANTRY_PLUGIN_TRY(volumes_.Remove(stored, deadline));
   return {};
 }
 
@@ -352,6 +371,26 @@ Result<std::vector<std::string>> Volumes::MarkedNames(const std::string& group,
   return names;
 }
 
+Status Volumes::FinishDeletions(const std::string& group, const Filesystem& filesystem,
+                                TimePoint deadline) const {
+  std::vector<std::string> handles;
+  GANTRY_PLUGIN_TRY(volumes_.ForEach({}, deadline, [&](const VolumeRecord& record) {
+    if (record.state == RecordState::kDeleting && record.group == group)
+      handles.push_back(record.handle);
+    return true;
+  }));
+  Status all = {};
+  for (const auto& handle : handles) {
+    // A volume may have been made again under the handle.
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto found, volumes_.Find(handle, deadline));
+    if (!found || found->record.state != RecordState::kDeleting) continue;
+    const Status removed = RemoveAndMend(*found, filesystem, deadline);
+    if (removed) volumes_.RemoveLater(*found);
+    if (!removed && all) all = removed;
+  }
+  return all;
+}
+
 // The record is read after the subvolume was seen, and precedes every subvolume that is meant.
 Status Volumes::RemoveIfOrphan(const std::string& group, const std::string& name, Orphans* orphans,
                                TimePoint deadline) const {
@@ -392,9 +431,9 @@ Result<VolumeRecord> Volumes::Get(const std::string& handle, TimePoint deadline)
 
 Result<std::string> Volumes::Problem(const VolumeRecord& volume, TimePoint deadline) const {
   if (volume.subvolume.empty()) {
-    GANTRY_PLUGIN_TRY_ASSIGN(const auto created,
-                             subvolumes_.SnapshotCreated(*volume.copy_of, deadline));
-    return std::string(created ? "" : "the snapshot that the volume is does not exist any more");
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto found,
+                             subvolumes_.SnapshotWallTime(*volume.copy_of, deadline));
+    return std::string(found ? "" : "the snapshot that the volume is does not exist any more");
   }
   GANTRY_PLUGIN_TRY_ASSIGN(const auto info,
                            subvolumes_.Info({volume.group, volume.subvolume}, deadline));

@@ -39,6 +39,16 @@ struct Orphans {
   size_t left = 0;
 };
 
+// What the module neither tells nor does. Each costs a process and a mount (gantry.job/1).
+struct Filesystem {
+  // When a snapshot of that directory was cut, in ns since 1970, UTC; none: there is none.
+  std::function<plugin::Result<std::optional<int64_t>>(
+      const std::string& directory, const std::string& snapshot, TimePoint deadline)>
+      cut_time;
+  // Puts a subvolume's directory back that the module has lost (put_back.hpp).
+  std::function<plugin::Status(const std::string& path, TimePoint deadline)> put_back;
+};
+
 class Volumes {
  public:
   // `owner` is the installation: what it made is known by its name, which also tells the pool of its
@@ -50,7 +60,8 @@ class Volumes {
   // Goes on with a copy; true: it is finished, or there is none. *progress: percent.
   plugin::Result<bool> GoOnCopying(const std::string& handle, uint64_t* done_percent,
                                    TimePoint deadline) const;
-  plugin::Status Delete(const std::string& handle, TimePoint deadline) const;
+  plugin::Status Delete(const std::string& handle, const Filesystem& filesystem,
+                        TimePoint deadline) const;
   // NOT_FOUND. Only of volumes that are ready.
   plugin::Result<VolumeRecord> Get(const std::string& handle, TimePoint deadline) const;
   // What is wrong with it; empty: nothing.
@@ -70,8 +81,10 @@ class Volumes {
   // volumes_snapshots.cpp
   plugin::Result<SnapshotRecord> CreateSnapshot(const std::string& handle, const std::string& name,
                                                 const std::string& source,
+                                                const Filesystem& filesystem,
                                                 TimePoint deadline) const;
-  plugin::Status DeleteSnapshot(const std::string& handle, TimePoint deadline) const;
+  plugin::Status DeleteSnapshot(const std::string& handle, const Filesystem& filesystem,
+                                TimePoint deadline) const;
   plugin::Result<SnapshotRecord> GetSnapshot(const std::string& handle, TimePoint deadline) const;
   plugin::Status ForEachSnapshot(const std::string& after, TimePoint deadline,
                                  const std::function<bool(const SnapshotRecord&)>& visit) const;
@@ -84,6 +97,9 @@ class Volumes {
   // and the wrong pool be configured for them.
   plugin::Status RemoveIfOrphan(const std::string& group, const std::string& name, Orphans* orphans,
                                 TimePoint deadline) const;
+  // Goes on with deletions whose callers have not come again; the first error, after all were tried.
+  plugin::Status FinishDeletions(const std::string& group, const Filesystem& filesystem,
+                                 TimePoint deadline) const;
   // All groups of the filesystem: one may hold orphans when no record names it any more.
   plugin::Result<std::vector<std::string>> Groups(TimePoint deadline) const;
 
@@ -104,10 +120,16 @@ class Volumes {
                                 TimePoint deadline) const;
   plugin::Result<bool> FinishBacking(StoredVolume* stored, TimePoint deadline) const;
   plugin::Result<bool> Finish(StoredVolume* stored, TimePoint deadline) const;
+  // All but the record.
   plugin::Status RemoveAll(const StoredVolume& stored, TimePoint deadline) const;
+  plugin::Status RemoveAndMend(const StoredVolume& stored, const Filesystem& filesystem,
+                               TimePoint deadline) const;
   plugin::Status RemoveSubvolume(const SubvolumeAt& at, TimePoint deadline) const;
   plugin::Status RemoveOrphan(const SubvolumeAt& at, Orphans* orphans, TimePoint deadline) const;
   plugin::Status RemoveUnknownSnapshots(const SubvolumeAt& at, TimePoint deadline) const;
+  plugin::Result<std::optional<int64_t>> CreationOf(const SnapshotRecord& record, bool just_cut,
+                                                    const Filesystem& filesystem,
+                                                    TimePoint deadline) const;
   // Applies pinning and visibility.
   plugin::Status Apply(const VolumeRecord& record, const MutableParameters& parameters,
                        TimePoint deadline) const;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <utility>
 
 #include "plugins/cephfs/backend/volumes.hpp"
@@ -13,6 +14,9 @@ namespace code = plugin::code;
 namespace {
 
 constexpr int kRoundsMax = 16;
+// Zones differ by multiples of a quarter of an hour: a clock on the wall that is less than half of that
+// from ours shows UTC.
+constexpr std::chrono::minutes kSameZoneMax{7};
 
 tl::unexpected<plugin::Error> NotThere(const std::string& handle) {
   return Fail(code::kNotFound, "there is no snapshot " + handle);
@@ -22,14 +26,35 @@ tl::unexpected<plugin::Error> Contested(const std::string& handle) {
   return Fail(code::kAborted, handle + " is being changed by another controller");
 }
 
+bool IsAboutNow(int64_t ns) {
+  const std::chrono::nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::abs(now - std::chrono::nanoseconds(ns)) < kSameZoneMax;
+}
+
 }  // namespace
+
+// Of one that was cut just now, the manager's clock on the wall tells its zone as well. Any other may
+// have been cut hours ago, and a wall clock in another zone show the same.
+Result<std::optional<int64_t>> Volumes::CreationOf(const SnapshotRecord& record, bool just_cut,
+                                                   const Filesystem& filesystem,
+                                                   TimePoint deadline) const {
+  if (just_cut) {
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto shown, subvolumes_.SnapshotWallTime(record.at, deadline));
+    if (!shown || IsAboutNow(*shown)) return shown;
+  }
+  // Snapshots hang above the subvolume's own directory.
+  const std::string directory = record.source_path.substr(0, record.source_path.rfind('/'));
+  return filesystem.cut_time(directory, record.at.name, deadline);
+}
 
 Result<SnapshotRecord> Volumes::CreateSnapshot(const std::string& handle, const std::string& name,
                                                const std::string& source,
+                                               const Filesystem& filesystem,
                                                TimePoint deadline) const {
   for (int round = 0; round < kRoundsMax; ++round) {
     GANTRY_PLUGIN_TRY_ASSIGN(auto found, snapshots_.Find(handle, deadline));
-    if (!found) {
+    const bool fresh = !found;
+    if (fresh) {
       GANTRY_PLUGIN_TRY_ASSIGN(const VolumeRecord volume, Get(source, deadline));
       if (volume.subvolume.empty())
         return Fail(code::kInvalidArgument, "source_volume_id: volume " + source +
@@ -49,7 +74,7 @@ Result<SnapshotRecord> Volumes::CreateSnapshot(const std::string& handle, const 
     }
     SnapshotRecord& record = found->record;
     if (record.state == RecordState::kDeleting) {
-      GANTRY_PLUGIN_TRY(DeleteSnapshot(handle, deadline));
+      GANTRY_PLUGIN_TRY(DeleteSnapshot(handle, filesystem, deadline));
       continue;
     }
     if (record.source_handle != source)
@@ -63,7 +88,7 @@ Result<SnapshotRecord> Volumes::CreateSnapshot(const std::string& handle, const 
       return Fail(code::kNotFound, "there is no volume " + source);
     }
     GANTRY_PLUGIN_TRY(cut);
-    GANTRY_PLUGIN_TRY_ASSIGN(const auto created, subvolumes_.SnapshotCreated(record.at, deadline));
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto created, CreationOf(record, fresh, filesystem, deadline));
     if (!created) continue;
     record.created_ns = *created;
     record.state = RecordState::kReady;
@@ -73,7 +98,8 @@ Result<SnapshotRecord> Volumes::CreateSnapshot(const std::string& handle, const 
   return Contested(handle);
 }
 
-Status Volumes::DeleteSnapshot(const std::string& handle, TimePoint deadline) const {
+Status Volumes::DeleteSnapshot(const std::string& handle, const Filesystem& filesystem,
+                               TimePoint deadline) const {
   std::optional<SnapshotAt> gone_at;
   for (int round = 0; round < kRoundsMax; ++round) {
     GANTRY_PLUGIN_TRY_ASSIGN(auto found, snapshots_.Find(handle, deadline));
@@ -91,15 +117,20 @@ Status Volumes::DeleteSnapshot(const std::string& handle, TimePoint deadline) co
     record.state = RecordState::kDeleting;
     GANTRY_PLUGIN_TRY_ASSIGN(bool written, snapshots_.Write(&*found, deadline));
     if (!written) continue;
-    GANTRY_PLUGIN_TRY_ASSIGN(const bool gone, subvolumes_.RemoveSnapshot(record.at, deadline));
-    if (!gone) {
+    auto removed = subvolumes_.RemoveSnapshot(record.at, deadline);
+    if (!removed && removed.error().code == code::kDataLoss) {
+      GANTRY_PLUGIN_TRY(filesystem.put_back(record.source_path, deadline));
+      removed = subvolumes_.RemoveSnapshot(record.at, deadline);
+    }
+    GANTRY_PLUGIN_TRY(removed);
+    if (!*removed) {
       record.state = was == RecordState::kDeleting ? RecordState::kReady : was;
       GANTRY_PLUGIN_TRY(snapshots_.Write(&*found, deadline));
       return Fail(code::kFailedPrecondition,
                   "snapshot " + handle + " is being copied into a volume");
     }
-    GANTRY_PLUGIN_TRY_ASSIGN(const bool removed, snapshots_.Remove(*found, deadline));
-    if (removed) return {};
+    GANTRY_PLUGIN_TRY_ASSIGN(const bool forgotten, snapshots_.Remove(*found, deadline));
+    if (forgotten) return {};
     // Somebody else removed it as well, which is fine, or says that it is ready.
     gone_at = record.at;
   }

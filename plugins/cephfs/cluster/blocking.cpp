@@ -15,6 +15,7 @@ struct Job {
   std::function<void()> work;
   bool started = false;
   bool done = false;
+  std::condition_variable ended;  // its own, so that each end wakes one
 };
 
 }  // namespace
@@ -28,7 +29,6 @@ struct Blocking::State {
   const size_t waiting_max;
   std::mutex mutex;
   std::condition_variable work_came;
-  std::condition_variable work_ended;
   std::deque<std::shared_ptr<Job>> waiting;
   size_t threads = 0;
   size_t idle = 0;
@@ -53,8 +53,21 @@ void Serve(const std::shared_ptr<State>& state) {
     job->work = nullptr;
     lock.lock();
     job->done = true;
-    state->work_ended.notify_all();
+    job->ended.notify_one();
   }
+}
+
+// Under the lock. False: too many wait.
+template <class State>
+bool Enqueue(const std::shared_ptr<State>& state, const std::shared_ptr<Job>& job) {
+  if (state->waiting.size() >= state->waiting_max) return false;
+  state->waiting.push_back(job);
+  if (state->idle < state->waiting.size() && state->threads < state->threads_max) {
+    ++state->threads;
+    std::thread([state] { Serve(state); }).detach();
+  }
+  state->work_came.notify_one();
+  return true;
 }
 
 }  // namespace
@@ -72,21 +85,22 @@ plugin::Status Blocking::Run(TimePoint deadline, std::function<void()> work) {
   const auto job = std::make_shared<Job>();
   job->work = std::move(work);
   std::unique_lock lock(state_->mutex);
-  if (state_->waiting.size() >= state_->waiting_max)
+  if (!Enqueue(state_, job))
     return plugin::Fail(
         plugin::code::kUnavailable,
         std::to_string(state_->waiting_max) + " requests wait for " + state_->whom + " already");
-  state_->waiting.push_back(job);
-  if (state_->idle < state_->waiting.size() && state_->threads < state_->threads_max) {
-    ++state_->threads;
-    std::thread([state = state_] { Serve(state); }).detach();
-  }
-  state_->work_came.notify_one();
-  if (state_->work_ended.wait_until(lock, deadline, [&] { return job->done; })) return {};
+  if (job->ended.wait_until(lock, deadline, [&] { return job->done; })) return {};
   std::erase(state_->waiting, job);
   return plugin::Fail(plugin::code::kUnavailable,
                       job->started ? state_->whom + " did not answer in time"
                                    : state_->whom + " had not answered earlier requests in time");
+}
+
+bool Blocking::Post(std::function<void()> work) {
+  const auto job = std::make_shared<Job>();
+  job->work = std::move(work);
+  const std::lock_guard lock(state_->mutex);
+  return Enqueue(state_, job);
 }
 
 }  // namespace gantry::cephfs

@@ -31,6 +31,8 @@ class Blocking {
   // may still be done; or too many wait, which is not RESOURCE_EXHAUSTED, since to a CO that says that
   // the storage is full.
   plugin::Status Run(TimePoint deadline, std::function<void()> work);
+  // Has it run and waits for nothing; false: too many wait already, and it is not.
+  bool Post(std::function<void()> work);
 
  private:
   struct State;

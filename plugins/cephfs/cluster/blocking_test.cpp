@@ -46,6 +46,22 @@ TEST(Blocking, CountsTheTimeInTheQueueAndNeverRunsWhatNobodyWaitsFor) {
   EXPECT_FALSE(*ran);
 }
 
+TEST(Blocking, RunsWhatIsPostedAndWaitsForNothing) {
+  Blocking blocking("it", 1, 1);
+  const auto begun = std::make_shared<std::latch>(1);
+  const auto end = std::make_shared<std::latch>(1);
+  const auto ran = std::make_shared<std::latch>(1);
+  ASSERT_TRUE(blocking.Post([begun, end] {
+    begun->count_down();
+    end->wait();
+  }));
+  begun->wait();
+  ASSERT_TRUE(blocking.Post([ran] { ran->count_down(); }));
+  EXPECT_FALSE(blocking.Post([] {}));
+  end->count_down();
+  ran->wait();
+}
+
 TEST(Blocking, RefusesMoreThanMayWait) {
   Blocking blocking("it", 1, 0);
   const auto refused = blocking.Run(In(milliseconds(10'000)), [] {});

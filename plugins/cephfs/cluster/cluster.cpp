@@ -238,4 +238,14 @@ Result<int> Cluster::Operate(TimePoint deadline, const std::function<int(void* i
   return *number;
 }
 
+void Cluster::OperateLater(const std::function<int(void* ioctx)>& operation) {
+  Shared connection;
+  {
+    const std::lock_guard lock(mutex_);
+    connection = connection_;
+  }
+  if (connection == nullptr) return;
+  (void)objects_.Post([connection, operation] { (void)operation(connection->pool()); });
+}
+
 }  // namespace gantry::cephfs

@@ -64,6 +64,8 @@ class Cluster {
   plugin::Result<bool> Swap(const std::string& object, const std::string& key,
                             const std::string& expected, const std::string& value,
                             TimePoint deadline);
+  // Removes the value if it is `expected`, after this has returned, or, if the cluster is away, never.
+  void RemoveLater(const std::string& object, const std::string& key, const std::string& expected);
   // At most `entries_max` after this key, in the order of the keys.
   plugin::Result<std::vector<std::pair<std::string, std::string>>> Page(const std::string& object,
                                                                         const std::string& after,
@@ -85,6 +87,8 @@ class Cluster {
   plugin::Status FindRecordsPool(const Shared& connection, TimePoint deadline);
   // Runs an operation on the records' pool.
   plugin::Result<int> Operate(TimePoint deadline, const std::function<int(void* ioctx)>& operation);
+  // The same when there is a connection, and without waiting for it.
+  void OperateLater(const std::function<int(void* ioctx)>& operation);
   void Drop(const Shared& connection);
 
   const ClusterConfig config_;

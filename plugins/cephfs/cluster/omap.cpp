@@ -138,6 +138,11 @@ Result<bool> Cluster::Swap(const std::string& object, const std::string& key,
   return Failed(ETIMEDOUT, "writing");
 }
 
+void Cluster::RemoveLater(const std::string& object, const std::string& key,
+                          const std::string& expected) {
+  OperateLater([=](void* pool) { return SwapValue(pool, object, key, expected, {}); });
+}
+
 Result<Entries> Cluster::Page(const std::string& object, const std::string& after,
                               size_t entries_max, TimePoint deadline) {
   const auto entries = std::make_shared<Entries>();

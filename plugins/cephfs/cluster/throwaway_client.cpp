@@ -45,6 +45,8 @@ Status ThrowawayClient::Open(const ClientIdentity& identity) {
         std::pair{"keyring", std::string("/dev/null")}, std::pair{"log_file", std::string()},
         std::pair{"log_to_stderr", std::string("false")},
         std::pair{"err_to_stderr", std::string("false")}, std::pair{"admin_socket", std::string()},
+        // What the entity may do the MDS decides; the process's own uid is nobody there.
+        std::pair{"client_permissions", std::string("false")},
         std::pair{"client_mount_timeout", std::to_string(identity.timeout_s)}})
     GANTRY_PLUGIN_TRY(done(ceph_conf_set(mount_, name, value.c_str())));
   GANTRY_PLUGIN_TRY(done(ceph_select_filesystem(mount_, identity.fs_name.c_str())));
@@ -79,12 +81,40 @@ Status ThrowawayClient::Mount(const std::string& path) {
 
 void ThrowawayClient::Unmount() { (void)ceph_unmount(mount_); }
 
+Result<std::optional<std::string>> ThrowawayClient::Attribute(const std::string& path,
+                                                              const std::string& attribute) {
+  std::array<char, 64> text{};
+  const int length =
+      ceph_getxattr(mount_, path.c_str(), attribute.c_str(), text.data(), text.size());
+  if (length == -ENODATA) return std::nullopt;
+  if (length < 0) return tl::unexpected(FromErrno(length, "reading " + attribute + " of " + path));
+  return std::string(text.data(), static_cast<size_t>(length));
+}
+
+Status ThrowawayClient::MakeDirectory(const std::string& path) {
+  const int number = ceph_mkdir(mount_, path.c_str(), 0755);
+  if (number == 0 || number == -EEXIST) return {};
+  return tl::unexpected(FromErrno(number, "making the directory " + path));
+}
+
+Status ThrowawayClient::Unlink(const std::string& path) {
+  const int number = ceph_unlink(mount_, path.c_str());
+  if (number == 0 || number == -ENOENT) return {};
+  return tl::unexpected(FromErrno(number, "removing " + path));
+}
+
+Status ThrowawayClient::Rename(const std::string& from, const std::string& to) {
+  const int number = ceph_rename(mount_, from.c_str(), to.c_str());
+  if (number == 0 || number == -ENOENT || number == -ENOTEMPTY) return {};
+  return tl::unexpected(FromErrno(number, "renaming " + from));
+}
+
 std::optional<uint64_t> ThrowawayClient::Number(const std::string& attribute) {
-  std::array<char, 32> text{};
-  const int length = ceph_getxattr(mount_, "/", attribute.c_str(), text.data(), text.size());
-  if (length <= 0) return std::nullopt;
+  const auto text = Attribute("/", attribute);
+  if (!text || !*text) return std::nullopt;
   uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + length, number);
+  const auto [end, error] =
+      std::from_chars((*text)->data(), (*text)->data() + (*text)->size(), number);
   if (error != std::errc()) return std::nullopt;
   return number;
 }

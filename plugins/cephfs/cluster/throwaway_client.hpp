@@ -42,7 +42,16 @@ class ThrowawayClient {
   // Ends what Mount began. A process that is over without it leaves a session behind, for whose
   // capabilities others wait until the MDS gives it up (60 s).
   void Unmount();
-  // A number in an extended attribute of the mounted directory; none: not set.
+  // An extended attribute, at most 64 bytes of it, of a path beneath the mounted directory ("/": that
+  // itself). NOT_FOUND: there is no such path.
+  plugin::Result<std::optional<std::string>> Attribute(const std::string& path,
+                                                       const std::string& attribute);
+  // There already is success, and so is for the others that there is nothing, or that something is
+  // there already that is not empty.
+  plugin::Status MakeDirectory(const std::string& path);
+  plugin::Status Unlink(const std::string& path);
+  plugin::Status Rename(const std::string& from, const std::string& to);
+  // A number in one of the mounted directory; none: not set.
   std::optional<uint64_t> Number(const std::string& attribute);
 
  private:

@@ -25,7 +25,8 @@ enum class Mounter : uint8_t {
 };
 std::string_view NameOf(Mounter mounter);
 std::optional<Mounter> ParseMounter(std::string_view name);
-inline constexpr const char* kMountersExpected = "userspace, kernel or auto";
+inline constexpr const char* kMountersExpected =
+    "userspace, kernel or auto (ceph-fuse is not run: plugins/cephfs/node/README.md)";
 
 // Keys "format", "monitors", "fsName", "path", "mounter", "incarnation", "fsid", "backingSnapshot".
 struct VolumeContext {
