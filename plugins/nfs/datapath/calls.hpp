@@ -149,7 +149,7 @@ class Calls {
   void OnTime(TimePoint now);
 
   // From the connection.
-  void OnReply(const Reply& reply, bool repeated);
+  void OnReply(const Reply& reply);
   bool OnRepeat(const Unanswered& call, bool same_port);
 
  private:

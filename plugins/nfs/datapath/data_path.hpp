@@ -74,7 +74,7 @@ class NfsDataPath : private ConnectionUser {
   class Turn;
 
   // Life (data_path.cpp).
-  void OnReply(const Reply& reply, bool repeated) override;
+  void OnReply(const Reply& reply) override;
   bool OnRepeat(const Unanswered& call, bool same_port) override;
   void OnTurnEnd() override;
   void OnTime();
