@@ -282,6 +282,8 @@ void NfsDataPath::ContinueClose() {
   if (locator_watched_) host_.watch(host_.ctx, locator_->fd(), 0, nullptr, nullptr);
   locator_watched_ = false;
   ForgetConnection();
+  directories_.Clear();
+  new_directories_.Clear();
   listings_ = {};
   uncommitted_.clear();
   phase_ = Phase::kClosed;
