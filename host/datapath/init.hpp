@@ -12,6 +12,12 @@
 //                 any data path, and its successor is given them. The kernel takes sizes and times of
 //                 files for its own and asks nobody, so it is only for volumes that one node uses.
 //
+// Locks (fcntl, flock) are the kernel's, on this node, or refused, by the parameter "locks":
+//
+//   local         the node's programs see each other's, and nobody else's (default)
+//   none          ENOLCK: for volumes that several nodes write, where a lock that another node does not
+//                 see is worse than none
+//
 // A target of its own without the rest of the folder, for the mount helper.
 #pragma once
 
@@ -35,6 +41,15 @@ enum class PageCache : uint8_t { kWritethrough, kWriteback };
 // INVALID_ARGUMENT names what was expected; empty: the default.
 base::Result<PageCache> ParsePageCache(std::string_view text);
 
+constexpr std::string_view kLocksParameter = "locks";
+enum class Locks : uint8_t { kLocal, kNone };
+base::Result<Locks> ParseLocks(std::string_view text);
+
+struct InitChoices {
+  PageCache cache = PageCache::kWritethrough;
+  Locks locks = Locks::kLocal;
+};
+
 struct FuseAgreement {
   uint32_t kernel_minor = 0;
   uint64_t kernel_flags = 0;  // what the kernel offered
@@ -44,6 +59,6 @@ struct FuseAgreement {
 // Reads FUSE_INIT from the fd of a filesystem just mounted and answers it. DEADLINE_EXCEEDED,
 // UNAVAILABLE (unmounted), FAILED_PRECONDITION (a kernel too old). Leaves the fd non-blocking.
 base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline,
-                                       PageCache cache = PageCache::kWritethrough);
+                                       InitChoices choices = {});
 
 }  // namespace gantry::datapath

@@ -44,9 +44,9 @@ struct DetachedFuse {
   base::UniqueFd device;
   base::UniqueFd mount;
 };
-Outcome<DetachedFuse> MakeDetachedFuse(
-    const std::string& source, const std::vector<std::string>& options, uint64_t attributes,
-    datapath::PageCache cache = datapath::PageCache::kWritethrough);
+Outcome<DetachedFuse> MakeDetachedFuse(const std::string& source,
+                                       const std::vector<std::string>& options, uint64_t attributes,
+                                       datapath::InitChoices choices = {});
 // VOLUME_MOUNT_GROUP: the root belongs to the group, and what is made below inherits it.
 Outcome<void> GiveToGroup(int mount, uint32_t group);
 Outcome<void> Attach(int mount, int target, const std::string& path);

@@ -48,7 +48,8 @@ Outcome<UniqueFd> MountFuse(const HelperRequest& request, int root) {
   if (!target) return target;
   auto fuse = MakeDetachedFuse(
       request.source, request.options, request.attributes,
-      request.writeback ? datapath::PageCache::kWriteback : datapath::PageCache::kWritethrough);
+      {request.writeback ? datapath::PageCache::kWriteback : datapath::PageCache::kWritethrough,
+       request.no_locks ? datapath::Locks::kNone : datapath::Locks::kLocal});
   if (!fuse) return tl::unexpected(fuse.error());
   auto attached = Attach(fuse->mount.get(), target->get(), request.path);
   if (!attached) return tl::unexpected(attached.error());

@@ -119,7 +119,8 @@ std::string Encode(const HelperRequest& request) {
              {"attributes", request.attributes},
              {"unmount_flags", request.unmount_flags},
              {"file", request.file},
-             {"writeback", request.writeback}};
+             {"writeback", request.writeback},
+             {"no_locks", request.no_locks}};
   if (request.operation >= HelperOperation::kExamineDevice) value["device"] = request.device;
   if (request.group) value["group"] = *request.group;
   return ToBytes(value);
@@ -152,6 +153,7 @@ base::Result<HelperRequest> DecodeRequest(std::string_view bytes) {
     value.at("unmount_flags").get_to(request.unmount_flags);
     value.at("file").get_to(request.file);
     value.at("writeback").get_to(request.writeback);
+    value.at("no_locks").get_to(request.no_locks);
     if (value.contains("device")) value.at("device").get_to(request.device);
     if (value.contains("group")) request.group = value.at("group").get<uint32_t>();
     return request;

@@ -86,6 +86,7 @@ struct HelperRequest {
   std::optional<uint32_t> group;     // kMountFilesystem: the root is given to it, setgid
   bool file = false;                 // kBind: source and path are files
   bool writeback = false;  // kMountFuse: the page cache holds writes back (datapath/init.hpp)
+  bool no_locks = false;   // kMountFuse: locks are refused
   DeviceRequest device;
   int fd = -1;  // sent along, not owned: the passphrase's pipe, or the directory of disks
 };

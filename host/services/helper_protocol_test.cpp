@@ -13,12 +13,14 @@ TEST(HelperProtocol, ARequestComesBackWhole) {
   request.options = {"ro", "addr=10.0.0.1"};
   request.group = 1000;
   request.writeback = true;
+  request.no_locks = true;
   const auto back = DecodeRequest(Encode(request));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(back->path, request.path);
   EXPECT_EQ(back->options, request.options);
   EXPECT_EQ(back->group, request.group);
   EXPECT_TRUE(back->writeback);
+  EXPECT_TRUE(back->no_locks);
 }
 
 TEST(HelperProtocol, ReadsNothingThatIsNestedDeeply) {
