@@ -23,7 +23,11 @@ set(apart
   host/worker/call_table_test.cpp
   host/worker/datapath_mode.cpp
   host/worker/load.cpp
+  tests/integration/cephfs_files_test.cpp
   tests/integration/disk_loop_test.cpp
+  tests/integration/nfs_programs_test.cpp
+  tests/integration/survival_load.cpp
+  tests/lab/ganesha.cpp
   tests/lab/sshd.cpp
   tests/lab/tgt.cpp)
 

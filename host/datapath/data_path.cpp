@@ -110,7 +110,9 @@ class DataPath {
     if (!slots.fresh() && !serving.successor)
       return base::Fail(base::Code::kFailedPrecondition,
                         "the memory holds requests of an earlier server of the volume");
-    GANTRY_TRY_ASSIGN(NodeTable nodes, NodeTable::Attach(kMemoryFd, kSlotsBytes));
+    GANTRY_TRY_ASSIGN(
+        NodeTable nodes,
+        NodeTable::Attach(kMemoryFd, kSlotsBytes, description_.disk ? kDiskNodesMax : kNodesMax));
     GANTRY_TRY_ASSIGN(ReplyArena arena, ReplyArena::Create());
     GANTRY_TRY_ASSIGN(EventLoop loop, EventLoop::Create());
     slots_.emplace(std::move(slots));

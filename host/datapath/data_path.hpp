@@ -22,9 +22,8 @@ constexpr int kFuseFd = 5;
 constexpr int kMemoryFd = 6;       // slots, then nodes
 constexpr int kDescriptionFd = 7;  // data_path_description.hpp
 
-// What a disk's process may lock, which is all of it: 192 MiB of that are the room for nodes, of which
-// it uses one page.
-constexpr size_t kDiskLockedBytesMax = 512 * 1024 * 1024;
+// What a disk's process may lock, which is all of it.
+constexpr size_t kDiskLockedBytesMax = 320 * 1024 * 1024;
 
 constexpr int64_t kOpenRetryMsMin = 50;
 constexpr int64_t kOpenRetryMsMax = 2000;

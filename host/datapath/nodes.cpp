@@ -25,9 +25,10 @@ base::Status CheckHandle(std::string_view handle) {
 
 }  // namespace
 
-NodeTable::NodeTable(int memfd, size_t offset, Mapping mapping)
+NodeTable::NodeTable(int memfd, size_t offset, uint32_t nodes_max, Mapping mapping)
     : memfd_(memfd),
       offset_(offset),
+      nodes_max_(nodes_max),
       mapping_(std::move(mapping)),
       index_(0, Hash{this}, Equal{this}) {}
 
@@ -35,6 +36,7 @@ NodeTable::NodeTable(int memfd, size_t offset, Mapping mapping)
 NodeTable::NodeTable(NodeTable&& other) noexcept
     : memfd_(other.memfd_),
       offset_(other.offset_),
+      nodes_max_(other.nodes_max_),
       mapping_(std::move(other.mapping_)),
       ready_(other.ready_),
       free_(std::move(other.free_)),
@@ -44,10 +46,10 @@ NodeTable::NodeTable(NodeTable&& other) noexcept
   index_.insert(nodes.begin(), nodes.end());
 }
 
-base::Result<NodeTable> NodeTable::Attach(int memfd, size_t offset) {
+base::Result<NodeTable> NodeTable::Attach(int memfd, size_t offset, uint32_t nodes_max) {
   GANTRY_TRY(GrowFile(memfd, offset + kPageBytes));
-  GANTRY_TRY_ASSIGN(Mapping mapping, Mapping::Shared(memfd, offset, kNodesBytesMax));
-  NodeTable table(memfd, offset, std::move(mapping));
+  GANTRY_TRY_ASSIGN(Mapping mapping, Mapping::Shared(memfd, offset, NodesBytes(nodes_max)));
+  NodeTable table(memfd, offset, nodes_max, std::move(mapping));
   GANTRY_TRY(table.Prepare());
   return table;
 }
@@ -60,7 +62,7 @@ base::Status NodeTable::Prepare() {
     header.high_water = kFirstNode;
     header.magic.store(kNodesMagic, std::memory_order_release);
   } else if (header.magic != kNodesMagic || header.version != kNodesVersion ||
-             header.record_bytes != sizeof(NodeRecord) || header.high_water > kNodesMax) {
+             header.record_bytes != sizeof(NodeRecord) || header.high_water > nodes_max_) {
     return base::Fail(base::Code::kFailedPrecondition,
                       "the node table has version " + std::to_string(header.version) +
                           ", expected " + std::to_string(kNodesVersion));
@@ -76,12 +78,15 @@ base::Status NodeTable::Prepare() {
 }
 
 base::Status NodeTable::MakeReady(uint32_t records) {
-  const uint32_t wanted = std::min(kNodesMax, (records + kNodesStep - 1) / kNodesStep * kNodesStep);
+  const uint32_t wanted =
+      std::min(nodes_max_, (records + kNodesStep - 1) / kNodesStep * kNodesStep);
   if (wanted <= ready_) return {};
   const size_t bytes = kPageBytes + size_t{wanted} * sizeof(NodeRecord);
   GANTRY_TRY(GrowFile(memfd_, offset_ + PageAligned(bytes)));
   // Present at once: a fault that finds no memory would be a SIGBUS later.
-  GANTRY_TRY(Populate(mapping_.data(), PageAligned(bytes)));
+  const size_t present = ready_ == 0 ? 0 : kPageBytes + size_t{ready_} * sizeof(NodeRecord);
+  const size_t from = present / kPageBytes * kPageBytes;
+  GANTRY_TRY(Populate(mapping_.data() + from, PageAligned(bytes) - from));
   ready_ = wanted;
   return {};
 }
@@ -116,14 +121,15 @@ base::Result<uint32_t> NodeTable::Intern(std::string_view handle) {
     free_.pop_back();
   } else {
     node = header.high_water;
-    if (node >= kNodesMax)
+    if (node >= nodes_max_)
       return base::Fail(base::Code::kResourceExhausted,
-                        "the volume has " + std::to_string(kNodesMax) + " nodes in use");
+                        "the volume has " + std::to_string(nodes_max_) + " nodes in use");
     GANTRY_TRY(MakeReady(node + 1));
   }
   NodeRecord& record = At(node);
   record.lookups = 0;
   record.opens = 0;
+  record.has_writer = 0;
   ++record.generation;
   SetHandle(record, handle);
   record.used.store(1, std::memory_order_release);
@@ -192,6 +198,19 @@ void NodeTable::Finish(Redo& redo) {
     At(redo.node).opens = redo.opens;
   }
   redo.state.store(RedoState::kApplied, std::memory_order_release);
+}
+
+std::optional<Identity::Ids> NodeTable::WriterOf(uint64_t node) const {
+  const NodeRecord& record = At(node);
+  if (record.has_writer.load(std::memory_order_acquire) == 0) return std::nullopt;
+  return Identity::Ids{record.writer_uid, record.writer_gid};
+}
+
+void NodeTable::SetWriter(uint64_t node, Identity::Ids writer) {
+  NodeRecord& record = At(node);
+  record.writer_uid = writer.uid;
+  record.writer_gid = writer.gid;
+  record.has_writer.store(1, std::memory_order_release);
 }
 
 void NodeTable::DropIfUnused(uint64_t node) {

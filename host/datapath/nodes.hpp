@@ -7,7 +7,9 @@
 // One file has one id, however it was reached (hard links, renames): records are found by their
 // plugin handle. The hash index is private to the process and rebuilt from the records.
 //
-// One thread. The table grows by records made present, up to kNodesMax; beyond it a lookup fails.
+// One thread. The table grows by records made present, up to `nodes_max`; beyond it a lookup fails. A
+// kernel with memory to spare forgets nothing, so there is room for what a backup of a large tree walks
+// over; a record takes a fifth of what the kernel keeps for the same file.
 #pragma once
 
 #include <array>
@@ -20,6 +22,7 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/datapath/identity.hpp"
 #include "host/datapath/memory.hpp"
 #include "host/datapath/redo.hpp"
 
@@ -27,8 +30,9 @@ namespace gantry::datapath {
 
 constexpr uint64_t kNodesMagic = 0x3145444f4e544e47;  // "GNTNODE1"
 constexpr uint32_t kNodesVersion = 1;
-constexpr uint32_t kNodesMax = 1024 * 1024;
-constexpr uint32_t kNodesStep = 1024;  // made present at a time
+constexpr uint32_t kNodesMax = 4 * 1024 * 1024;
+constexpr uint32_t kDiskNodesMax = 1024;  // of a disk, which has two
+constexpr uint32_t kNodesStep = 1024;     // made present at a time
 constexpr size_t kHandleBytesMax = 128;
 constexpr uint32_t kRootNode = 1;  // FUSE_ROOT_ID
 
@@ -47,15 +51,18 @@ struct NodeRecord {
   uint32_t opens;
   uint32_t handle_bytes;
   std::array<char, kHandleBytesMax> handle;
+  // Who opened it for writing last, for pages that are written back without their caller.
+  uint32_t writer_uid;
+  uint32_t writer_gid;
+  std::atomic<uint32_t> has_writer;
   std::atomic<uint32_t> hidden_directory;  // written last; 0: it is not hidden
   uint32_t hidden_uid;
   uint32_t hidden_gid;
-  uint32_t reserved_word;
   uint64_t hidden_number;
-  std::array<char, 16> reserved;
+  std::array<char, 8> reserved;
 };
 static_assert(sizeof(NodeRecord) == 192 && offsetof(NodeRecord, handle) == 24 &&
-              offsetof(NodeRecord, hidden_directory) == 152);
+              offsetof(NodeRecord, hidden_directory) == 164);
 
 struct NodesHeader {
   std::atomic<uint64_t> magic;  // written last
@@ -65,7 +72,9 @@ struct NodesHeader {
 };
 static_assert(sizeof(NodesHeader) == 24);
 
-constexpr size_t kNodesBytesMax = kPageBytes + size_t{kNodesMax} * sizeof(NodeRecord);
+constexpr size_t NodesBytes(uint32_t nodes_max) {
+  return kPageBytes + size_t{nodes_max} * sizeof(NodeRecord);
+}
 
 struct NodeCounts {
   uint64_t nodes = 0;  // without the root
@@ -76,7 +85,8 @@ struct NodeCounts {
 class NodeTable {
  public:
   // Maps the table that lies in the memfd from `offset`, and formats it when it is not there.
-  static base::Result<NodeTable> Attach(int memfd, size_t offset);
+  // `nodes_max` may be another one than its predecessor's, as long as what is there fits.
+  static base::Result<NodeTable> Attach(int memfd, size_t offset, uint32_t nodes_max = kNodesMax);
   NodeTable(NodeTable&&) noexcept;
   NodeTable& operator=(NodeTable&&) = delete;
 
@@ -108,6 +118,9 @@ class NodeTable {
   static bool IsAdjusted(const Redo& redo, uint64_t node, uint32_t item = 0);
   // What a predecessor began to change and may not have finished.
   void Finish(Redo& redo);
+  // Nobody so far: nullopt.
+  std::optional<Identity::Ids> WriterOf(uint64_t node) const;
+  void SetWriter(uint64_t node, Identity::Ids writer);
   // Frees the id when nothing counts on it.
   void DropIfUnused(uint64_t node);
   // The ids that a predecessor made and nobody was told of.
@@ -132,7 +145,7 @@ class NodeTable {
     bool operator()(uint32_t a, std::string_view b) const { return b == table->Handle(a); }
   };
 
-  NodeTable(int memfd, size_t offset, Mapping mapping);
+  NodeTable(int memfd, size_t offset, uint32_t nodes_max, Mapping mapping);
   NodesHeader& Header() const { return *reinterpret_cast<NodesHeader*>(mapping_.data()); }
   NodeRecord& At(uint64_t node) const {
     return reinterpret_cast<NodeRecord*>(mapping_.data() + kPageBytes)[node];
@@ -142,6 +155,7 @@ class NodeTable {
 
   int memfd_;
   size_t offset_;
+  uint32_t nodes_max_;
   Mapping mapping_;
   uint32_t ready_ = 0;  // records that are present
   std::vector<uint32_t> free_;

@@ -144,6 +144,29 @@ TEST_F(NodesTest, GrowBeyondWhatIsPresentAtFirst) {
   EXPECT_EQ(table_.Handle(table_.Intern("handle 2500").value()), "handle 2500");
 }
 
+TEST_F(NodesTest, TakeNoMoreThanTheyMay) {
+  const base::UniqueFd memory(memfd_create("few", MFD_CLOEXEC));
+  NodeTable few = NodeTable::Attach(memory.get(), 0, 4).value();
+  EXPECT_TRUE(few.Intern("a"));
+  EXPECT_TRUE(few.Intern("b"));
+  const auto refused = few.Intern("c");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, base::Code::kResourceExhausted);
+}
+
+TEST_F(NodesTest, RememberTheLastWriterAsLongAsTheFile) {
+  const uint32_t node = Lookup("a");
+  EXPECT_FALSE(table_.WriterOf(node));
+  table_.SetWriter(node, {7, 8});
+  NodeTable next = NodeTable::Attach(memory_.get(), kPageBytes).value();
+  ASSERT_TRUE(next.WriterOf(node));
+  EXPECT_EQ(next.WriterOf(node)->uid, 7U);
+  EXPECT_EQ(next.WriterOf(node)->gid, 8U);
+  EXPECT_TRUE(Forget(node, 1));
+  EXPECT_EQ(Lookup("b"), node);
+  EXPECT_FALSE(table_.WriterOf(node));
+}
+
 TEST_F(NodesTest, RefuseHandlesOfAWrongSize) {
   EXPECT_FALSE(table_.Intern(""));
   EXPECT_TRUE(table_.Intern(std::string(kHandleBytesMax, 'x')));

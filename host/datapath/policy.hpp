@@ -34,6 +34,11 @@ struct Policy {
   bool hides_removed_files = false;
 };
 
+// Close-to-open consistency: what was closed elsewhere is seen by who opens.
+constexpr bool OpenChecksAttributes(const Policy& policy) {
+  return policy.attributes_valid_seconds > 0 && (policy.open_flags & FOPEN_KEEP_CACHE) == 0;
+}
+
 // With the kernel's page cache as the buffer of writes (init.hpp), what it holds of a file is newer than
 // what the storage has: no open drops it.
 constexpr Policy WritebackPolicy(bool readonly) {

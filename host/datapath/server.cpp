@@ -228,6 +228,8 @@ void Server::ArmInterruptTimer() {
 }
 
 void Server::InterruptNow(Operation& operation) {
+  // The kernel may queue a second interrupt of a request whose first one was read.
+  if (operation.answered) return;
   if (!operation.started) return Answer(operation, EINTR, {});
   const gantry_op id = operation.id;
   const uint32_t opcode = operation.slot.header()->opcode;

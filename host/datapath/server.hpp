@@ -133,6 +133,7 @@ class Server {
   int AskCreate(Operation& operation);
   int AskLink(Operation& operation);
   int AskRename(Operation& operation);
+  bool HasBuffer(Operation& operation, uint32_t bytes);
   int AskRead(Operation& operation);
   int AskWrite(Operation& operation);
   int AskCommit(Operation& operation);
@@ -143,6 +144,7 @@ class Server {
   int AnswerOpen(Operation& operation);
   void AskTruncate(Operation& operation);
   gantry_fs_context Context(const Operation& operation) const;
+  gantry_fs_context Context(const Operation& operation, Identity::Ids caller) const;
   int KeepNode(Operation& operation, size_t which, uint64_t node, gantry_bytes& handle);
   template <class Request>
   int Call(Operation& operation, void (*function)(gantry_instance*, gantry_op, const Request*),
@@ -170,13 +172,14 @@ class Server {
   Operation* FindEnding(gantry_op id, Ending ending);
   void Misbehaved(std::string_view what);
   static void MarkExecuting(const Operation& operation);
+  void NoteWriter(const Operation& operation, uint64_t node);
+  void DropAttributes(uint64_t node);
   void Answer(Operation& operation, int error_number, std::string_view body);
   void AnswerNode(Operation& operation, std::string_view handle,
                   const gantry_fs_attributes& attributes);
   void GoOnLater(Operation& operation);
   void Release(Operation& operation);
   bool WriteReply(uint64_t unique, int32_t error, std::string_view body);
-  void DropAttributes(uint64_t node);
   void EndInternal(base::Status status);
 
   int fuse_fd_;

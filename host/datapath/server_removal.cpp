@@ -200,7 +200,11 @@ int Server::AnswerRelease(Operation& operation) {
   // Too high a count costs questions, too low a one files: what a predecessor has begun counts on.
   if (operation.slot.header()->opcode == FUSE_RELEASE && !operation.replayed && open_files_ > 0)
     --open_files_;
-  if (nodes_.Opens(node) == 0 && nodes_.HiddenOf(node)) return AskClean(operation, node);
+  if (nodes_.Opens(node) == 0 && nodes_.HiddenOf(node)) {
+    if (opened_) return AskClean(operation, node);
+    held_.push_back(operation.id);
+    return 0;
+  }
   nodes_.DropIfUnused(node);
   Answer(operation, 0, {});
   return 0;

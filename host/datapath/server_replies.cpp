@@ -150,7 +150,10 @@ void Server::AnswerNode(Operation& operation, std::string_view handle,
     return Answer(operation, EIO, {});
   }
   (void)nodes_.Adjust(operation.slot.control().redo, *node, 1, operation.opens ? 1 : 0);
-  if (operation.opens) ++open_files_;
+  if (operation.opens) {
+    ++open_files_;
+    NoteWriter(operation, *node);
+  }
   const fuse_entry_out entry = ToEntryOut(*node, nodes_.Generation(*node), attributes, policy_);
   if (!operation.opens) return Answer(operation, 0, Bytes(entry));
   const fuse_open_out open = ToOpenOut(policy_);
@@ -158,6 +161,24 @@ void Server::AnswerNode(Operation& operation, std::string_view handle,
   std::memcpy(both.data(), &entry, sizeof entry);
   std::memcpy(both.data() + sizeof entry, &open, sizeof open);
   Answer(operation, 0, {both.data(), both.size()});
+}
+
+void Server::NoteWriter(const Operation& operation, uint64_t node) {
+  const fuse_in_header* header = operation.slot.header();
+  nodes_.SetWriter(node, {header->uid, header->gid});
+}
+
+// A kernel that does not know the inode any more says so, which is as well.
+void Server::DropAttributes(uint64_t node) {
+  fuse_notify_inval_inode_out out{};
+  out.ino = node;
+  out.off = -1;
+  fuse_out_header header{};
+  header.len = sizeof header + sizeof out;
+  header.error = FUSE_NOTIFY_INVAL_INODE;
+  iovec parts[] = {{&header, sizeof header}, {&out, sizeof out}};
+  while (writev(fuse_fd_, parts, 2) < 0 && errno == EINTR) {
+  }
 }
 
 void Server::DoneTarget(gantry_op id, gantry_str target) {
@@ -255,22 +276,6 @@ void Server::Release(Operation& operation) {
   slots_.Free(operation.slot);
   operation.id = 0;
   --in_flight_;
-}
-
-// The kernel believes no more what it knows of a node: of a file that is opened, another node may have
-// closed a longer one the moment before.
-void Server::DropAttributes(uint64_t node) {
-  if (policy_.attributes_valid_seconds == 0) return;
-  fuse_notify_inval_inode_out what{};
-  what.ino = node;
-  what.off = -1;  // attributes only; the pages go with the open
-  fuse_out_header header{};
-  header.len = sizeof header + sizeof what;
-  header.error = FUSE_NOTIFY_INVAL_INODE;
-  iovec parts[] = {{&header, sizeof header}, {&what, sizeof what}};
-  // ENOENT: it knows nothing of the node.
-  while (writev(fuse_fd_, parts, 2) < 0 && errno == EINTR) {
-  }
 }
 
 // False: the kernel found the reply malformed, and the caller still waits.

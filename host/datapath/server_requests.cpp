@@ -39,6 +39,19 @@ bool Changes(uint32_t opcode) {
   }
 }
 
+// Answered from the node table alone, so that it need not wait for the storage.
+bool IsOwn(uint32_t opcode) {
+  switch (opcode) {
+    case FUSE_OPEN:
+    case FUSE_OPENDIR:
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+      return true;
+    default:
+      return false;
+  }
+}
+
 template <class T>
 std::string_view Bytes(const T& value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
@@ -47,7 +60,7 @@ std::string_view Bytes(const T& value) {
 }  // namespace
 
 void Server::Begin(Operation& operation) {
-  if (!opened_) {
+  if (!opened_ && !IsOwn(operation.slot.header()->opcode)) {
     held_.push_back(operation.id);
     return;
   }
@@ -119,7 +132,11 @@ int Server::Ask(Operation& operation) {
 
 gantry_fs_context Server::Context(const Operation& operation) const {
   const fuse_in_header* header = operation.slot.header();
-  const Identity::Ids ids = identity_.For({header->uid, header->gid});
+  return Context(operation, {header->uid, header->gid});
+}
+
+gantry_fs_context Server::Context(const Operation& operation, Identity::Ids caller) const {
+  const Identity::Ids ids = identity_.For(caller);
   const auto& groups = identity_.groups();
   const uint32_t flags = operation.replayed ? GANTRY_FS_REPLAYED : 0;
   return {flags, ids.uid, ids.gid, static_cast<uint32_t>(groups.size()), groups.data()};
@@ -265,18 +282,22 @@ int Server::AskRename(Operation& operation) {
   return Call(operation, plugin_.rename, request, Ending::kPlain);
 }
 
+// False: it waits for one, behind those that wait already, so that a large read does not starve.
+bool Server::HasBuffer(Operation& operation, uint32_t bytes) {
+  operation.wanted = bytes;
+  if (operation.buffer.empty() && waiting_.empty()) operation.buffer = arena_.Take(bytes);
+  if (!operation.buffer.empty()) return true;
+  waiting_.push_back(operation.id);
+  return false;
+}
+
 int Server::AskRead(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_read>();
   request->context = Context(operation);
   fuse_read_in in{};
   if (!RequestBody(operation.slot).Take(in) || in.size > kIoBytesMax) return EINVAL;
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
-  operation.wanted = in.size;
-  if (operation.buffer.empty()) operation.buffer = arena_.Take(in.size);
-  if (operation.buffer.empty()) {
-    waiting_.push_back(operation.id);
-    return 0;
-  }
+  if (!HasBuffer(operation, in.size)) return 0;
   request->length = in.size;
   request->offset = in.offset;
   request->buffer = operation.buffer.data();
@@ -285,11 +306,15 @@ int Server::AskRead(Operation& operation) {
 
 int Server::AskWrite(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_write>();
-  request->context = Context(operation);
   RequestBody body(operation.slot);
   fuse_write_in in{};
   if (!body.Take(in) || body.rest().size() < in.size) return EINVAL;
-  if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
+  const uint64_t node = operation.slot.header()->nodeid;
+  if (int e = KeepNode(operation, 0, node, request->node)) return e;
+  // Pages of a mapping or of the kernel's buffer: it no longer knows whose, and says root.
+  const bool from_cache = (in.write_flags & FUSE_WRITE_CACHE) != 0;
+  const auto writer = from_cache ? nodes_.WriterOf(node) : std::nullopt;
+  request->context = writer ? Context(operation, *writer) : Context(operation);
   operation.wanted = in.size;
   // O_SYNC contains O_DSYNC (open(2)).
   if (policy_.writes_are_stable || (in.flags & O_DSYNC) != 0)
@@ -333,12 +358,7 @@ int Server::AskReaddir(Operation& operation) {
   fuse_read_in in{};
   if (!RequestBody(operation.slot).Take(in) || in.size > kIoBytesMax) return EINVAL;
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
-  operation.wanted = in.size;
-  if (operation.buffer.empty()) operation.buffer = arena_.Take(in.size);
-  if (operation.buffer.empty()) {
-    waiting_.push_back(operation.id);
-    return 0;
-  }
+  if (!HasBuffer(operation, in.size)) return 0;
   request->cookie = in.offset;
   return Call(operation, plugin_.readdir, request, Ending::kEntries);
 }
@@ -380,14 +400,8 @@ int Server::AskXattr(Operation& operation) {
   if (int e = KeepNode(operation, 0, header->nodeid, request->node)) return e;
   // Without a buffer the answer's length is the answer.
   const uint32_t length = std::min(in.size, GANTRY_FS_XATTR_BYTES_MAX);
-  operation.wanted = length > 0 ? length : GANTRY_FS_XATTR_BYTES_MAX;
-  if (length > 0 && operation.buffer.empty()) {
-    operation.buffer = arena_.Take(length);
-    if (operation.buffer.empty()) {
-      waiting_.push_back(operation.id);
-      return 0;
-    }
-  }
+  if (length == 0) operation.wanted = GANTRY_FS_XATTR_BYTES_MAX;
+  if (length > 0 && !HasBuffer(operation, length)) return 0;
   request->buffer = operation.buffer.empty() ? nullptr : operation.buffer.data();
   request->length = length;
   return Call(operation, lists ? plugin_.listxattr : plugin_.getxattr, request, Ending::kData);
@@ -396,11 +410,16 @@ int Server::AskXattr(Operation& operation) {
 int Server::AnswerOpen(Operation& operation) {
   const uint64_t node = operation.slot.header()->nodeid;
   if (!nodes_.Has(node)) return ESTALE;
+  fuse_open_in in{};
+  if (!RequestBody(operation.slot).Take(in)) return EINVAL;
   MarkExecuting(operation);
   (void)nodes_.Adjust(operation.slot.control().redo, node, 0, 1);
   if (operation.slot.header()->opcode == FUSE_OPEN) {
     ++open_files_;
-    if ((policy_.open_flags & FOPEN_KEEP_CACHE) == 0) DropAttributes(node);
+    if ((in.flags & O_ACCMODE) != O_RDONLY) NoteWriter(operation, node);
+    // The size that the kernel goes by must be the storage's, or what another node has appended is
+    // not read. What it has of the pages it drops by itself.
+    if (OpenChecksAttributes(policy_)) DropAttributes(node);
   }
   Answer(operation, 0, Bytes(ToOpenOut(policy_)));
   return 0;

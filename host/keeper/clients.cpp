@@ -15,8 +15,6 @@ using wire::KeeperTag;
 
 constexpr int kHeldPerTurnMax = 16;
 
-base::TimePoint Now() { return std::chrono::steady_clock::now(); }
-
 void AddState(KeeperMessage& message, const KeptPath& path) {
   message.Add(KeeperTag::kVolume, path.volume_id)
       .Add(KeeperTag::kPid, static_cast<uint64_t>(path.child ? path.child.pid() : 0))
@@ -142,13 +140,14 @@ base::Status Keeper::Adopt(KeeperMessage& request) {
     return base::Fail(base::Code::kResourceExhausted, "there are too many data paths");
   base::UniqueFd log;
   GANTRY_TRY_ASSIGN(KeptPath path, FromHeld(request, &log));
-  path.started_at = Now();
+  path.started_at = std::chrono::steady_clock::now();
   if (log) ReadLogFrom(path, std::move(log));
   const std::string volume_id = path.volume_id;
   KeptPath& kept = paths_.emplace(volume_id, std::move(path)).first->second;
   print_(volume_id + ": adopted from an earlier keeper");
   // The earlier one died between a death and the next launch.
-  if (!kept.child && kept.take_over && kept.served && kept.fault.empty()) kept.launch_at = Now();
+  if (!kept.child && kept.take_over && kept.served && kept.fault.empty())
+    kept.launch_at = std::chrono::steady_clock::now();
   TellChanged(kept);
   return {};
 }
@@ -168,8 +167,9 @@ void Keeper::BeginStop(uint64_t client, const KeeperMessage& request) {
   stop.kind = KeeperKind::kStopServing;
   stop.Add(KeeperTag::kTimeoutMs, timeout_ms);
   const bool told = path.control && wire::SendKeeper(path.control.get(), stop);
-  path.stopping =
-      Stopping{request.id, client, Now() + std::chrono::milliseconds(told ? timeout_ms : 0), false};
+  path.stopping = Stopping{
+      request.id, client,
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(told ? timeout_ms : 0), false};
 }
 
 void Keeper::AnswerStop(const Stopping& stopping, const base::Status& status) {

@@ -34,7 +34,7 @@ base::Status Serve(const std::vector<std::string>& arguments) {
   sandbox.last_fd = datapath::kDescriptionFd;
   sandbox.plugin = description.plugin;
   sandbox.limits = description.limits;
-  sandbox.file_bytes = datapath::kSlotsBytes + datapath::kNodesBytesMax;
+  sandbox.file_bytes = datapath::kSlotsBytes + datapath::NodesBytes(datapath::kNodesMax);
   sandbox.locked_bytes = description.disk ? datapath::kDiskLockedBytesMax : kLockedBytesMax;
   sandbox.io_flusher = description.disk;
   sandbox.oom_score = kOomScore;

@@ -96,7 +96,8 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
       {"takeOver", "true"},
       {"removedOpenFiles", "hide"},
       {"locks", several_write && !(judged && judged->local_locks) ? "none" : "local"},
-      {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)}};
+      {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)},
+      {"timeoutError", judged && judged->is_softerr ? "ETIMEDOUT" : "EIO"}};
   const MapRef map(parameters);
   source.parameters = map.get();
   call.Emit(source);

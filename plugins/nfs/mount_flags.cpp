@@ -63,6 +63,7 @@ class Judge {
     if (plugin::IsHostsOption(flag)) return {};
     if (flag == "soft" || flag == "softerr" || flag == "hard") {
       soft_ = flag != "hard";
+      softerr_ = flag == "softerr";
       return {};
     }
     if (flag == "nolock" || flag == "local_lock=all") {
@@ -92,6 +93,7 @@ class Judge {
     MountFlags flags;
     flags.local_locks = local_locks_;
     if (!soft_) return flags;
+    flags.is_softerr = softerr_;
     constexpr uint64_t kDecisecondsPerSecond = 10;
     const uint64_t deciseconds = uint64_t{timeo_} * (uint64_t{retrans_} + 1);
     flags.soft_timeout_seconds = static_cast<uint32_t>(std::min<uint64_t>(
@@ -129,6 +131,7 @@ class Judge {
   const bool reserved_ports_;
   bool soft_ = false;
   bool local_locks_ = false;
+  bool softerr_ = false;
   uint32_t timeo_ = kDefaultTimeoDeciseconds;
   uint32_t retrans_ = kDefaultRetransmissions;
 };

@@ -4,7 +4,7 @@
 // by name, since a flag that is silently dropped ("sec=krb5p", "noac") is a promise not kept.
 //
 //   done           vers=3, nfsvers=3, v3; hard (the default); soft, softerr: an operation ends with
-//                  ETIMEDOUT after timeo x (retrans + 1) tenths of a second (600 and 2);
+//                  EIO or ETIMEDOUT after timeo x (retrans + 1) tenths of a second (600 and 2);
 //                  tcp, proto=tcp, mountproto=tcp; sec=sys; nolock, local_lock=all: locks of the node,
 //                  also on a volume that several nodes write, which has none otherwise
 //   must agree     port=, mountport=, resvport, noresvport: with the backend's configuration
@@ -29,6 +29,7 @@ inline constexpr uint32_t kDefaultRetransmissions = 2;
 struct MountFlags {
   uint32_t soft_timeout_seconds = 0;  // 0: hard
   bool local_locks = false;
+  bool is_softerr = false;
 };
 
 // Each may hold several, separated by commas; of two that contradict each other the later counts.

@@ -107,6 +107,8 @@ TEST(MountFlags, SoftEndsAnOperationAfterTheRetransmissions) {
   EXPECT_TRUE(JudgeFlags({"hard", "local_lock=all,soft"})->local_locks);
   EXPECT_EQ(JudgeFlags({"softerr,timeo=15", "retrans=0"})->soft_timeout_seconds, 2u);
   EXPECT_EQ(JudgeFlags({"soft", "hard"})->soft_timeout_seconds, 0u);
+  EXPECT_TRUE(JudgeFlags({"softerr"})->is_softerr);
+  EXPECT_FALSE(JudgeFlags({"softerr", "soft"})->is_softerr);
   EXPECT_EQ(JudgeFlags({"soft,timeo=4294967295,retrans=4294967295"})->soft_timeout_seconds, 86400u);
 }
 

@@ -64,6 +64,15 @@ TEST_P(DataPathTest, ReadsBackWhatWasWritten) {
   }
 }
 
+// Close-to-open: another node has appended since this kernel last asked for the size.
+TEST_P(DataPathTest, ShowsWhoOpensWhatWasClosedElsewhere) {
+  const fs::path root = Serve();
+  std::ofstream(backing() / "file") << "first ";
+  EXPECT_EQ(Content(root / "file"), "first ");
+  std::ofstream(backing() / "file", std::ios::app) << "and more";
+  EXPECT_EQ(Content(root / "file"), "first and more");
+}
+
 TEST_P(DataPathTest, WritesAndReadsAMebibyteDirectly) {
   const fs::path file = Serve() / "direct";
   constexpr size_t kBytes = 1 << 20;

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Servers as storage people configure them: that squash root, and that insist on client ports
 // below 1024. Control plane and data path both have to get along with them, or say why not.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "host/base/fd.hpp"
 #include "tests/integration/nfs_node.hpp"
 
 namespace gantry::tests {
@@ -58,6 +61,33 @@ TEST(RootSquash, WorksForTheIdentityThatOwnsTheExport) {
   ASSERT_GRPC_OK(node.End(volume));
   EXPECT_FALSE(std::filesystem::exists(volume.backing));
   EXPECT_THAT(node.Mounted(), IsEmpty());
+}
+
+// The kernel writes pages of a mapping without saying whose they are.
+TEST(RootSquash, TakesTheDirtyPagesOfAMappingAsTheirWriters) {
+  auto options = RootSquash();
+  options.config = "identity: {uid: 5000, gid: 5000}";
+  NfsNode node(options);
+  GiveToOwner(node.server().root());
+  const Volume volume = node.Run("mapped");
+  As(1000, 1000, [&] {
+    for (const bool made_before : {false, true}) {
+      const base::UniqueFd fd(
+          open((volume.target / "mine").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+      ASSERT_TRUE(fd) << errno;
+      ASSERT_EQ(ftruncate(fd.get(), 4096), 0);
+      auto* page =
+          static_cast<char*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
+      ASSERT_NE(page, MAP_FAILED);
+      page[0] = made_before ? 'b' : 'a';
+      EXPECT_EQ(msync(page, 4096, MS_SYNC), 0) << errno;
+      munmap(page, 4096);
+    }
+  });
+  const auto content = ReadWhole(volume.backing / "mine");
+  ASSERT_TRUE(content);
+  EXPECT_EQ(content->substr(0, 1), "b");
+  ASSERT_GRPC_OK(node.End(volume));
 }
 
 TEST(RootSquash, IsNamedAsTheReasonWhyRootMayNotCreate) {

@@ -87,6 +87,11 @@ tl::expected<Disk, BringUpError> ReadDisk(scsi::Session& session, const BringUpR
                      " has " + std::to_string(disk.capacity.size_bytes()) +
                      " bytes, expected at least " + std::to_string(request.size_bytes_min));
   }
+  if (request.block_bytes != 0 && disk.capacity.block_bytes != request.block_bytes) {
+    return WrongDisk("LUN " + std::to_string(lun) + " of " + request.options.login.target +
+                     " has blocks of " + std::to_string(disk.capacity.block_bytes) +
+                     " bytes, expected " + std::to_string(request.block_bytes) + " as before");
+  }
   GANTRY_BRING_UP_TRY_ASSIGN(disk.limits, scsi::ReadBlockLimits(session, lun, wait));
   if (disk.capacity.thin) {
     GANTRY_BRING_UP_TRY_ASSIGN(disk.provisioning, scsi::ReadProvisioning(session, lun, wait));

@@ -38,6 +38,7 @@ struct BringUpRequest {
   DiskOptions options;
   std::string identity;         // That the LUN has to have, one of its names.
   uint64_t size_bytes_min = 0;  // That it has to have.
+  uint32_t block_bytes = 0;     // Likewise; 0: any.
   bool readonly = false;
   Claim claim;
   std::function<void(const ReservationKey&)> announce;

@@ -173,6 +173,7 @@ void IscsiDataPath::Open(gantry_op op, const gantry_disk_open& request) {
     if (!attacher_watched_) return refuse(EIO, "the attempt's end can't be watched");
   }
   size_bytes_min_ = request.size_bytes;
+  block_bytes_ = 0;
   readonly_ = request.readonly != 0;
   epoch_.reset();
   // A successor has to know who was before it; the first takes over from whoever is there.
@@ -202,6 +203,7 @@ void IscsiDataPath::BeginBringUp() {
   }
   request.identity = identity_;
   request.size_bytes_min = size_bytes_min_;
+  request.block_bytes = block_bytes_;
   request.readonly = readonly_;
   request.claim = {epoch_, static_cast<uint32_t>(seconds_now_()), static_cast<uint16_t>(attempts_),
                    options_.owner};
@@ -234,6 +236,7 @@ void IscsiDataPath::Serve(BroughtUp up) {
   disk_ = up.disk;
   if (up.key) epoch_ = up.key->epoch();
   size_bytes_min_ = std::max(size_bytes_min_, disk_.capacity.size_bytes());
+  block_bytes_ = disk_.capacity.block_bytes;
   last_portal_.reset();
   for (const scsi::Portal& portal : options_.portals) {
     if (portal == link_->portal()) last_portal_ = portal;

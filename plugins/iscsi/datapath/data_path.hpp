@@ -40,6 +40,7 @@ inline constexpr int kBusyMs = 50;              // Before a target that is busy 
 inline constexpr size_t kCommandsMax = 128;     // Under way at once.
 inline constexpr uint32_t kZeroPiecesMax = 4;   // Of one range, under way at once.
 inline constexpr uint32_t kAttentionsMax = 64;  // Of one operation.
+inline constexpr uint32_t kAbortsMax = 32;      // Likewise, of its commands; then it is an error.
 inline constexpr uint64_t kWriteSameBytesMax = uint64_t{16} << 20;  // In one command.
 inline constexpr uint64_t kZeroesBytes =
     256 * 1024;  // Written at once where there is no WRITE SAME.
@@ -110,6 +111,7 @@ class IscsiDataPath {
   void Pump();
   void SendNext(Operations::iterator operation);
   scsi::Command CommandFor(const Operation& operation, const Piece& piece) const;
+  scsi::Command SyncCommand() const;
   uint64_t PieceBytesMax(const Operation& operation) const;
   void OnAnswer(Operations::iterator operation, const Piece& piece, bool sync,
                 const scsi::ScsiResult<scsi::Reply>& reply);
@@ -156,7 +158,9 @@ class IscsiDataPath {
   TimePoint busy_until_{};
 
   Disk disk_;
-  bool write_same_ = true;  // The target knows it.
+  bool write_same_ = true;    // The target knows it.
+  bool short_sync_ = false;   // Of SYNCHRONIZE CACHE it knows the short form only.
+  uint32_t block_bytes_ = 0;  // Since the first session; another one is another disk.
   std::vector<std::byte> zeroes_;
   Operations operations_;  // The oldest first.
   std::unordered_map<gantry_op, Operations::iterator> by_op_;

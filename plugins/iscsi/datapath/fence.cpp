@@ -59,11 +59,11 @@ tl::expected<ReservationKey, FenceError> Choose(const Claim& claim,
   uint32_t epoch = claim.epoch.value_or(claim.epoch_min);
   if (!claim.epoch) {
     for (const ReservationKey& key : found) {
-      if (key.epoch() == UINT32_MAX) {
+      if (key.epoch() > UINT32_MAX - kEpochStep) {
         return Refuse(FenceVerdict::kForeign, "the LUN is registered under key " +
                                                   Hex(key.value()) + ", which nothing can follow");
       }
-      epoch = std::max(epoch, key.epoch() + 1);
+      epoch = std::max(epoch, key.epoch() + kEpochStep);
     }
     return ReservationKey(epoch, claim.login, claim.owner);
   }

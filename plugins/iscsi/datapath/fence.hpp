@@ -8,8 +8,9 @@
 // corrupt on tgtd; logging in again with the same ISID alone is enough on LIO only.
 //
 // Each login registers a key of its own. Its order says who has to give way: whoever opens a volume
-// anew on a node takes an epoch above all it finds and not below the time, a process that succeeds
+// anew on a node takes an epoch well above all it finds and not below the time, a process that succeeds
 // a dead one the next after its predecessor's, and a session that is made again stays with its own.
+// Well above: successors on a node that has lost the LUN count on from what it had.
 // So two that fight for a LUN, even one that has lost all reservations at a restart, agree on which
 // is the older, and the older gives up.
 #pragma once
@@ -21,6 +22,8 @@
 #include "plugins/iscsi/scsi/unit.hpp"
 
 namespace gantry::iscsi {
+
+inline constexpr uint32_t kEpochStep = 1024;  // above all that are found
 
 // tag (8 bits) | epoch (32) | login (12) | owner (12). The epoch begins as seconds since 1970.
 class ReservationKey {
@@ -42,7 +45,7 @@ class ReservationKey {
 };
 
 struct Claim {
-  std::optional<uint32_t> epoch;  // Nothing: above all that are found.
+  std::optional<uint32_t> epoch;  // Nothing: kEpochStep above all that are found.
   uint32_t epoch_min = 0;         // Then at least this, the time in seconds.
   uint16_t login = 0;
   uint16_t owner = 0;

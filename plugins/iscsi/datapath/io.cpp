@@ -23,7 +23,7 @@ bool IsHarmless(uint16_t sense_code) {
 }
 
 uint64_t InBytes(uint64_t blocks, uint32_t block_bytes, uint64_t otherwise) {
-  return blocks == 0 ? otherwise : std::min(blocks * block_bytes, otherwise);
+  return blocks == 0 || blocks > otherwise / block_bytes ? otherwise : blocks * block_bytes;
 }
 
 }  // namespace
@@ -101,9 +101,7 @@ Operation* IscsiDataPath::Begin(gantry_op op, Kind kind, uint32_t flags, uint64_
   operation->flags = flags;
   operation->offset = offset;
   operation->length = length;
-  operation->sync_due =
-      kind == Kind::kFlush || (kind == Kind::kWrite && !disk_.mode.force_unit_access &&
-                               (flags & GANTRY_DISK_FORCE_UNIT_ACCESS) != 0);
+  operation->sync_due = kind == Kind::kFlush;
   if (options_.io_timeout) operation->deadline = steady_clock::now() + *options_.io_timeout;
   if (kind == Kind::kRefresh) return &*operation;
   if (operation->IsOver()) {
@@ -191,7 +189,11 @@ scsi::Command IscsiDataPath::CommandFor(const Operation& operation, const Piece&
     case Kind::kRefresh:
       break;
   }
-  return scsi::SynchronizeCache16();
+  return SyncCommand();
+}
+
+scsi::Command IscsiDataPath::SyncCommand() const {
+  return short_sync_ ? scsi::SynchronizeCache10() : scsi::SynchronizeCache16();
 }
 
 void IscsiDataPath::SendNext(Operations::iterator operation) {
@@ -213,8 +215,13 @@ void IscsiDataPath::SendNext(Operations::iterator operation) {
     sync = true;
     operation->sync_due = false;
   }
+  // Of the session that it is sent over, which may know less than the one before.
+  if (!sync && operation->kind == Kind::kWrite && !disk_.mode.force_unit_access &&
+      (operation->flags & GANTRY_DISK_FORCE_UNIT_ACCESS) != 0) {
+    operation->sync_due = true;
+  }
   if (operation->under_way++ == 0) operation->moved_at = steady_clock::now();
-  link_->Submit(options_.lun, sync ? scsi::SynchronizeCache16() : CommandFor(*operation, piece),
+  link_->Submit(options_.lun, sync ? SyncCommand() : CommandFor(*operation, piece),
                 [this, operation, piece, sync](const scsi::ScsiResult<scsi::Reply>& reply) {
                   if (!dying_) OnAnswer(operation, piece, sync, reply);
                 });
@@ -261,7 +268,7 @@ void IscsiDataPath::OnRefusal(Operations::iterator operation, const Piece& piece
     if (!IsHarmless(error.sense.code)) Doubt(error.message);
     return;
   }
-  if (error.IsBusy()) {
+  if (error.IsBusy() && !(error.IsAborted() && ++operation->aborts > kAbortsMax)) {
     SendAgain(operation, piece, sync);
     busy_until_ = steady_clock::now() + milliseconds(kBusyMs);
     return;
@@ -272,7 +279,8 @@ void IscsiDataPath::OnRefusal(Operations::iterator operation, const Piece& piece
     return Doubt(error.message);
   }
   if (error.IsUnsupported()) {
-    if (sync) return;  // No cache, so that nothing is in it.
+    if (sync && !disk_.mode.write_cache) return;  // So that nothing is in it.
+    if (sync && !std::exchange(short_sync_, true)) return SendAgain(operation, piece, sync);
     if (operation->kind == Kind::kZero && write_same_) {
       write_same_ = false;
       return SendAgain(operation, piece, sync);

@@ -35,6 +35,7 @@ struct Operation {
   uint32_t under_way = 0;                            // Commands the target has to answer.
   std::chrono::steady_clock::time_point moved_at{};  // The last answer, or the first command.
   uint32_t attentions = 0;                           // That told us to repeat something.
+  uint32_t aborts = 0;                               // Of its commands, by the target.
   bool sync_due = false;     // What is written has to be made stable by a command of its own.
   bool waiting = false;      // In the queue of what has something to send.
   uint64_t attempt_min = 0;  // kRefresh: the attempt of bringing up that is late enough.

@@ -161,7 +161,8 @@ TEST_F(Resilience, ADiskThatCameBackSmallerGetsNoIo) {
 TEST_F(Resilience, ALunNumberThatIsGivenToAnotherDiskGetsNoIo) {
   Open();
   ASSERT_TRUE(server_->DeleteLun(1, 1));
-  const gantry_op write = disk_->Write(0, Pattern(512, 1));
+  const Data data = Pattern(512, 1);
+  const gantry_op write = disk_->Write(0, data);
   host_.Pass(milliseconds(300));
   EXPECT_TRUE(host_.IsUnderWay(write)) << "a LUN that is gone may come back";
   lun_.id = "c0ffee0000000002";
@@ -270,6 +271,25 @@ TEST_F(Resilience, ANodeThatWasLeftBehindStaysFencedThoughTheTargetForgot) {
   ASSERT_EQ(other.Wait(other.Write(0, Pattern(4096, 2))), 0) << other.log();
   EXPECT_EQ(disk_->Wait(disk_->Write(0, Pattern(4096, 3))), EIO) << disk_->log();
   EXPECT_EQ(other.ReadBack(0, 4096), Pattern(4096, 2));
+}
+
+// Within the same second, so that the time tells them nothing.
+TEST_F(Resilience, TheSuccessorsOfANodeThatHasLostTheDiskDoNotTakeItBack) {
+  for (const auto& [lost, gained] : {std::pair(kNode1, kNode2), std::pair(kNode2, kNode1)}) {
+    FakeHost host;
+    Disk first(host);
+    ASSERT_EQ(first.Open(Source(lost)).error_number, 0) << first.log();
+    FakeHost elsewhere;
+    Disk rightful(elsewhere);
+    ASSERT_EQ(rightful.Open(Source(gained)).error_number, 0) << rightful.log();
+    first.Die();
+    FakeHost later(host.regions());
+    Disk successor(later);
+    EXPECT_NE(successor.Open(Source(lost)).error_number, 0) << "by " << lost;
+    EXPECT_NE(successor.log().find("taken the disk over"), std::string::npos) << successor.log();
+    EXPECT_EQ(rightful.Wait(rightful.Write(0, Pattern(4096, 2))), 0) << rightful.log();
+    EXPECT_EQ(rightful.Close().error_number, 0);
+  }
 }
 
 // What a killed process had sent lies in the network until its successor has written.

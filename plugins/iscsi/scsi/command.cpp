@@ -103,6 +103,8 @@ Command Write16(uint64_t lba, uint32_t block_bytes, std::span<const std::byte> d
 
 Command SynchronizeCache16() { return Make("SYNCHRONIZE CACHE (16)", 0x91, 16); }
 
+Command SynchronizeCache10() { return Make("SYNCHRONIZE CACHE (10)", 0x35, 10); }
+
 Command WriteSame16(Extent extent, std::span<const std::byte> block, bool unmap) {
   Command command = Make("WRITE SAME (16)", 0x93, 16);
   if (unmap) command.cdb[1] = kUnmapBit;

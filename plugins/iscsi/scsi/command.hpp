@@ -46,6 +46,7 @@ Command Read16(uint64_t lba, uint32_t block_bytes, std::span<std::byte> buffer);
 Command Write16(uint64_t lba, uint32_t block_bytes, std::span<const std::byte> data,
                 bool force_unit_access);
 Command SynchronizeCache16();  // All of it.
+Command SynchronizeCache10();  // Likewise, for targets that know no other.
 // Fills `extent` with the one block.
 Command WriteSame16(Extent extent, std::span<const std::byte> block, bool unmap);
 

@@ -163,6 +163,10 @@ bool ScsiError::IsBusy() const {
          (sense.key == kAbortedCommand || (sense.key == kNotReady && (sense.code >> 8) == 0x04));
 }
 
+bool ScsiError::IsAborted() const {
+  return failure == Failure::kCheckCondition && sense.key == kAbortedCommand;
+}
+
 bool ScsiError::IsConnectionGone() const {
   switch (failure) {
     case Failure::kUnreachable:

@@ -68,6 +68,8 @@ struct ScsiError {
   }
   // The same command may succeed in a moment.
   bool IsBusy() const;
+  // ABORTED COMMAND, which IsBusy counts in: it may pass, or be the answer to this command for good.
+  bool IsAborted() const;
   // Nothing more can be asked over this connection.
   bool IsConnectionGone() const;
 };

@@ -78,6 +78,9 @@ TEST(ScsiError, KnowsWhatPasses) {
   EXPECT_TRUE(FromSense({2, 0x0401}, "x").IsBusy());
   EXPECT_FALSE(FromStatus(kStatusReservationConflict, "x").IsBusy());
   EXPECT_FALSE(FromSense({2, 0x3a00}, "x").IsBusy());
+  EXPECT_TRUE(FromSense({0xb, 0x4400}, "x").IsBusy());
+  EXPECT_TRUE(FromSense({0xb, 0x4400}, "x").IsAborted());
+  EXPECT_FALSE(FromSense({2, 0x0401}, "x").IsAborted());
   EXPECT_TRUE(FromSense({6, 0x2900}, "x").IsUnitAttention());
   EXPECT_TRUE(FromStatus(kStatusReservationConflict, "x").IsReservationConflict());
   EXPECT_TRUE(FromSense({5, 0x2000}, "x").IsUnsupported());

@@ -274,9 +274,9 @@ TimePoint Calls::NextAt() const {
   return next;
 }
 
-void Calls::OnTime(TimePoint now) {
+void Calls::OnTime(TimePoint now, int timeout_error) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
-    GiveUp(deadlines_.begin()->second, ETIMEDOUT);
+    GiveUp(deadlines_.begin()->second, timeout_error);
   }
   while (!delayed_.empty() && delayed_.begin()->first <= now) {
     queue_.push_back(std::move(delayed_.extract(delayed_.begin()).mapped()));

@@ -111,7 +111,7 @@ class AskFor final : public Ask {
 // One thread. Never calls back from within Begin, To or End.
 class Calls {
  public:
-  // An operation has ended without its answers: EINTR, ETIMEDOUT.
+  // An operation has ended without its answers: EINTR, the timeout's error.
   using OnGivenUp = std::function<void(gantry_op op, int error_number)>;
 
   Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up);
@@ -146,7 +146,8 @@ class Calls {
   // Submits what can be submitted.
   void Pump();
   TimePoint NextAt() const;
-  void OnTime(TimePoint now);
+  // Ends operations past their deadline with this error.
+  void OnTime(TimePoint now, int timeout_error);
 
   // From the connection.
   void OnReply(const Reply& reply);

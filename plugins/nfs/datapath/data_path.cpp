@@ -59,7 +59,7 @@ void NfsDataPath::OnTime() {
   const Turn turn(*this);
   armed_ns_ = INT64_MAX;
   const auto now = steady_clock::now();
-  calls_.OnTime(now);
+  calls_.OnTime(now, options_.timeout_error);
   connection_.OnTime(now);
 }
 

@@ -73,6 +73,7 @@ TEST_F(DataPathTest, SaysWhatIsWrongWithAParameter) {
   EXPECT_THAT(refused("identity", "fixed"), HasSubstr("parameter uid: \"\""));
   EXPECT_THAT(refused("reservedPorts", "yes"), HasSubstr("expected true or false"));
   EXPECT_THAT(refused("timeoutSeconds", "-1"), HasSubstr("parameter timeoutSeconds"));
+  EXPECT_THAT(refused("timeoutError", "ENOENT"), HasSubstr("expected EIO or ETIMEDOUT"));
 }
 
 TEST_F(DataPathTest, FailsToOpenWhereNobodyListensAndOpensOnceSomebodyDoes) {

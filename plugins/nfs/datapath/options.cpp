@@ -89,6 +89,12 @@ NfsResult<DataPathOptions> ParseOptions(const gantry_map& parameters) {
   GANTRY_PLUGIN_TRY_ASSIGN(const uint64_t timeout,
                            Number(parameters, "timeoutSeconds", kSoftTimeoutSecondsMax, 0));
   if (timeout != 0) options.timeout = std::chrono::seconds(timeout);
+  const std::string_view error = gantry::Find(parameters, "timeoutError");
+  if (error == "ETIMEDOUT") {
+    options.timeout_error = ETIMEDOUT;
+  } else if (!error.empty() && error != "EIO") {
+    return Refuse("timeoutError", error, "EIO or ETIMEDOUT");
+  }
   options.fingerprint = Fingerprint(
       {options.server.host, options.server.export_path, gantry::Find(parameters, "path"),
        gantry::Find(parameters, "port"), gantry::Find(parameters, "mountPort"), reserved});

@@ -10,13 +10,14 @@
 //   identity        "caller" (default): each call carries the caller's ids; "fixed": uid and gid
 //   uid, gid        for identity "fixed"
 //   reservedPorts   "true": source ports below 1024; needs CAP_NET_BIND_SERVICE
-//   timeoutSeconds  missing or 0: an operation waits for its server (hard); else it ends with
-//                   ETIMEDOUT after so long (soft)
+//   timeoutSeconds  missing or 0: an operation waits for its server (hard); else it ends after so long
+//   timeoutError    with which error it ends then: EIO (default; soft) or ETIMEDOUT (softerr)
 // Other keys are somebody else's and ignored.
 #pragma once
 
 #include <gantry/datapath.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -40,6 +41,7 @@ struct DataPathOptions {
   std::vector<std::string> path;
   std::optional<Identity> fixed;
   std::optional<std::chrono::seconds> timeout;
+  int timeout_error = EIO;
   // Names the storage these options lead to, for memory that outlives the process.
   uint64_t fingerprint = 0;
 };

@@ -177,7 +177,7 @@ TEST_F(ResilienceTest, HoldsAChangeBackUntilAnInterruptedOneOfTheSameFileIsAnswe
 }
 
 TEST_F(ResilienceTest, EndsWithATimeoutOnlyWhenItIsToldTo) {
-  Open({{"timeoutSeconds", "1"}});
+  Open({{"timeoutSeconds", "1"}, {"timeoutError", "ETIMEDOUT"}});
   server_.Stop();
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_EQ(volume_.Wait(volume_.Node(&NfsDataPath::Getattr, "root")).error_number, ETIMEDOUT);
