@@ -3,12 +3,14 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,11 +43,24 @@ std::string Parameter(const wire::DataPathDescription& description, const std::s
   return found == description.parameters.end() ? std::string() : found->second;
 }
 
+// Before 5.16 a close(2) without FLUSH leaves dirty pages of a mapping (fuse_flush of fs/fuse/file.c).
+bool KernelIsAtLeast(int major, int minor) {
+  utsname names{};
+  int has_major = 0, has_minor = 0;
+  if (uname(&names) != 0 || std::sscanf(names.release, "%d.%d", &has_major, &has_minor) != 2)
+    return false;
+  return std::pair(has_major, has_minor) >= std::pair(major, minor);
+}
+
 Policy ServingPolicy(const wire::DataPathDescription& description) {
   if (description.disk) return DiskPolicy(description.readonly);
   const auto cache = ParsePageCache(Parameter(description, std::string(kCacheParameter)));
-  if (cache && *cache == PageCache::kWriteback) return WritebackPolicy(description.readonly);
-  return {.readonly = description.readonly};
+  Policy policy{.readonly = description.readonly};
+  if (cache && *cache == PageCache::kWriteback) policy = WritebackPolicy(description.readonly);
+  policy.refuses_flush = KernelIsAtLeast(5, 16);
+  policy.hides_removed_files =
+      Parameter(description, std::string(kRemovedFilesParameter)) == kHideRemovedFiles;
+  return policy;
 }
 
 // Time does not mend it: the storage was reached and said no, or it is another volume. To a successor
@@ -261,10 +276,11 @@ class DataPath {
     if (server_->InFlight() > 0)
       log_.Write(wire::LogLevel::kWarning,
                  std::to_string(server_->InFlight()) + " requests were still under way at the end");
-    bool closed = false;
     const int64_t close_ms =
         keeper_.stop_asked() ? std::min(keeper_.stop_ms() / 4, kCloseMsMax) : kCloseMsMax;
     const int64_t closed_by = EventLoop::Now() + close_ms * kMillisecond;
+    GANTRY_TRY(RemoveHidden(closed_by));
+    bool closed = false;
     server_->Close([&](base::Status) { closed = true; });
     while (!closed && EventLoop::Now() < closed_by) GANTRY_TRY(Turn(closed_by));
     server_->AbandonInternal();
@@ -272,6 +288,17 @@ class DataPath {
     log_.Write(wire::LogLevel::kInfo, "ended after " + std::to_string(s.requests) + " requests, " +
                                           std::to_string(s.interrupts) + " interrupted, " +
                                           std::to_string(s.misbehaviour) + " misbehaviours");
+    return {};
+  }
+
+  // Files that were open to the end, and removed.
+  base::Status RemoveHidden(int64_t until_ns) {
+    bool removed = false;
+    while (server_->RemoveHidden([&](base::Status) { removed = true; })) {
+      while (!removed && EventLoop::Now() < until_ns) GANTRY_TRY(Turn(until_ns));
+      if (!std::exchange(removed, false)) break;
+    }
+    server_->AbandonInternal();
     return {};
   }
 

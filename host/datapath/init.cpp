@@ -55,7 +55,15 @@ base::Result<PageCache> ParsePageCache(std::string_view text) {
                                                       "\"; expected writethrough or writeback");
 }
 
-base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, FuseTerms terms) {
+base::Result<Locks> ParseLocks(std::string_view text) {
+  if (text.empty() || text == "local") return Locks::kLocal;
+  if (text == "none") return Locks::kNone;
+  return base::Fail(
+      base::Code::kInvalidArgument,
+      std::string(kLocksParameter) + " is \"" + std::string(text) + "\"; expected local or none");
+}
+
+base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, InitChoices choices) {
   GANTRY_TRY(base::SetNonBlocking(fuse_fd));
   alignas(8) std::array<char, FUSE_MIN_READ_BUFFER> buffer;
   ssize_t length = -1;
@@ -82,7 +90,7 @@ base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, Fu
   if (in.major > FUSE_KERNEL_VERSION) {
     // The kernel repeats its request in our major version (linux/fuse.h, "Protocol changelog").
     GANTRY_TRY(Reply(fuse_fd, header.unique, 0, &out, sizeof out));
-    return AnswerInit(fuse_fd, deadline, terms);
+    return AnswerInit(fuse_fd, deadline, choices);
   }
   if (in.major != FUSE_KERNEL_VERSION || in.minor < kFuseMinorMin) {
     (void)Reply(fuse_fd, header.unique, -EPROTO, nullptr, 0);
@@ -95,8 +103,10 @@ base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, Fu
   agreement.kernel_minor = in.minor;
   agreement.kernel_flags = in.flags | (uint64_t{in.flags2} << 32);
   uint64_t wanted = kWantedFlags;
-  if (terms.cache == PageCache::kWriteback) wanted |= FUSE_WRITEBACK_CACHE;
-  if (terms.clears_set_id) wanted |= FUSE_HANDLE_KILLPRIV_V2;
+  if (choices.cache == PageCache::kWriteback) wanted |= FUSE_WRITEBACK_CACHE;
+  if (choices.clears_set_id) wanted |= FUSE_HANDLE_KILLPRIV_V2;
+  // They are asked for then, and the server refuses them; it is not asked for the kernel's own.
+  if (choices.locks == Locks::kNone) wanted |= FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
   agreement.flags = agreement.kernel_flags & wanted;
   out.max_readahead = std::min(in.max_readahead, kReadaheadBytesMax);
   out.flags = static_cast<uint32_t>(agreement.flags);

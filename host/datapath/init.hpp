@@ -18,6 +18,12 @@
 // does it, and which keeps no such attribute, says so by the parameter "clearsSetId", and the kernel asks
 // nothing (FUSE_HANDLE_KILLPRIV_V2).
 //
+// Locks (fcntl, flock) are the kernel's, on this node, or refused, by the parameter "locks":
+//
+//   local         the node's programs see each other's, and nobody else's (default)
+//   none          ENOLCK: for volumes that several nodes write, where a lock that another node does not
+//                 see is worse than none
+//
 // A target of its own without the rest of the folder, for the mount helper.
 #pragma once
 
@@ -42,9 +48,13 @@ enum class PageCache : uint8_t { kWritethrough, kWriteback };
 base::Result<PageCache> ParsePageCache(std::string_view text);
 
 constexpr std::string_view kClearsSetIdParameter = "clearsSetId";
+constexpr std::string_view kLocksParameter = "locks";
+enum class Locks : uint8_t { kLocal, kNone };
+base::Result<Locks> ParseLocks(std::string_view text);
 
-struct FuseTerms {
+struct InitChoices {
   PageCache cache = PageCache::kWritethrough;
+  Locks locks = Locks::kLocal;
   bool clears_set_id = false;
 };
 
@@ -56,6 +66,7 @@ struct FuseAgreement {
 
 // Reads FUSE_INIT from the fd of a filesystem just mounted and answers it. DEADLINE_EXCEEDED,
 // UNAVAILABLE (unmounted), FAILED_PRECONDITION (a kernel too old). Leaves the fd non-blocking.
-base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, FuseTerms terms = {});
+base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline,
+                                       InitChoices choices = {});
 
 }  // namespace gantry::datapath

@@ -6,6 +6,15 @@
 namespace gantry::datapath {
 namespace {
 
+TEST(Locks, AreChosenByTheNameOfAPolicy) {
+  EXPECT_EQ(ParseLocks("").value(), Locks::kLocal);
+  EXPECT_EQ(ParseLocks("local").value(), Locks::kLocal);
+  EXPECT_EQ(ParseLocks("none").value(), Locks::kNone);
+  const auto wrong = ParseLocks("server");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().message, "locks is \"server\"; expected local or none");
+}
+
 TEST(PageCache, IsChosenByTheNameOfAPolicy) {
   EXPECT_EQ(ParsePageCache("").value(), PageCache::kWritethrough);
   EXPECT_EQ(ParsePageCache("writethrough").value(), PageCache::kWritethrough);

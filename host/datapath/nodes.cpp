@@ -138,6 +138,37 @@ base::Result<uint32_t> NodeTable::Intern(std::string_view handle) {
   return node;
 }
 
+std::optional<uint32_t> NodeTable::Find(std::string_view handle) const {
+  const auto found = index_.find(handle);
+  if (found == index_.end()) return std::nullopt;
+  return *found;
+}
+
+void NodeTable::Hide(uint64_t node, const Hidden& hidden) {
+  NodeRecord& record = At(node);
+  record.hidden_uid = hidden.uid;
+  record.hidden_gid = hidden.gid;
+  record.hidden_number = hidden.number;
+  record.hidden_directory.store(hidden.directory, std::memory_order_release);
+}
+
+std::optional<Hidden> NodeTable::HiddenOf(uint64_t node) const {
+  const NodeRecord& record = At(node);
+  const uint32_t directory = record.hidden_directory.load(std::memory_order_acquire);
+  if (directory == 0) return std::nullopt;
+  return Hidden{directory, record.hidden_uid, record.hidden_gid, record.hidden_number};
+}
+
+void NodeTable::Unhide(uint64_t node) {
+  At(node).hidden_directory.store(0, std::memory_order_release);
+}
+
+std::optional<uint32_t> NodeTable::AnyHidden() const {
+  for (uint32_t node = kFirstNode; node < Header().high_water; ++node)
+    if (At(node).used != 0 && At(node).hidden_directory != 0) return node;
+  return std::nullopt;
+}
+
 bool NodeTable::Adjust(Redo& redo, uint64_t node, int64_t lookups, int32_t opens, uint32_t item) {
   NodeRecord& record = At(node);
   if (IsAdjusted(redo, node, item)) return true;
@@ -185,7 +216,7 @@ void NodeTable::SetWriter(uint64_t node, Identity::Ids writer) {
 void NodeTable::DropIfUnused(uint64_t node) {
   if (node <= kRootNode || !Has(node)) return;
   NodeRecord& record = At(node);
-  if (record.lookups != 0 || record.opens != 0) return;
+  if (record.lookups != 0 || record.opens != 0 || record.hidden_directory != 0) return;
   index_.erase(static_cast<uint32_t>(node));
   record.used.store(0, std::memory_order_release);
   free_.push_back(static_cast<uint32_t>(node));

@@ -36,6 +36,14 @@ constexpr uint32_t kNodesStep = 1024;     // made present at a time
 constexpr size_t kHandleBytesMax = 128;
 constexpr uint32_t kRootNode = 1;  // FUSE_ROOT_ID
 
+// The name of ours that a file has which was removed while it was open (server_removal.cpp).
+struct Hidden {
+  uint32_t directory = 0;  // a node
+  uint32_t uid = 0;        // who removed it
+  uint32_t gid = 0;
+  uint64_t number = 0;
+};
+
 struct NodeRecord {
   std::atomic<uint32_t> used;
   uint32_t generation;  // of the id: it may be given to another file
@@ -47,9 +55,14 @@ struct NodeRecord {
   uint32_t writer_uid;
   uint32_t writer_gid;
   std::atomic<uint32_t> has_writer;
-  std::array<char, 28> reserved;
+  std::atomic<uint32_t> hidden_directory;  // written last; 0: it is not hidden
+  uint32_t hidden_uid;
+  uint32_t hidden_gid;
+  uint64_t hidden_number;
+  std::array<char, 8> reserved;
 };
-static_assert(sizeof(NodeRecord) == 192 && offsetof(NodeRecord, handle) == 24);
+static_assert(sizeof(NodeRecord) == 192 && offsetof(NodeRecord, handle) == 24 &&
+              offsetof(NodeRecord, hidden_directory) == 164);
 
 struct NodesHeader {
   std::atomic<uint64_t> magic;  // written last
@@ -88,6 +101,16 @@ class NodeTable {
   // The id of the handle's node, made with no counts when there is none. RESOURCE_EXHAUSTED,
   // INVALID_ARGUMENT.
   base::Result<uint32_t> Intern(std::string_view handle);
+  // The id of the handle's node, if it has one.
+  std::optional<uint32_t> Find(std::string_view handle) const;
+  uint32_t Opens(uint64_t node) const { return At(node).opens; }
+
+  // A node that is hidden stays in the table, whatever counts on it.
+  void Hide(uint64_t node, const Hidden& hidden);
+  std::optional<Hidden> HiddenOf(uint64_t node) const;
+  void Unhide(uint64_t node);
+  std::optional<uint32_t> AnyHidden() const;
+
   // Changes the counts exactly once in the life of the redo record's request (its item). False when
   // a count would have fallen below 0; it is 0 then.
   bool Adjust(Redo& redo, uint64_t node, int64_t lookups, int32_t opens, uint32_t item = 0);

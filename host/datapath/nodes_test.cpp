@@ -108,6 +108,36 @@ TEST_F(NodesTest, AreFoundAgainByASuccessor) {
   EXPECT_EQ(next.Count().lookups, 2U);
 }
 
+TEST_F(NodesTest, KeepAHiddenNodeWhateverCountsOnIt) {
+  const uint32_t directory = Lookup("d");
+  const uint32_t node = Lookup("a");
+  EXPECT_FALSE(table_.HiddenOf(node));
+  table_.Hide(node, {directory, 1000, 1001, 4711});
+  EXPECT_TRUE(Forget(node, 1));
+  EXPECT_TRUE(table_.Has(node));
+  NodeTable next = NodeTable::Attach(memory_.get(), kPageBytes).value();
+  next.DropAllUnused();
+  EXPECT_EQ(next.AnyHidden(), node);
+  const auto hidden = next.HiddenOf(node);
+  ASSERT_TRUE(hidden);
+  EXPECT_EQ(hidden->directory, directory);
+  EXPECT_EQ(hidden->uid, 1000U);
+  EXPECT_EQ(hidden->gid, 1001U);
+  EXPECT_EQ(hidden->number, 4711U);
+  next.Unhide(node);
+  next.DropIfUnused(node);
+  EXPECT_FALSE(next.Has(node));
+  EXPECT_FALSE(next.AnyHidden());
+  EXPECT_FALSE(next.HiddenOf(next.Intern("b").value()));
+}
+
+TEST_F(NodesTest, FindOnlyWhatIsThere) {
+  const uint32_t node = Lookup("a");
+  EXPECT_EQ(table_.Find("a"), node);
+  EXPECT_FALSE(table_.Find("b"));
+  EXPECT_EQ(table_.Count().nodes, 1U);
+}
+
 TEST_F(NodesTest, GrowBeyondWhatIsPresentAtFirst) {
   for (uint32_t i = 0; i < 3 * kNodesStep; ++i) Lookup("handle " + std::to_string(i));
   EXPECT_EQ(table_.Count().nodes, 3U * kNodesStep);

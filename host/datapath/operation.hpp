@@ -46,6 +46,27 @@ enum class Ending : uint8_t {
   kNone,     // no operation's
 };
 
+// Which part of a request that takes several operations of the plugin is under way, or comes next.
+enum class Part : uint8_t {
+  kOnly,      // the last one, or the only one
+  kTruncate,  // CREATE with O_TRUNC: of the file that was there
+  kLook,      // UNLINK, RENAME: whose name goes
+  kHide,      // UNLINK, RENAME: an open file gets a name of ours
+  kClean,     // RELEASE: which goes
+};
+
+// splitmix64: unique to the request within the volume, and the same in every replay of it.
+constexpr uint64_t RequestNumber(uint64_t nonce, uint64_t unique) {
+  uint64_t x = nonce + unique * 0x9e3779b97f4a7c15;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+// The name that a removed file has while it is open (server_removal.cpp), with a NUL.
+constexpr size_t kHiddenNameBytes = 20;
+using HiddenName = std::array<char, kHiddenNameBytes + 1>;
+
 // Zeroed memory with slack behind the struct, as the ABI promises (abi.h, rule 1).
 class RequestMemory {
  public:
@@ -67,6 +88,7 @@ struct Operation {
   gantry_op id = 0;  // 0: none
   Slot slot;
   Ending ending = Ending::kPlain;
+  Part part = Part::kOnly;
   bool saved = false;      // changes something: passes EXECUTING and EXECUTED
   bool started = false;    // the plugin has been asked
   bool replayed = false;   // a predecessor may have done it
@@ -77,6 +99,8 @@ struct Operation {
   size_t wanted = 0;       // bytes that the caller asked for
   size_t filled = 0;
   size_t handle_bytes = 0;  // of handles[1] between a CREATE and its truncation
+  HiddenName our_name{};
+  uint64_t cleaned = 0;  // kClean: the node whose hidden name goes
   RequestMemory request;
   std::array<std::array<char, kHandleBytesMax>, 2> handles{};
 

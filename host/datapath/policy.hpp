@@ -6,8 +6,13 @@
 #include <linux/fuse.h>
 
 #include <cstdint>
+#include <string_view>
 
 namespace gantry::datapath {
+
+// "hide": the storage knows of no open files (server_removal.cpp). Of a source's parameters.
+constexpr std::string_view kRemovedFilesParameter = "removedOpenFiles";
+constexpr std::string_view kHideRemovedFiles = "hide";
 
 // How long the kernel may believe names without asking again.
 constexpr uint64_t kEntryValidSeconds = 1;
@@ -23,6 +28,10 @@ struct Policy {
   uint32_t open_flags = FOPEN_PARALLEL_DIRECT_WRITES;
   // How long the kernel may believe attributes without asking again.
   uint64_t attributes_valid_seconds = 1;
+  // What close(2) has to do is done without the server: its FLUSH is refused once, and not sent again.
+  bool refuses_flush = false;
+  // A file that is removed while it is open gets a name of ours until its last close.
+  bool hides_removed_files = false;
 };
 
 // Close-to-open consistency: what was closed elsewhere is seen by who opens.

@@ -42,7 +42,8 @@ Server::Server(Parts parts)
       identity_(std::move(parts.identity)),
       policy_(parts.policy),
       log_(std::move(parts.log)),
-      sequence_(FirstSequence(parts.slots.generation())) {}
+      sequence_(FirstSequence(parts.slots.generation())),
+      open_files_(parts.nodes.Count().opens) {}
 
 void Server::SetPlugin(const gantry_datapath* table, gantry_instance* instance) {
   std::memcpy(&plugin_, table, std::min<size_t>(table->size, sizeof plugin_));
@@ -155,6 +156,7 @@ Operation& Server::Prepare(const Slot& slot) {
   operation.id = control.operation;
   operation.slot = slot;
   operation.ending = Ending::kPlain;
+  operation.part = Part::kOnly;
   operation.saved = !IsRepeatable(slot.header()->opcode);
   operation.started = false;
   operation.replayed = slot.state() == SlotState::kExecuting;
@@ -250,10 +252,15 @@ void Server::Pump() {
     }
     if (!interrupted_.empty()) ArmInterruptTimer();
   }
-  while (!truncating_.empty()) {
-    const gantry_op id = truncating_.front();
-    truncating_.pop_front();
-    if (Operation* operation = Find(id)) AskTruncate(*operation);
+  while (!going_on_.empty()) {
+    const gantry_op id = going_on_.front();
+    going_on_.pop_front();
+    Operation* operation = Find(id);
+    if (operation == nullptr) continue;
+    if (operation->part == Part::kTruncate)
+      AskTruncate(*operation);
+    else
+      Begin(*operation);
   }
   // In order, so that a large read does not starve behind small ones.
   for (size_t left = waiting_.size(); left > 0; --left) {

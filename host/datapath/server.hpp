@@ -71,6 +71,9 @@ class Server {
   // Each calls `then` once, on a later turn or at once; one of the two at a time.
   void Open(const gantry_datapath_open& request, std::function<void(base::Status)> then);
   void Close(std::function<void(base::Status)> then);
+  // After everything else and before Close: removes one of the files that were removed while they
+  // were open and are still; false: there is none.
+  bool RemoveHidden(std::function<void(base::Status)> then);
   // Takes no notice any more of an Open or Close under way.
   void AbandonInternal();
 
@@ -139,7 +142,6 @@ class Server {
   int AskChangeXattr(Operation& operation);
   int AskXattr(Operation& operation);
   int AnswerOpen(Operation& operation);
-  int AnswerRelease(Operation& operation);
   void AskTruncate(Operation& operation);
   gantry_fs_context Context(const Operation& operation) const;
   gantry_fs_context Context(const Operation& operation, Identity::Ids caller) const;
@@ -147,6 +149,23 @@ class Server {
   template <class Request>
   int Call(Operation& operation, void (*function)(gantry_instance*, gantry_op, const Request*),
            const Request* request, Ending ending);
+
+  // Removing what is open (server_removal.cpp).
+  static int TakeVictim(const Operation& operation, uint64_t& directory, gantry_str& name);
+  int AskRemoval(Operation& operation);
+  int AskChange(Operation& operation);
+  int AskLook(Operation& operation);
+  void Looked(Operation& operation, std::string_view handle,
+              const gantry_fs_attributes& attributes);
+  int AskHide(Operation& operation);
+  void HasHidden(Operation& operation);
+  void AfterHiding(Operation& operation);
+  void GoOn(Operation& operation, uint32_t progress);
+  bool GoesOnAfter(Operation& operation, int32_t error_number);
+  int AnswerRelease(Operation& operation);
+  int AskClean(Operation& operation, uint64_t node);
+  void Cleaned(Operation& operation);
+  uint64_t HidingNumber(const Operation& operation) const;
 
   // Answering (server_replies.cpp).
   Operation* Find(gantry_op id);
@@ -158,6 +177,7 @@ class Server {
   void Answer(Operation& operation, int error_number, std::string_view body);
   void AnswerNode(Operation& operation, std::string_view handle,
                   const gantry_fs_attributes& attributes);
+  void GoOnLater(Operation& operation);
   void Release(Operation& operation);
   bool WriteReply(uint64_t unique, int32_t error, std::string_view body);
   void EndInternal(base::Status status);
@@ -177,19 +197,23 @@ class Server {
   uint64_t sequence_ = 0;
   uint32_t in_flight_ = 0;
 
+  // Opens of files that are not closed yet; counted too high rather than too low.
+  uint64_t open_files_ = 0;
+
   // open and close, which no slot stands for.
   gantry_op internal_ = 0;
   bool internal_is_open_ = false;
   RequestMemory internal_request_;
+  HiddenName closing_name_{};
   std::function<void(base::Status)> internal_then_;
 
   struct Interrupted {
     gantry_op id;
     int64_t at_ns;
   };
-  std::deque<gantry_op> held_;        // until the root is open
-  std::deque<gantry_op> waiting_;     // for room in the arena
-  std::deque<gantry_op> truncating_;  // CREATE with O_TRUNC of a file that was there
+  std::deque<gantry_op> held_;      // until the root is open
+  std::deque<gantry_op> waiting_;   // for room in the arena
+  std::deque<gantry_op> going_on_;  // to their next part
   std::deque<Interrupted> interrupted_;
   bool interrupts_due_ = false;
   bool opened_ = false;
@@ -198,5 +222,18 @@ class Server {
   bool ended_ = false;
   ServerStatistics statistics_;
 };
+
+template <class Request>
+int Server::Call(Operation& operation,
+                 void (*function)(gantry_instance*, gantry_op, const Request*),
+                 const Request* request, Ending ending) {
+  if (function == nullptr) return EOPNOTSUPP;
+  operation.ending = ending;
+  operation.started = true;
+  if (operation.saved) MarkExecuting(operation);
+  // The operation may be over when this returns.
+  function(instance_, operation.id, request);
+  return 0;
+}
 
 }  // namespace gantry::datapath

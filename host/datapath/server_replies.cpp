@@ -82,6 +82,8 @@ void Server::Done(gantry_op id) {
   const bool entries = operation != nullptr && operation->ending == Ending::kEntries;
   operation = FindEnding(id, entries ? Ending::kEntries : Ending::kPlain);
   if (operation == nullptr) return;
+  if (operation->part == Part::kHide) return HasHidden(*operation);
+  if (operation->part == Part::kClean) return Cleaned(*operation);
   Answer(
       *operation, 0,
       entries ? std::string_view(operation->buffer.data(), operation->filled) : std::string_view());
@@ -93,7 +95,9 @@ void Server::DoneError(gantry_op id, int32_t error_number) {
                                        internal_is_open_ ? "open the volume" : "close the volume"));
   Operation* operation = Find(id);
   operation = FindEnding(id, operation != nullptr ? operation->ending : Ending::kPlain);
-  if (operation != nullptr) Answer(*operation, ToReplyErrno(error_number), {});
+  if (operation == nullptr) return;
+  const int error = ToReplyErrno(error_number);
+  if (!GoesOnAfter(*operation, error)) Answer(*operation, error, {});
 }
 
 void Server::DoneAttributes(gantry_op id, const gantry_fs_attributes* attributes) {
@@ -116,6 +120,8 @@ void Server::DoneNode(gantry_op id, gantry_bytes node, const gantry_fs_attribute
   }
   Operation* operation = FindEnding(id, Ending::kNode);
   if (operation == nullptr) return;
+  if (operation->part == Part::kLook) return Looked(*operation, handle, *attributes);
+  if (operation->part == Part::kHide) return HasHidden(*operation);
   if (operation->truncate && attributes->size_bytes > 0) {
     if (handle.empty() || handle.size() > kHandleBytesMax) {
       Misbehaved("a node handle has a wrong size");
@@ -123,9 +129,8 @@ void Server::DoneNode(gantry_op id, gantry_bytes node, const gantry_fs_attribute
     }
     (void)operation->Keep(1, handle);
     operation->handle_bytes = handle.size();
-    operation->started = false;
-    truncating_.push_back(id);
-    return;
+    operation->part = Part::kTruncate;
+    return GoOnLater(*operation);
   }
   AnswerNode(*operation, handle, *attributes);
 }
@@ -145,7 +150,10 @@ void Server::AnswerNode(Operation& operation, std::string_view handle,
     return Answer(operation, EIO, {});
   }
   (void)nodes_.Adjust(operation.slot.control().redo, *node, 1, operation.opens ? 1 : 0);
-  if (operation.opens) NoteWriter(operation, *node);
+  if (operation.opens) {
+    ++open_files_;
+    NoteWriter(operation, *node);
+  }
   const fuse_entry_out entry = ToEntryOut(*node, nodes_.Generation(*node), attributes, policy_);
   if (!operation.opens) return Answer(operation, 0, Bytes(entry));
   const fuse_open_out open = ToOpenOut(policy_);
@@ -255,6 +263,12 @@ void Server::Answer(Operation& operation, int error_number, std::string_view bod
     operation.slot.SaveReply(-error_number, body);
   if (!WriteReply(unique, -error_number, body)) (void)WriteReply(unique, -EIO, {});
   Release(operation);
+}
+
+// Not from within a done function of the plugin's.
+void Server::GoOnLater(Operation& operation) {
+  operation.started = false;
+  going_on_.push_back(operation.id);
 }
 
 void Server::Release(Operation& operation) {

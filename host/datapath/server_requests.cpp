@@ -9,39 +9,11 @@
 #include <string>
 
 #include "host/datapath/attributes.hpp"
+#include "host/datapath/request_body.hpp"
 #include "host/datapath/server.hpp"
 
 namespace gantry::datapath {
 namespace {
-
-// Takes a request's body apart. What the kernel sends is well-formed; the bounds are checked all
-// the same, since a successor reads it from memory.
-class Body {
- public:
-  explicit Body(const Slot& slot) : rest_(slot.body().data(), slot.body().size()) {}
-
-  template <class T>
-  bool Take(T& value) {
-    if (rest_.size() < sizeof value) return false;
-    std::memcpy(&value, rest_.data(), sizeof value);
-    rest_.remove_prefix(sizeof value);
-    return true;
-  }
-  // A string with its NUL; 0 or an errno.
-  int Text(gantry_str& text, size_t bytes_max) {
-    const size_t length = rest_.find('\0');
-    if (length == std::string_view::npos || length == 0) return EINVAL;
-    if (length > bytes_max) return ENAMETOOLONG;
-    text = {rest_.data(), length};
-    rest_.remove_prefix(length + 1);
-    return 0;
-  }
-  int Name(gantry_str& name) { return Text(name, GANTRY_FS_NAME_BYTES_MAX); }
-  std::string_view rest() const { return rest_; }
-
- private:
-  std::string_view rest_;
-};
 
 constexpr size_t kTargetBytesMax = 4095;
 
@@ -65,14 +37,6 @@ bool Changes(uint32_t opcode) {
     default:
       return false;
   }
-}
-
-// splitmix64: unique to the request within the volume, and the same in every replay of it.
-uint64_t Verifier(uint64_t nonce, uint64_t unique) {
-  uint64_t x = nonce + unique * 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
 }
 
 // Answered from the node table alone, so that it need not wait for the storage.
@@ -108,9 +72,12 @@ void Server::Begin(Operation& operation) {
 int Server::Ask(Operation& operation) {
   switch (operation.slot.header()->opcode) {
     case FUSE_LOOKUP:
-    case FUSE_UNLINK:
     case FUSE_RMDIR:
       return AskName(operation);
+    case FUSE_UNLINK:
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+      return AskRemoval(operation);
     case FUSE_GETATTR:
     case FUSE_READLINK:
     case FUSE_STATFS:
@@ -125,9 +92,6 @@ int Server::Ask(Operation& operation) {
       return AskCreate(operation);
     case FUSE_LINK:
       return AskLink(operation);
-    case FUSE_RENAME:
-    case FUSE_RENAME2:
-      return AskRename(operation);
     case FUSE_READ:
       return AskRead(operation);
     case FUSE_WRITE:
@@ -152,9 +116,15 @@ int Server::Ask(Operation& operation) {
     case FUSE_RELEASEDIR:
       return AnswerRelease(operation);
     case FUSE_FLUSH:  // a filesystem's writes were stable before they were answered
+      if (policy_.refuses_flush) return ENOSYS;
+      [[fallthrough]];
     case FUSE_DESTROY:
       Answer(operation, 0, {});
       return 0;
+    case FUSE_GETLK:  // only sent where locks are refused (init.hpp)
+    case FUSE_SETLK:
+    case FUSE_SETLKW:
+      return ENOLCK;
     default:
       return ENOSYS;
   }
@@ -178,23 +148,10 @@ int Server::KeepNode(Operation& operation, size_t which, uint64_t node, gantry_b
   return 0;
 }
 
-template <class Request>
-int Server::Call(Operation& operation,
-                 void (*function)(gantry_instance*, gantry_op, const Request*),
-                 const Request* request, Ending ending) {
-  if (function == nullptr) return EOPNOTSUPP;
-  operation.ending = ending;
-  operation.started = true;
-  if (operation.saved) MarkExecuting(operation);
-  // The operation may be over when this returns.
-  function(instance_, operation.id, request);
-  return 0;
-}
-
 int Server::AskName(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_name>();
   request->context = Context(operation);
-  if (int e = Body(operation.slot).Name(request->name)) return e;
+  if (int e = RequestBody(operation.slot).Name(request->name)) return e;
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->directory)) return e;
   switch (operation.slot.header()->opcode) {
     case FUSE_LOOKUP:
@@ -224,7 +181,7 @@ int Server::AskSetattr(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_setattr>();
   request->context = Context(operation);
   fuse_setattr_in in{};
-  if (!Body(operation.slot).Take(in)) return EINVAL;
+  if (!RequestBody(operation.slot).Take(in)) return EINVAL;
   FromFuse(in, request->valid, request->values);
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
   return Call(operation, plugin_.setattr, request, Ending::kAttributes);
@@ -235,7 +192,7 @@ int Server::AskMake(Operation& operation) {
   request->context = Context(operation);
   const fuse_in_header* header = operation.slot.header();
   if (int e = KeepNode(operation, 0, header->nodeid, request->directory)) return e;
-  Body body(operation.slot);
+  RequestBody body(operation.slot);
   if (header->opcode == FUSE_SYMLINK) {
     if (int e = body.Name(request->name)) return e;
     if (int e = body.Text(request->target, kTargetBytesMax)) return e;
@@ -255,7 +212,7 @@ int Server::AskMake(Operation& operation) {
   request->mode = in.mode;
   if (S_ISREG(in.mode)) {
     request->exclusive = 1;
-    request->verifier = Verifier(slots_.nonce(), header->unique);
+    request->verifier = RequestNumber(slots_.nonce(), header->unique);
     return Call(operation, plugin_.create, request, Ending::kNode);
   }
   DecodeDevice(in.rdev, request->rdev_major, request->rdev_minor);
@@ -266,14 +223,14 @@ int Server::AskCreate(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_make>();
   request->context = Context(operation);
   const fuse_in_header* header = operation.slot.header();
-  Body body(operation.slot);
+  RequestBody body(operation.slot);
   fuse_create_in in{};
   if (!body.Take(in)) return EINVAL;
   if (int e = body.Name(request->name)) return e;
   if (int e = KeepNode(operation, 0, header->nodeid, request->directory)) return e;
   request->mode = S_IFREG | (in.mode & 07777);
   request->exclusive = (in.flags & O_EXCL) != 0 ? 1 : 0;
-  request->verifier = Verifier(slots_.nonce(), header->unique);
+  request->verifier = RequestNumber(slots_.nonce(), header->unique);
   operation.opens = true;
   // The kernel believes that CREATE made the file and truncates nothing itself.
   operation.truncate = (in.flags & O_TRUNC) != 0 && request->exclusive == 0;
@@ -292,7 +249,7 @@ void Server::AskTruncate(Operation& operation) {
 int Server::AskLink(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_link>();
   request->context = Context(operation);
-  Body body(operation.slot);
+  RequestBody body(operation.slot);
   fuse_link_in in{};
   if (!body.Take(in)) return EINVAL;
   if (int e = body.Name(request->name)) return e;
@@ -305,7 +262,7 @@ int Server::AskRename(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_rename>();
   request->context = Context(operation);
   const fuse_in_header* header = operation.slot.header();
-  Body body(operation.slot);
+  RequestBody body(operation.slot);
   uint64_t new_directory = 0;
   if (header->opcode == FUSE_RENAME) {
     fuse_rename_in in{};
@@ -338,7 +295,7 @@ int Server::AskRead(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_read>();
   request->context = Context(operation);
   fuse_read_in in{};
-  if (!Body(operation.slot).Take(in) || in.size > kIoBytesMax) return EINVAL;
+  if (!RequestBody(operation.slot).Take(in) || in.size > kIoBytesMax) return EINVAL;
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
   if (!HasBuffer(operation, in.size)) return 0;
   request->length = in.size;
@@ -349,7 +306,7 @@ int Server::AskRead(Operation& operation) {
 
 int Server::AskWrite(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_write>();
-  Body body(operation.slot);
+  RequestBody body(operation.slot);
   fuse_write_in in{};
   if (!body.Take(in) || body.rest().size() < in.size) return EINVAL;
   const uint64_t node = operation.slot.header()->nodeid;
@@ -378,7 +335,7 @@ int Server::AskAllocate(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_allocate>();
   request->context = Context(operation);
   fuse_fallocate_in in{};
-  if (!Body(operation.slot).Take(in)) return EINVAL;
+  if (!RequestBody(operation.slot).Take(in)) return EINVAL;
   switch (in.mode) {
     case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
       request->mode = GANTRY_FS_ALLOCATE_PUNCH;
@@ -399,7 +356,7 @@ int Server::AskReaddir(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_readdir>();
   request->context = Context(operation);
   fuse_read_in in{};
-  if (!Body(operation.slot).Take(in) || in.size > kIoBytesMax) return EINVAL;
+  if (!RequestBody(operation.slot).Take(in) || in.size > kIoBytesMax) return EINVAL;
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
   if (!HasBuffer(operation, in.size)) return 0;
   request->cookie = in.offset;
@@ -412,7 +369,7 @@ int Server::AskChangeXattr(Operation& operation) {
   if ((sets ? plugin_.setxattr : plugin_.removexattr) == nullptr) return ENOSYS;
   auto* request = operation.request.Make<gantry_fs_xattr>();
   request->context = Context(operation);
-  Body body(operation.slot);
+  RequestBody body(operation.slot);
   // What fuse_setxattr_in is where FUSE_SETXATTR_EXT was not agreed on.
   struct {
     uint32_t size;
@@ -435,7 +392,7 @@ int Server::AskXattr(Operation& operation) {
   if ((lists ? plugin_.listxattr : plugin_.getxattr) == nullptr) return ENOSYS;
   auto* request = operation.request.Make<gantry_fs_xattr>();
   request->context = Context(operation);
-  Body body(operation.slot);
+  RequestBody body(operation.slot);
   fuse_getxattr_in in{};
   if (!body.Take(in)) return EINVAL;
   if (!lists)
@@ -454,35 +411,17 @@ int Server::AnswerOpen(Operation& operation) {
   const uint64_t node = operation.slot.header()->nodeid;
   if (!nodes_.Has(node)) return ESTALE;
   fuse_open_in in{};
-  if (!Body(operation.slot).Take(in)) return EINVAL;
+  if (!RequestBody(operation.slot).Take(in)) return EINVAL;
   MarkExecuting(operation);
   (void)nodes_.Adjust(operation.slot.control().redo, node, 0, 1);
   if (operation.slot.header()->opcode == FUSE_OPEN) {
+    ++open_files_;
     if ((in.flags & O_ACCMODE) != O_RDONLY) NoteWriter(operation, node);
     // The size that the kernel goes by must be the storage's, or what another node has appended is
     // not read. What it has of the pages it drops by itself.
     if (OpenChecksAttributes(policy_)) DropAttributes(node);
   }
   Answer(operation, 0, Bytes(ToOpenOut(policy_)));
-  return 0;
-}
-
-int Server::AnswerRelease(Operation& operation) {
-  const uint64_t node = operation.slot.header()->nodeid;
-  if (!nodes_.Has(node)) {
-    // A predecessor may have come as far as to free the id.
-    if (!NodeTable::IsAdjusted(operation.slot.control().redo, node)) return ESTALE;
-    Answer(operation, 0, {});
-    return 0;
-  }
-  MarkExecuting(operation);
-  if (!nodes_.Adjust(operation.slot.control().redo, node, 0, -1)) {
-    ++statistics_.misbehaviour;
-    log_(wire::LogLevel::kError,
-         "the kernel releases node " + std::to_string(node) + " more often than it opened it");
-  }
-  nodes_.DropIfUnused(node);
-  Answer(operation, 0, {});
   return 0;
 }
 

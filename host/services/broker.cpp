@@ -307,13 +307,18 @@ base::Status MountBroker::ServeUserspace(const core::StageMount& mount,
   // One left over from a mount that was aborted.
   GANTRY_TRY(parts_.data_paths.Stop(mount.volume_id, deadline));
   const auto& parameters = mount.source.parameters();
-  const auto named = parameters.find(std::string(datapath::kCacheParameter));
+  const auto named = [&](std::string_view key) {
+    const auto found = parameters.find(std::string(key));
+    return found == parameters.end() ? std::string_view() : std::string_view(found->second);
+  };
   GANTRY_TRY_ASSIGN(const datapath::PageCache cache,
-                    datapath::ParsePageCache(named == parameters.end() ? "" : named->second));
+                    datapath::ParsePageCache(named(datapath::kCacheParameter)));
+  GANTRY_TRY_ASSIGN(const datapath::Locks locks,
+                    datapath::ParseLocks(named(datapath::kLocksParameter)));
   HelperRequest request = RequestFor(HelperOperation::kMountFuse, relative);
   request.writeback = cache == datapath::PageCache::kWriteback;
-  const auto clears = parameters.find(std::string(datapath::kClearsSetIdParameter));
-  request.clears_set_id = clears != parameters.end() && clears->second == "true";
+  request.clears_set_id = named(datapath::kClearsSetIdParameter) == "true";
+  request.no_locks = locks == datapath::Locks::kNone;
   request.source = plan.source;
   request.options = plan.options;
   request.attributes = plan.attributes;

@@ -143,7 +143,7 @@ Outcome<UniqueFd> MakeDetached(const std::string& fs_type, const std::string& so
 
 Outcome<DetachedFuse> MakeDetachedFuse(const std::string& source,
                                        const std::vector<std::string>& options, uint64_t attributes,
-                                       datapath::FuseTerms terms) {
+                                       datapath::InitChoices choices) {
   DetachedFuse fuse;
   fuse.device.Reset(open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!fuse.device) return FailNow("open /dev/fuse");
@@ -156,7 +156,7 @@ Outcome<DetachedFuse> MakeDetachedFuse(const std::string& source,
   if (!mount) return tl::unexpected(mount.error());
   fuse.mount = std::move(*mount);
   if (const auto answered = datapath::AnswerInit(
-          fuse.device.get(), std::chrono::steady_clock::now() + kFuseInitMsMax, terms);
+          fuse.device.get(), std::chrono::steady_clock::now() + kFuseInitMsMax, choices);
       !answered)
     return tl::unexpected(Failure{EIO, answered.error().message});
   SetReadAhead(fuse.mount.get());

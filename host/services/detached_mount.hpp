@@ -46,7 +46,7 @@ struct DetachedFuse {
 };
 Outcome<DetachedFuse> MakeDetachedFuse(const std::string& source,
                                        const std::vector<std::string>& options, uint64_t attributes,
-                                       datapath::FuseTerms terms = {});
+                                       datapath::InitChoices choices = {});
 // VOLUME_MOUNT_GROUP: the root belongs to the group, and what is made below inherits it.
 Outcome<void> GiveToGroup(int mount, uint32_t group);
 Outcome<void> Attach(int mount, int target, const std::string& path);

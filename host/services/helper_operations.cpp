@@ -46,10 +46,11 @@ Outcome<void> MountFilesystem(const HelperRequest& request, int root) {
 Outcome<UniqueFd> MountFuse(const HelperRequest& request, int root) {
   auto target = OpenTarget(root, request.path, /*file=*/false);
   if (!target) return target;
-  datapath::FuseTerms terms;
-  if (request.writeback) terms.cache = datapath::PageCache::kWriteback;
-  terms.clears_set_id = request.clears_set_id;
-  auto fuse = MakeDetachedFuse(request.source, request.options, request.attributes, terms);
+  datapath::InitChoices choices;
+  if (request.writeback) choices.cache = datapath::PageCache::kWriteback;
+  if (request.no_locks) choices.locks = datapath::Locks::kNone;
+  choices.clears_set_id = request.clears_set_id;
+  auto fuse = MakeDetachedFuse(request.source, request.options, request.attributes, choices);
   if (!fuse) return tl::unexpected(fuse.error());
   auto attached = Attach(fuse->mount.get(), target->get(), request.path);
   if (!attached) return tl::unexpected(attached.error());

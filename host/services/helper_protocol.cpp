@@ -120,7 +120,8 @@ std::string Encode(const HelperRequest& request) {
              {"unmount_flags", request.unmount_flags},
              {"file", request.file},
              {"writeback", request.writeback},
-             {"clears_set_id", request.clears_set_id}};
+             {"clears_set_id", request.clears_set_id},
+             {"no_locks", request.no_locks}};
   if (request.operation >= HelperOperation::kExamineDevice) value["device"] = request.device;
   if (request.group) value["group"] = *request.group;
   return ToBytes(value);
@@ -154,6 +155,7 @@ base::Result<HelperRequest> DecodeRequest(std::string_view bytes) {
     value.at("file").get_to(request.file);
     value.at("writeback").get_to(request.writeback);
     value.at("clears_set_id").get_to(request.clears_set_id);
+    value.at("no_locks").get_to(request.no_locks);
     if (value.contains("device")) value.at("device").get_to(request.device);
     if (value.contains("group")) request.group = value.at("group").get<uint32_t>();
     return request;

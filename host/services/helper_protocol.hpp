@@ -85,9 +85,11 @@ struct HelperRequest {
   int unmount_flags = 0;             // MNT_FORCE, MNT_DETACH
   std::optional<uint32_t> group;     // kMountFilesystem: the root is given to it, setgid
   bool file = false;                 // kBind: source and path are files
-  // kMountFuse (datapath/init.hpp): the page cache holds writes back; the data path clears set-ID bits.
+  // kMountFuse (datapath/init.hpp): the page cache holds writes back; the data path clears set-ID bits;
+  // locks are refused.
   bool writeback = false;
   bool clears_set_id = false;
+  bool no_locks = false;
   DeviceRequest device;
   int fd = -1;  // sent along, not owned: the passphrase's pipe, or the directory of disks
 };

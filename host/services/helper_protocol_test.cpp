@@ -14,6 +14,7 @@ TEST(HelperProtocol, ARequestComesBackWhole) {
   request.group = 1000;
   request.writeback = true;
   request.clears_set_id = true;
+  request.no_locks = true;
   const auto back = DecodeRequest(Encode(request));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(back->path, request.path);
@@ -21,6 +22,7 @@ TEST(HelperProtocol, ARequestComesBackWhole) {
   EXPECT_EQ(back->group, request.group);
   EXPECT_TRUE(back->writeback);
   EXPECT_TRUE(back->clears_set_id);
+  EXPECT_TRUE(back->no_locks);
 }
 
 TEST(HelperProtocol, ReadsNothingThatIsNestedDeeply) {

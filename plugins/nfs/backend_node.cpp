@@ -94,6 +94,8 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
       {"mountPort", std::to_string(share->mount_port)},
       {"reservedPorts", config_.reserved_ports ? "true" : "false"},
       {"takeOver", "true"},
+      {"removedOpenFiles", "hide"},
+      {"locks", several_write && !(judged && judged->local_locks) ? "none" : "local"},
       {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)},
       {"timeoutError", judged && judged->is_softerr ? "ETIMEDOUT" : "EIO"}};
   const MapRef map(parameters);

@@ -15,16 +15,11 @@ namespace {
 using plugin::Result;
 
 // What is so anyway, or makes no difference to this client. With '=': with a number.
-constexpr std::array<std::string_view, 26> kAccepted = {
-    "vers=3",       "nfsvers=3",  "v3",
-    "tcp",          "proto=tcp",  "mountproto=tcp",
-    "sec=sys",      "nolock",     "local_lock=all",
-    "rsize=",       "wsize=",     "bsize=",
-    "nconnect=",    "retry=",     "fg",
-    "intr",         "nointr",     "noacl",
-    "rdirplus",     "nordirplus", "sharecache",
-    "nosharecache", "nofsc",      "mountvers=3",
-    "namlen=",      "hard"};
+constexpr std::array<std::string_view, 24> kAccepted = {
+    "vers=3",     "nfsvers=3",    "v3",     "tcp",         "proto=tcp", "mountproto=tcp",
+    "sec=sys",    "rsize=",       "wsize=", "bsize=",      "nconnect=", "retry=",
+    "fg",         "intr",         "nointr", "noacl",       "rdirplus",  "nordirplus",
+    "sharecache", "nosharecache", "nofsc",  "mountvers=3", "namlen=",   "hard"};
 
 struct Known {
   std::string_view key;
@@ -71,6 +66,10 @@ class Judge {
       softerr_ = flag == "softerr";
       return {};
     }
+    if (flag == "nolock" || flag == "local_lock=all") {
+      local_locks_ = true;
+      return {};
+    }
     if (key == "timeo") return TakeNumber(key, value, 1, &timeo_);
     if (key == "retrans") return TakeNumber(key, value, 0, &retrans_);
     if (key == "port") return TakePort(key, value, share_.port);
@@ -92,6 +91,7 @@ class Judge {
 
   MountFlags Finish() const {
     MountFlags flags;
+    flags.local_locks = local_locks_;
     if (!soft_) return flags;
     flags.is_softerr = softerr_;
     constexpr uint64_t kDecisecondsPerSecond = 10;
@@ -130,6 +130,7 @@ class Judge {
   const ShareConfig& share_;
   const bool reserved_ports_;
   bool soft_ = false;
+  bool local_locks_ = false;
   bool softerr_ = false;
   uint32_t timeo_ = kDefaultTimeoDeciseconds;
   uint32_t retrans_ = kDefaultRetransmissions;

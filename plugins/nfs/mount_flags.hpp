@@ -5,7 +5,8 @@
 //
 //   done           vers=3, nfsvers=3, v3; hard (the default); soft, softerr: an operation ends with
 //                  EIO or ETIMEDOUT after timeo x (retrans + 1) tenths of a second (600 and 2);
-//                  tcp, proto=tcp, mountproto=tcp; sec=sys; nolock, local_lock=all
+//                  tcp, proto=tcp, mountproto=tcp; sec=sys; nolock, local_lock=all: locks of the node,
+//                  also on a volume that several nodes write, which has none otherwise
 //   must agree     port=, mountport=, resvport, noresvport: with the backend's configuration
 //   no difference  rsize=, wsize=, bsize=, nconnect=, retry=, timeo= and retrans= without soft, fg,
 //                  intr, nointr, noacl, rdirplus, nordirplus, sharecache, nosharecache, nofsc
@@ -27,6 +28,7 @@ inline constexpr uint32_t kDefaultRetransmissions = 2;
 
 struct MountFlags {
   uint32_t soft_timeout_seconds = 0;  // 0: hard
+  bool local_locks = false;
   bool is_softerr = false;
 };
 

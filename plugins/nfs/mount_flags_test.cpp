@@ -102,6 +102,9 @@ TEST(MountFlags, PortsAgreeWithTheConfiguration) {
 
 TEST(MountFlags, SoftEndsAnOperationAfterTheRetransmissions) {
   EXPECT_EQ(JudgeFlags({"soft"})->soft_timeout_seconds, 180u);
+  EXPECT_FALSE(JudgeFlags({"soft"})->local_locks);
+  EXPECT_TRUE(JudgeFlags({"nolock"})->local_locks);
+  EXPECT_TRUE(JudgeFlags({"hard", "local_lock=all,soft"})->local_locks);
   EXPECT_EQ(JudgeFlags({"softerr,timeo=15", "retrans=0"})->soft_timeout_seconds, 2u);
   EXPECT_EQ(JudgeFlags({"soft", "hard"})->soft_timeout_seconds, 0u);
   EXPECT_TRUE(JudgeFlags({"softerr"})->is_softerr);

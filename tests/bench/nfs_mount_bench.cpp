@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "host/base/fd.hpp"
+#include "tests/bench/nfs_counter.hpp"
 #include "tests/bench/rounds.hpp"
 #include "tests/integration/fuse_mount.hpp"
 #include "tests/integration/nfs_node.hpp"
@@ -63,9 +64,12 @@ double SecondsOf(const std::function<void()>& work) {
 
 class Bare {
  public:
-  Bare(const lab::Ganesha& server, const std::string& directory) : nfs_(nfs_init_context()) {
+  Bare(const lab::Ganesha& server, const std::string& directory)
+      : Bare(server, directory, server.port()) {}
+  Bare(const lab::Ganesha& server, const std::string& directory, uint16_t port)
+      : nfs_(nfs_init_context()) {
     const std::string text = "nfs://127.0.0.1" + server.export_path() + "/" + directory +
-                             "?version=3&nfsport=" + std::to_string(server.port()) +
+                             "?version=3&nfsport=" + std::to_string(port) +
                              "&mountport=" + std::to_string(server.mount_port());
     nfs_url* url = nfs_parse_url_dir(nfs_, text.c_str());
     if (url == nullptr) Die(nfs_get_error(nfs_));
@@ -204,6 +208,41 @@ double FilesASecond(const std::function<void(int client, int number)>& make) {
   return kClients * kFilesOfAClient / seconds;
 }
 
+// What one small file costs at the server, counted on the wire, one file after the other.
+void PrintCallsOfASmallFile() {
+  constexpr int kFiles = 200;
+  auto server = lab::Ganesha::Start();
+  if (!server) Die(server.error().message);
+  NfsCounter counter(server->port());
+  tests::NfsNodeOptions options;
+  options.own_server = false;
+  options.shares = {"{server: 127.0.0.1, share: " + server->export_path() +
+                    ", port: " + std::to_string(counter.port()) +
+                    ", mountPort: " + std::to_string(server->mount_port()) + "}"};
+  tests::NfsNode node(options);
+  const tests::Volume volume = node.Run("counted");
+  Bare bare(*server, "counted", counter.port());
+  for (const char* side : {"mount", "bare"}) {
+    const fs::path directory = volume.target / side;
+    fs::create_directory(directory);
+    const NfsCalls before = counter.calls();
+    for (int number = 0; number < kFiles; ++number) {
+      const std::string name = std::to_string(number);
+      if (side == std::string("mount"))
+        MakeSmallFile(directory / name);
+      else
+        bare.MakeSmallFile("/bare/" + name);
+    }
+    const NfsCalls calls = counter.calls() - before;
+    std::printf("calls of a small file, %s:", side);
+    for (size_t i = 0; i < kProcedures; ++i)
+      if (calls[i] > 0)
+        std::printf(" %s %.2f", kProcedureNames[i], static_cast<double>(calls[i]) / kFiles);
+    std::printf("\n");
+  }
+  if (!node.End(volume).ok()) Die("the counted volume could not be taken down");
+}
+
 // All that the process has in memory, what it shares with its keeper and what is locked too.
 double MemoryMiB(pid_t pid) { return std::stod(tests::StatusOf(pid, "VmRSS")) / 1024; }
 
@@ -257,6 +296,7 @@ int Main() {
   read.Print("sequential read", "MiB/s", 0.7);
   random.Print("random 4 KiB reads, 32 in flight", "IOPS", 0.5);
   small.Print("small files made by 16 threads", "files/s", 0.6);
+  PrintCallsOfASmallFile();
   Goal("memory of a data path at rest", rest, "<=", 16, "MiB");
   Goal("memory of it after 1 GiB", MemoryMiB(data_path), "<=", 80, "MiB");
   if (!node.End(volume).ok()) Die("the volume could not be taken down");

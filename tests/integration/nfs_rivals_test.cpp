@@ -63,25 +63,64 @@ TEST(NfsRivals, LateBytesOfADeadDataPathDoNotLandOnNewerOnes) {
   ASSERT_GRPC_OK(node.End(volume));
 }
 
+// --- two nodes
+
+// Another node of the same server, with the first one's volume.
+class Elsewhere {
+ public:
+  Elsewhere(NfsNode& first, const Volume& volume)
+      : node_([&] {
+          NfsNodeOptions options;
+          options.own_server = false;
+          options.shares = {ShareOf(first.server())};
+          options.host.node_id = "node-2";
+          return options;
+        }()),
+        volume_(node_.Plan(volume.backing.filename())) {
+    volume_.id = volume.id;
+    volume_.context = volume.context;
+    const auto staged = node_.Stage(volume_);
+    const auto published = staged.ok() ? node_.Publish(volume_) : staged;
+    if (!published.ok()) throw std::runtime_error(Text(published));
+  }
+  const fs::path& target() const { return volume_.target; }
+  NfsNode& node() { return node_; }
+  // Deleting it is the first node's.
+  grpc::Status Leave() {
+    const auto unpublished = node_.Unpublish(volume_);
+    return unpublished.ok() ? node_.Unstage(volume_) : unpublished;
+  }
+
+ private:
+  NfsNode node_;
+  Volume volume_;
+};
+
+TEST(NfsRivals, WhatOneNodeHasClosedAnotherSeesWhenItOpens) {
+  NfsNode first;
+  const Volume volume = first.Run("close-to-open");
+  Elsewhere second(first, volume);
+  std::string content;
+  for (int round = 0; round < 20; ++round) {
+    content += "round " + std::to_string(round) + "\n";
+    const fs::path& writer = round % 2 == 0 ? volume.target : second.target();
+    const fs::path& reader = round % 2 == 0 ? second.target() : volume.target;
+    ASSERT_EQ(WriteWhole(writer / "file", content), 0);
+    ASSERT_EQ(ReadWhole(reader / "file"), content) << "round " << round;
+  }
+  ASSERT_GRPC_OK(second.Leave());
+  ASSERT_GRPC_OK(first.End(volume));
+}
+
 TEST(NfsRivals, OfTwoNodesOneHoldsALock) {
   NfsNode first;
-  NfsNodeOptions options;
-  options.own_server = false;
-  options.shares = {ShareOf(first.server())};
-  options.host.node_id = "node-2";
-  NfsNode second(options);
   const Volume volume = first.Run("fought-for");
-  Volume there = second.Plan("fought-for");
-  there.id = volume.id;
-  there.context = volume.context;
-  ASSERT_GRPC_OK(second.Stage(there));
-  ASSERT_GRPC_OK(second.Publish(there));
+  Elsewhere second(first, volume);
 
   for (const Mutex* mutex : {&ExclusiveFileMutex(), &DirectoryMutex(), &LinkMutex()})
-    FightFor(*mutex, {volume.target, there.target}, SurvivalRounds(6, 30),
-             [&](int round) { KillDataPath(round % 2 == 0 ? first : second); });
-  ASSERT_GRPC_OK(second.Unpublish(there));
-  ASSERT_GRPC_OK(second.Unstage(there));
+    FightFor(*mutex, {volume.target, second.target()}, SurvivalRounds(6, 30),
+             [&](int round) { KillDataPath(round % 2 == 0 ? first : second.node()); });
+  ASSERT_GRPC_OK(second.Leave());
   ASSERT_GRPC_OK(first.End(volume));
 }
 

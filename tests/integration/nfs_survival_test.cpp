@@ -2,13 +2,21 @@
 // A published NFS volume under load while what serves it is killed again and again: its users see
 // no error, no wrong content and no hang, only pauses, which are measured and printed. More rounds
 // with GANTRY_SURVIVAL_LONG=1 (ctest's label long).
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
+#include <thread>
+#include <vector>
 
 #include "tests/integration/nfs_node.hpp"
 #include "tests/integration/survival.hpp"
@@ -29,7 +37,7 @@ NfsNodeOptions WithBackend(const std::string& lines) {
 class NfsSurvival : public ::testing::Test {
  protected:
   explicit NfsSurvival(const NfsNodeOptions& options = {})
-      : node_(options), volume_(node_.Run("survivor")) {}
+      : node_(options), volume_(node_.Run("survivor", Mode::SINGLE_NODE_MULTI_WRITER)) {}
   void TearDown() override {
     ASSERT_GRPC_OK(node_.End(volume_));
     EXPECT_THAT(node_.Mounted(), ::testing::IsEmpty());
@@ -150,6 +158,78 @@ TEST_F(NfsSurvival, GantrydKeeperAndPluginAreReplacedByOtherBuilds) {
     ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
   }
   load.Finish();
+}
+
+// Temporary files, and files that are replaced while they are read.
+TEST_F(NfsSurvival, WhatIsRemovedWhileItIsOpenLivesUntilItsLastClose) {
+  const auto top = volume_.target / "removed";
+  ASSERT_TRUE(std::filesystem::create_directory(top));
+  std::atomic<uint64_t> lives = 0;
+  std::atomic<bool> failed = false;
+  std::mutex guard;
+  std::string wrong;
+  const auto live = [&](const std::stop_token& stop, int thread) {
+    const auto file = top / ("file-" + std::to_string(thread));
+    const auto other = top / ("new-" + std::to_string(thread));
+    for (uint64_t number = 0; !stop.stop_requested(); ++number) {
+      const std::string content = Random(5000, number);
+      const auto fail = [&](const std::string& what) {
+        const std::lock_guard lock(guard);
+        wrong = what + ": " + strerror(errno);
+        failed = true;
+      };
+      base::UniqueFd fd(open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+      if (!fd) return fail("open");
+      if (number % 2 == 0) {
+        if (unlink(file.c_str()) != 0) return fail("unlink");
+      } else {
+        if (WriteWhole(other, "other") != 0) return fail("write the other");
+        if (rename(other.c_str(), file.c_str()) != 0) return fail("rename");
+      }
+      std::string seen(content.size(), '\0');
+      if (pwrite(fd.get(), content.data(), content.size(), 0) !=
+          static_cast<ssize_t>(content.size()))
+        return fail("write");
+      // What is cached goes, so that it is read from the server.
+      (void)posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
+      if (pread(fd.get(), seen.data(), seen.size(), 0) != static_cast<ssize_t>(seen.size()))
+        return fail("read");
+      if (seen != content) return fail("other content");
+      fd.Reset();
+      if (number % 2 != 0 && unlink(file.c_str()) != 0) return fail("unlink the other");
+      ++lives;
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (int thread = 0; thread < 4; ++thread) threads.emplace_back(live, thread);
+    for (int round = 0; round < SurvivalRounds(10, 100); ++round) {
+      const uint64_t before = lives;
+      ASSERT_TRUE(Soon([&] { return lives > before + 10 || failed; }, kSurvivalProgressMax));
+      const pid_t victim = survivor_.DataPath();
+      ASSERT_EQ(kill(victim, SIGKILL), 0);
+      ASSERT_TRUE(survivor_.HasAnother(victim));
+    }
+  }
+  EXPECT_EQ(wrong, "");
+  const auto backing = volume_.backing / "removed";
+  EXPECT_TRUE(Soon([&] { return std::filesystem::is_empty(backing); }, kSurvivalProgressMax));
+}
+
+TEST_F(NfsSurvival, WhatWasRemovedAndIsStillOpenGoesWithTheVolume) {
+  const auto backing = volume_.backing / "held";
+  ASSERT_TRUE(std::filesystem::create_directory(volume_.target / "held"));
+  const base::UniqueFd fd(
+      open((volume_.target / "held/file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_TRUE(fd);
+  ASSERT_EQ(unlink((volume_.target / "held/file").c_str()), 0);
+  EXPECT_FALSE(std::filesystem::is_empty(backing));
+  // As whoever clears up after a pod that does not end: its data path ends before it closes the file.
+  ASSERT_EQ(umount2(volume_.target.c_str(), MNT_DETACH), 0);
+  ASSERT_EQ(umount2(volume_.staging.c_str(), MNT_DETACH), 0);
+  ASSERT_GRPC_OK(node_.Unpublish(volume_));
+  ASSERT_GRPC_OK(node_.Unstage(volume_));
+  EXPECT_TRUE(std::filesystem::is_empty(backing));
 }
 
 TEST_F(NfsSurvival, GantrydIsKilledAgainAndAgain) {

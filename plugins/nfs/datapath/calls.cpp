@@ -29,11 +29,13 @@ bool IsFragile(uint32_t procedure) {
   }
 }
 
-// Changes that the journal knows. A COMMIT may be made again at any time.
-bool IsJournaled(uint32_t procedure) { return procedure != Commit::kNumber; }
-bool MayBeUnjournaled(uint32_t procedure) {
-  return procedure == Write::kNumber || procedure == SetAttr::kNumber;
+// Changes that the journal knows. A COMMIT may be made again at any time, and a WRITE as long as its
+// caller has not been answered; the parts of one are asked for again in the order of the answers, so
+// their steps would be other ones in a repetition.
+bool IsJournaled(uint32_t procedure) {
+  return procedure != Commit::kNumber && procedure != Write::kNumber;
 }
+bool MayBeUnjournaled(uint32_t procedure) { return procedure == SetAttr::kNumber; }
 
 NfsError OutcomeUnknown() {
   return {Failure::kLost, NfsStatus3::kOk, true, 0,
@@ -82,7 +84,7 @@ void Calls::Add(std::unique_ptr<Ask> ask) {
   ++operation.asks;
   if (!ask->touched_.empty() && IsJournaled(ask->procedure())) {
     ask->step_ = operation.steps++;
-    if (operation.replayed) ask->entry_ = journal_.TakePast(ask->op_, ask->step_);
+    if (operation.replayed) ask->entry_ = journal_.TakePast(ask->op_, ask->step_, ask->procedure());
     if (ask->entry_ != nullptr) {
       operation.entries.push_back(ask->entry_);
       journaled_.push_back(std::move(ask));
@@ -103,7 +105,7 @@ bool Calls::HasEntry(Ask& ask) {
 
 void Calls::GiveJournaled(std::unique_ptr<Ask> ask) {
   const JournalEntry& entry = *ask->entry_;
-  if (entry.state == JournalEntry::kLost || entry.procedure != ask->procedure()) {
+  if (entry.state == JournalEntry::kLost) {
     Settled(*ask);
     return ask->Fail(OutcomeUnknown(), true);
   }
@@ -141,9 +143,10 @@ void Calls::Pump() {
     const Operation& operation = operations_.at((*at)->op_);
     const uint64_t tag = next_tag_;
     JournalEntry* const entry = (*at)->entry_;
-    if (entry != nullptr) Journal::Ask(*entry, tag);
+    JournalEntry::State before{};
+    if (entry != nullptr) before = Journal::Ask(*entry, tag, (*at)->ambiguous_);
     const auto submitted = (*at)->Submit(*stream, *operation.credentials, tag);
-    if (!submitted && entry != nullptr) Journal::Unask(*entry);
+    if (!submitted && entry != nullptr) Journal::Unask(*entry, before);
     if (submitted) {
       ++next_tag_;
       sent_.emplace(tag, std::move(*at));
@@ -167,15 +170,15 @@ void Calls::Settled(const Ask& ask) {
   if (found != operations_.end()) --found->second.asks;
 }
 
-void Calls::OnReply(const Reply& reply, bool repeated) {
+void Calls::OnReply(const Reply& reply) {
   const auto found = sent_.find(reply.tag);
-  if (found == sent_.end()) return journal_.PastAnswer(reply, repeated);
+  if (found == sent_.end()) return journal_.PastAnswer(reply);
   std::unique_ptr<Ask> ask = std::move(found->second);
   sent_.erase(found);
   left_behind_.erase(reply.tag);
   if (ask->op_ == 0) return;
   Settled(*ask);
-  ask->ambiguous_ = ask->ambiguous_ || repeated;
+  ask->ambiguous_ = ask->ambiguous_ || reply.repeated;
   if (ask->entry_ != nullptr && reply.head.status == ReplyStatus::kSuccess) {
     Journal::Answer(*ask->entry_, reply, ask->ambiguous_);
   }

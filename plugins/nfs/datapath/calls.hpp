@@ -150,7 +150,7 @@ class Calls {
   void OnTime(TimePoint now, int timeout_error);
 
   // From the connection.
-  void OnReply(const Reply& reply, bool repeated);
+  void OnReply(const Reply& reply);
   bool OnRepeat(const Unanswered& call, bool same_port);
 
  private:

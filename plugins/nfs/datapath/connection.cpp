@@ -54,13 +54,16 @@ NfsOutcome Connection::Prepare() {
     state_ = reinterpret_cast<PathState*>(region_.data());
   }
   if (stream_) return {};
-  const auto stream_region = region_.subspan(kStateBytes);
-  auto found = RpcStream::Open(stream_region);
-  if (!found) {
-    found = RpcStream::Create(stream_region, kPathStreamSizes, std::random_device{}());
-    if (!found) return tl::make_unexpected(found.error());
-  }
-  stream_.emplace(*std::move(found));
+  if (auto found = RpcStream::Open(region_.subspan(kStateBytes)))
+    stream_.emplace(*std::move(found));
+  return {};
+}
+
+NfsOutcome Connection::MakeStream() {
+  GANTRY_PLUGIN_TRY_ASSIGN(
+      RpcStream fresh,
+      RpcStream::Create(region_.subspan(kStateBytes), kPathStreamSizes, std::random_device{}()));
+  stream_.emplace(std::move(fresh));
   return {};
 }
 
@@ -110,10 +113,7 @@ void Connection::Forget() {
   state_->magic = 0;
   state_->source_port = 0;
   state_->unstable = PathState::kNone;
-  if (auto fresh = RpcStream::Create(region_.subspan(kStateBytes), kPathStreamSizes,
-                                     std::random_device{}())) {
-    stream_.emplace(*std::move(fresh));
-  }
+  (void)MakeStream();  // In the sizes that were good before.
   repeated_.clear();
   renumber_ = past_ = false;
 }
@@ -220,8 +220,7 @@ void Connection::Established(TimePoint now) {
   const bool same_port = port == last_port;
   repeated_.clear();
   if (renumber_ && stream_->outstanding() == 0) {
-    stream_.emplace(
-        *RpcStream::Create(region_.subspan(kStateBytes), kPathStreamSizes, std::random_device{}()));
+    (void)MakeStream();
     renumber_ = false;
   } else {
     stream_->Renew([&](const Unanswered& call) {
@@ -246,12 +245,11 @@ void Connection::Established(TimePoint now) {
 
 void Connection::Deliver(const Reply& reply) {
   backoff_ms_ = 0;
-  const bool repeated = repeated_.erase(reply.xid) != 0;
-  if (repeated && repeated_.empty()) {
+  if (repeated_.erase(reply.xid) != 0 && repeated_.empty()) {
     repeated_until_ = kNoDeadline;
     repeated_ms_ = kRepeatedCallMsMin;
   }
-  user_.OnReply(reply, repeated);
+  user_.OnReply(reply);
 }
 
 void Connection::OnEvents(void* self, uint32_t events) {

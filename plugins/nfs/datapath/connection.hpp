@@ -68,8 +68,7 @@ struct PathState {
 class ConnectionUser {
  public:
   virtual ~ConnectionUser() = default;
-  // A reply; `repeated`: its call had been sent over an earlier connection already.
-  virtual void OnReply(const Reply& reply, bool repeated) = 0;
+  virtual void OnReply(const Reply& reply) = 0;
   // Whether an unanswered call shall go over a new connection; false: it is forgotten.
   virtual bool OnRepeat(const Unanswered& call, bool same_port) = 0;
   // Something happened in an event of the host's; nothing of the connection is on the stack.
@@ -83,11 +82,15 @@ class Connection {
   Connection(const Connection&) = delete;
   ~Connection();
 
-  // Gets the memory. kBusy when the host can't give it. Once or again.
+  // Gets the memory, with the stream that a predecessor left in it. kBusy when the host can't give
+  // it. Once or again.
   NfsOutcome Prepare();
+  // After Prepare: there is no stream, because the memory is new or because a predecessor died while
+  // it changed its connection for another. Whatever it had asked then is lost, which has to be
+  // written down before a new stream hides it.
+  bool HasStream() const { return stream_.has_value(); }
+  NfsOutcome MakeStream();
   PathState& state() { return *state_; }
-  // Calls of a predecessor are unanswered.
-  bool HasPast() const { return stream_.has_value() && stream_->outstanding() > 0; }
 
   // Goes on with the kept socket, or connects. `name` is for messages.
   void Start(const Address& address, bool reserved_port, std::string name);

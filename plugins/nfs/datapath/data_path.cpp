@@ -47,7 +47,7 @@ NfsDataPath::~NfsDataPath() {
   if (armed_ns_ != INT64_MAX) host_.timer(host_.ctx, INT64_MAX, nullptr, nullptr);
 }
 
-void NfsDataPath::OnReply(const Reply& reply, bool repeated) { calls_.OnReply(reply, repeated); }
+void NfsDataPath::OnReply(const Reply& reply) { calls_.OnReply(reply); }
 
 bool NfsDataPath::OnRepeat(const Unanswered& call, bool same_port) {
   return calls_.OnRepeat(call, same_port);
@@ -104,6 +104,12 @@ void NfsDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
   }
   if (const auto prepared = journal_.Prepare(host_); !prepared) {
     return refuse(ENOMEM, prepared.error().message);
+  }
+  if (!connection_.HasStream()) {
+    journal_.LosePast();
+    if (const auto made = connection_.MakeStream(); !made) {
+      return refuse(ENOMEM, made.error().message);
+    }
   }
   const PathState& state = connection_.state();
   adopted_ = state.magic == PathState::kMagic;
@@ -276,6 +282,8 @@ void NfsDataPath::ContinueClose() {
   if (locator_watched_) host_.watch(host_.ctx, locator_->fd(), 0, nullptr, nullptr);
   locator_watched_ = false;
   ForgetConnection();
+  directories_.Clear();
+  new_directories_.Clear();
   listings_ = {};
   uncommitted_.clear();
   phase_ = Phase::kClosed;

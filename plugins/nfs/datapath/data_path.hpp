@@ -20,8 +20,10 @@
 
 #include "plugins/nfs/datapath/calls.hpp"
 #include "plugins/nfs/datapath/connection.hpp"
+#include "plugins/nfs/datapath/directory_memory.hpp"
 #include "plugins/nfs/datapath/listings.hpp"
 #include "plugins/nfs/datapath/locator.hpp"
+#include "plugins/nfs/datapath/new_directories.hpp"
 #include "plugins/nfs/datapath/options.hpp"
 
 namespace gantry::nfs {
@@ -74,7 +76,7 @@ class NfsDataPath : private ConnectionUser {
   class Turn;
 
   // Life (data_path.cpp).
-  void OnReply(const Reply& reply, bool repeated) override;
+  void OnReply(const Reply& reply) override;
   bool OnRepeat(const Unanswered& call, bool same_port) override;
   void OnTurnEnd() override;
   void OnTime();
@@ -114,8 +116,10 @@ class NfsDataPath : private ConnectionUser {
   void DoneByName(gantry_op op, const FileHandle& directory, std::string_view name);
 
   // Names (names.cpp).
+  void NoteDirectory(const FileHandle& directory, const WeakCacheData& wcc);
   template <class Call>
-  void MakeBy(gantry_op op, const Call& call);
+  // `new_at`: what is made is a directory, empty since then.
+  void MakeBy(gantry_op op, const Call& call, std::optional<TimePoint> new_at = {});
   template <class Call>
   void RemoveBy(gantry_op op, const gantry_fs_name& request);
   void CreateUnchecked(gantry_op op, const gantry_fs_make& request, const FileHandle& directory);
@@ -165,6 +169,8 @@ class NfsDataPath : private ConnectionUser {
   };
   Known known_;  // The last caller's, mostly the next one's too.
 
+  DirectoryMemory directories_;
+  NewDirectories new_directories_;
   Listings listings_;
   bool plain_readdir_ = false;  // The server has no READDIRPLUS.
   struct LessHandle {

@@ -134,6 +134,48 @@ TEST_F(DataPathTest, LooksUpWhatACreateGivesNoHandleOf) {
   EXPECT_EQ(volume_.Wait(Mkdir("d")).handle, "file");
 }
 
+TEST_F(DataPathTest, AsksForNoNameInADirectoryThatItHasJustMade) {
+  Open();
+  server_.On(MakeDir::kNumber, [](const FakeCall&) { return Made("new1"); });
+  server_.On(nfs::Create::kNumber, [](const FakeCall&) { return Made("file"); });
+  ASSERT_EQ(volume_.Wait(Mkdir("d")).handle, "new1");
+  const auto look = [&] {
+    return volume_.Wait(volume_.Name(&NfsDataPath::Lookup, "new1", "f")).error_number;
+  };
+  EXPECT_EQ(look(), ENOENT);
+  EXPECT_EQ(server_.Seen(Lookup::kNumber).size(), 0u);
+  EXPECT_EQ(volume_.Wait(volume_.Make(&NfsDataPath::Create, "new1", "f", S_IFREG | 0640)).handle,
+            "file");
+  EXPECT_EQ(look(), 0);
+  EXPECT_EQ(server_.Seen(Lookup::kNumber).size(), 1u);
+}
+
+TEST_F(DataPathTest, BelievesForAMomentWhatAChangeSaidOfItsDirectory) {
+  Open();
+  server_.On(MakeDir::kNumber, [](const FakeCall&) {
+    return Xdr()
+        .U32(0)
+        .U32(1)
+        .Opaque("new1")
+        .U32(1)
+        .Append(FattrOf(2))
+        .U32(0)
+        .U32(1)
+        .Append(FattrOf(2))
+        .bytes;
+  });
+  ASSERT_EQ(volume_.Wait(Mkdir("d")).handle, "new1");
+  const size_t asked = server_.Seen(GetAttr::kNumber).size();
+  EXPECT_EQ(volume_.Wait(volume_.Node(&NfsDataPath::Getattr, "root")).attributes.fileid, 88u);
+  EXPECT_EQ(server_.Seen(GetAttr::kNumber).size(), asked);
+  EXPECT_TRUE(host_.Run(
+      [&] {
+        (void)volume_.Wait(volume_.Node(&NfsDataPath::Getattr, "root"));
+        return server_.Seen(GetAttr::kNumber).size() > asked;
+      },
+      10s));
+}
+
 TEST_F(DataPathTest, WaitsWhileTheServerSaysNotNow) {
   Open();
   std::atomic<int> calls{0};

@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kRegionName = "journal";
 
 bool MayBeRepeated(uint32_t procedure) {
-  return procedure == Write::kNumber || procedure == SetAttr::kNumber;
+  return procedure == SetAttr::kNumber || procedure == Write::kNumber;  // of older releases
 }
 
 }  // namespace
@@ -35,7 +35,7 @@ NfsOutcome Journal::Prepare(const gantry_datapath_host& host) {
       free_.push_back(i - 1);
       continue;
     }
-    past_[{entry.op, entry.step}] = &entry;
+    past_[{entry.op, entry.step, entry.procedure}] = &entry;
     past_by_tag_[entry.tag] = &entry;
   }
   return {};
@@ -63,12 +63,14 @@ JournalEntry* Journal::Take(gantry_op op, uint32_t step, uint32_t procedure) {
   return &entry;
 }
 
-void Journal::Ask(JournalEntry& entry, uint64_t tag) {
-  // Not an answer any more, before the tag is another one.
-  entry.state.store(JournalEntry::kFree, std::memory_order_release);
+// A death in between leaves the answer before, whose call is made anew then as well.
+JournalEntry::State Journal::Ask(JournalEntry& entry, uint64_t tag, bool ambiguous) {
+  const auto before = static_cast<JournalEntry::State>(entry.state.load());
   entry.tag = tag;
-  entry.ambiguous = 0;
+  entry.ambiguous = ambiguous ? 1 : 0;
+  entry.again = before == JournalEntry::kAnswered ? 1 : 0;
   entry.state.store(JournalEntry::kAsked, std::memory_order_release);
+  return before;
 }
 
 void Journal::Answer(JournalEntry& entry, const Reply& reply, bool ambiguous) {
@@ -96,29 +98,42 @@ JournalEntry* Journal::PastOf(uint64_t tag) {
   return found->second;
 }
 
-void Journal::PastAnswer(const Reply& reply, bool ambiguous) {
+void Journal::PastAnswer(const Reply& reply) {
   JournalEntry* const entry = PastOf(reply.tag);
   if (entry == nullptr) return;
-  // What the RPC layer refused was not executed, so it is as if it had not been asked.
-  if (reply.head.status != ReplyStatus::kSuccess) return;
-  Answer(*entry, reply, ambiguous);
+  const bool ambiguous = reply.repeated || entry->ambiguous != 0;
+  if (reply.head.status == ReplyStatus::kSuccess) return Answer(*entry, reply, ambiguous);
+  // What the RPC layer refused was not executed this time; if never, it is as if it had not been
+  // asked.
+  if (ambiguous) Lose(*entry);
 }
 
 void Journal::PastDropped(uint64_t tag, bool sent) {
   if (JournalEntry* const entry = PastOf(tag); entry != nullptr && sent) Lose(*entry);
 }
 
+void Journal::LosePast() {
+  for (const auto& [name, entry] : past_) {
+    if (entry->state == JournalEntry::kAsked && !MayBeRepeated(entry->procedure)) Lose(*entry);
+  }
+}
+
 void Journal::PastSettled() {
   std::erase_if(past_, [this](const auto& item) {
-    if (item.second->state != JournalEntry::kAsked) return false;
-    Free(*item.second);
+    JournalEntry& entry = *item.second;
+    if (entry.state != JournalEntry::kAsked) return false;
+    if (entry.again != 0) {
+      entry.state.store(JournalEntry::kAnswered, std::memory_order_release);
+      return false;
+    }
+    Free(entry);
     return true;
   });
   past_by_tag_.clear();
 }
 
-JournalEntry* Journal::TakePast(gantry_op op, uint32_t step) {
-  const auto found = past_.find({op, step});
+JournalEntry* Journal::TakePast(gantry_op op, uint32_t step, uint32_t procedure) {
+  const auto found = past_.find({op, step, procedure});
   if (found == past_.end()) return nullptr;
   JournalEntry* const entry = found->second;
   past_.erase(found);

@@ -11,8 +11,12 @@
 //   asked, and in the stream: the reply comes, as the successor goes on with the stream;
 //   answered: that was the answer.
 //
-// Renewing the connection may show that a call can be neither repeated nor its outcome known: lost.
-// Entries are freed after their operation's end was told to the host.
+// A call that is made anew, because its answer asked for patience, keeps that answer until it gets
+// another. Renewing the connection may show that a call can be neither repeated nor its outcome
+// known: lost. Entries are freed after their operation's end was told to the host.
+//
+// The procedure belongs to the name, because the host may make two operations of the plugin out of
+// one of its own (a CREATE, then the SETATTR that empties the file).
 #pragma once
 
 #include <gantry/datapath.h>
@@ -21,9 +25,8 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
-#include <optional>
+#include <tuple>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "plugins/nfs/rpc/nfs_error.hpp"
@@ -44,9 +47,9 @@ struct JournalEntry {
   gantry_op op;
   uint64_t tag;  // of the call in the stream
   uint32_t step;
-  uint32_t ambiguous;  // kAnswered: it may have been executed twice
+  uint32_t ambiguous;  // it may have been executed before this time
   uint32_t reply_bytes;
-  uint32_t reserved;
+  uint32_t again;  // kAsked: `reply` holds the answer to the time before
   std::array<std::byte, kJournalReplyBytesMax> reply;
 };
 static_assert(sizeof(JournalEntry) == 384);
@@ -61,22 +64,26 @@ class Journal {
 
   // A free entry, which counts from Ask on; nullptr when there is none for it.
   JournalEntry* Take(gantry_op op, uint32_t step, uint32_t procedure);
-  // The call is about to be published under this tag; again for a call that is made anew.
-  static void Ask(JournalEntry& entry, uint64_t tag);
+  // The call is about to be published under this tag; again for a call that is made anew. Returns
+  // what the entry was before.
+  static JournalEntry::State Ask(JournalEntry& entry, uint64_t tag, bool ambiguous);
   // It was not published.
-  static void Unask(JournalEntry& entry) { entry.state = JournalEntry::kFree; }
+  static void Unask(JournalEntry& entry, JournalEntry::State before) { entry.state = before; }
   static void Answer(JournalEntry& entry, const Reply& reply, bool ambiguous);
   static void Lose(JournalEntry& entry);
   void Free(JournalEntry& entry);
 
   // What a predecessor left. Its replies, by the tag:
-  void PastAnswer(const Reply& reply, bool ambiguous);
+  void PastAnswer(const Reply& reply);
   // A call of its that will not be repeated.
   void PastDropped(uint64_t tag, bool sent);
+  // Its stream is gone: whether what it asked was executed can't be known. What comes to the same
+  // when it is done twice is as if it had not been asked.
+  void LosePast();
   // All of its calls are answered: what was asked and is not, was never published.
   void PastSettled();
   // The entry of an operation that is asked for again; the caller frees it.
-  JournalEntry* TakePast(gantry_op op, uint32_t step);
+  JournalEntry* TakePast(gantry_op op, uint32_t step, uint32_t procedure);
   // No operation is asked for again from here on.
   void DropPast();
   bool has_past() const { return !past_.empty(); }
@@ -88,7 +95,7 @@ class Journal {
 
   JournalEntry* entries_ = nullptr;
   std::vector<uint32_t> free_;
-  std::map<std::pair<gantry_op, uint32_t>, JournalEntry*> past_;
+  std::map<std::tuple<gantry_op, uint32_t, uint32_t>, JournalEntry*> past_;
   std::unordered_map<uint64_t, JournalEntry*> past_by_tag_;
 };
 

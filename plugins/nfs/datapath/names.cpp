@@ -38,13 +38,23 @@ void NfsDataPath::Lookup(gantry_op op, const gantry_fs_name& request) {
   const Turn turn(*this);
   const auto directory = ToHandle(request.directory);
   if (!BeginWith(op, request.context, directory)) return;
-  DoneByName(op, *directory, View(request.name));
+  const std::string_view name = View(request.name);
+  if (new_directories_.Lacks(*directory, name, std::chrono::steady_clock::now())) {
+    return Fail(op, ENOENT);
+  }
+  DoneByName(op, *directory, name);
 }
 
 void NfsDataPath::Getattr(gantry_op op, const gantry_fs_node& request) {
   const Turn turn(*this);
   const auto node = ToHandle(request.node);
-  if (BeginWith(op, request.context, node)) DoneAttributes(op, *node, std::nullopt);
+  if (!BeginWith(op, request.context, node)) return;
+  const Attributes* const known = directories_.Find(*node, std::chrono::steady_clock::now());
+  DoneAttributes(op, *node, known == nullptr ? std::nullopt : std::optional(*known));
+}
+
+void NfsDataPath::NoteDirectory(const FileHandle& directory, const WeakCacheData& wcc) {
+  directories_.Note(directory, wcc.after, std::chrono::steady_clock::now());
 }
 
 void NfsDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
@@ -54,6 +64,7 @@ void NfsDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
   const nfs::SetAttr call{*node, FromHost(request), {}};
   calls_.To<nfs::SetAttr>(op, call, Touched(*node), [this, op, node = *node](auto reply, bool) {
     if (!reply) return Fail(op, reply.error());
+    NoteDirectory(node, reply->wcc);
     DoneAttributes(op, node, reply->wcc.after);
   });
 }
@@ -91,14 +102,17 @@ void NfsDataPath::Statfs(gantry_op op, const gantry_fs_node& request) {
 // --- new names
 
 template <class Call>
-void NfsDataPath::MakeBy(gantry_op op, const Call& call) {
+void NfsDataPath::MakeBy(gantry_op op, const Call& call, std::optional<TimePoint> new_at) {
+  new_directories_.AddName(call.directory, call.name);
   calls_.To<Call>(
       op, call, Touched(call.directory),
-      [this, op, directory = call.directory, name = call.name](auto reply, bool ambiguous) {
+      [this, op, directory = call.directory, name = call.name, new_at](auto reply, bool ambiguous) {
         if (!reply) {
           return FailChange(op, reply.error(), ambiguous, NfsStatus3::kExist);
         }
+        NoteDirectory(directory, reply->directory);
         if (!reply->handle) return DoneByName(op, directory, name);
+        if (new_at && !ambiguous) new_directories_.Note(*reply->handle, *new_at);
         DoneNode(op, *reply->handle, reply->attributes);
       });
 }
@@ -127,6 +141,7 @@ void NfsDataPath::CreateExclusive(gantry_op op, const gantry_fs_make& request,
   nfs::Create call{directory, View(request.name), nfs::Create::How::kExclusive, {}, {}};
   static_assert(sizeof request.verifier == sizeof call.verifier);
   std::memcpy(call.verifier.data(), &request.verifier, call.verifier.size());
+  new_directories_.AddName(directory, call.name);
   calls_.To<nfs::Create>(
       op, call, Touched(directory), [this, op, directory, &request](auto reply, bool) {
         if (!reply && reply.error().Is(NfsStatus3::kNotSupp)) {
@@ -137,6 +152,7 @@ void NfsDataPath::CreateExclusive(gantry_op op, const gantry_fs_make& request,
                                         {}});
         }
         if (!reply) return Fail(op, reply.error());
+        NoteDirectory(directory, reply->directory);
         if (reply->handle) return FinishExclusive(op, *reply->handle, request.mode);
         calls_.To<nfs::Lookup>(op, {directory, View(request.name)},
                                [this, op, &request](auto found, bool) {
@@ -160,7 +176,11 @@ void NfsDataPath::Mkdir(gantry_op op, const gantry_fs_make& request) {
   const Turn turn(*this);
   const auto directory = ToHandle(request.directory);
   if (!BeginWith(op, request.context, directory)) return;
-  MakeBy(op, nfs::MakeDir{*directory, View(request.name), ModeOf(request.mode)});
+  // Of what a predecessor has asked for nobody knows when it was made.
+  std::optional<TimePoint> asked_at;
+  if ((request.context.flags & GANTRY_FS_REPLAYED) == 0)
+    asked_at = std::chrono::steady_clock::now();
+  MakeBy(op, nfs::MakeDir{*directory, View(request.name), ModeOf(request.mode)}, asked_at);
 }
 
 void NfsDataPath::Mknod(gantry_op op, const gantry_fs_make& request) {
@@ -184,6 +204,7 @@ void NfsDataPath::Link(gantry_op op, const gantry_fs_link& request) {
   const auto node = ToHandle(request.node);
   const auto directory = ToHandle(request.directory);
   if (!BeginWith(op, request.context, node, directory)) return;
+  new_directories_.AddName(*directory, View(request.name));
   calls_.To<nfs::Link>(
       op, {*node, *directory, View(request.name)}, Touched(*node, *directory),
       [this, op, &request, node = *node, directory = *directory](auto reply, bool ambiguous) {
@@ -191,6 +212,7 @@ void NfsDataPath::Link(gantry_op op, const gantry_fs_link& request) {
           return ProveLink(op, request, node, directory);
         }
         if (!reply) return Fail(op, reply.error());
+        NoteDirectory(directory, reply->directory);
         DoneNode(op, node, reply->attributes);
       });
 }
@@ -213,8 +235,11 @@ void NfsDataPath::RemoveBy(gantry_op op, const gantry_fs_name& request) {
   const auto directory = ToHandle(request.directory);
   if (!BeginWith(op, request.context, directory)) return;
   calls_.To<Call>(op, {*directory, View(request.name)}, Touched(*directory),
-                  [this, op](auto reply, bool ambiguous) {
-                    if (reply) return Done(op);
+                  [this, op, directory = *directory](auto reply, bool ambiguous) {
+                    if (reply) {
+                      NoteDirectory(directory, reply->wcc);
+                      return Done(op);
+                    }
                     FailChange(op, reply.error(), ambiguous, NfsStatus3::kNoEnt);
                   });
 }
@@ -232,9 +257,15 @@ void NfsDataPath::Rename(gantry_op op, const gantry_fs_rename& request) {
   const auto from = ToHandle(request.directory);
   const auto to = ToHandle(request.new_directory);
   if (!BeginWith(op, request.context, from, to)) return;
+  new_directories_.AddName(*to, View(request.new_name));
   calls_.To<nfs::Rename>(op, {*from, View(request.name), *to, View(request.new_name)},
-                         Touched(*from, *to), [this, op](auto reply, bool ambiguous) {
-                           if (reply) return Done(op);
+                         Touched(*from, *to),
+                         [this, op, from = *from, to = *to](auto reply, bool ambiguous) {
+                           if (reply) {
+                             NoteDirectory(from, reply->from);
+                             NoteDirectory(to, reply->to);
+                             return Done(op);
+                           }
                            FailChange(op, reply.error(), ambiguous, NfsStatus3::kNoEnt);
                          });
 }

@@ -388,6 +388,134 @@ TEST_F(ResilienceTest, TakesNoRefusalForTrueThatARepeatedCallOfItsPredecessorGot
   EXPECT_EQ(successor.Wait(successor.Name(&NfsDataPath::Unlink, "root", "x")).error_number, EIO);
 }
 
+TEST_F(ResilienceTest, KnowsThatItsPredecessorHadSentACallOverAnEarlierConnection) {
+  Open();
+  std::promise<void> died;
+  // The second time by a server that has lost its reply cache.
+  server_.On(Remove::kNumber, [after = died.get_future().share()](const FakeCall&) {
+    after.wait();
+    return Status(kNoEntStatus);
+  });
+  server_.HangUpOn(Remove::kNumber);
+  const gantry_op op = Unlink("x");
+  ASSERT_TRUE(Sees(Remove::kNumber, 2));
+  volume_.Die();
+  died.set_value();
+  Volume successor(host_);
+  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  EXPECT_EQ(server_.Seen(Remove::kNumber).size(), 2u);
+  successor.Repeat(op);
+  EXPECT_EQ(successor.Wait(successor.Name(&NfsDataPath::Unlink, "root", "x")).error_number, EIO);
+}
+
+TEST_F(ResilienceTest, KnowsThatItsPredecessorMadeACallAnewWhoseOutcomeWasUnknown) {
+  Open();
+  std::promise<void> died;
+  std::atomic<int> calls{0};
+  server_.On(Remove::kNumber, [&, after = died.get_future().share()](const FakeCall&) {
+    if (++calls == 1) return Status(kJukeboxStatus);
+    after.wait();
+    return Status(kNoEntStatus);
+  });
+  server_.HangUpOn(Remove::kNumber);
+  const gantry_op op = Unlink("x");
+  ASSERT_TRUE(Sees(Remove::kNumber, 3));
+  volume_.Die();
+  died.set_value();
+  Volume successor(host_);
+  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  successor.Repeat(op);
+  EXPECT_EQ(successor.Wait(successor.Name(&NfsDataPath::Unlink, "root", "x")).error_number, EIO);
+}
+
+// Where the calls under way then are gone, with xids and bytes.
+TEST_F(ResilienceTest, ClaimsNothingOfWhatItsPredecessorLostWhenItDiedBetweenTwoConnections) {
+  Open();
+  server_.On(Remove::kNumber, [](const FakeCall&) { return std::nullopt; });
+  server_.On(nfs::SetAttr::kNumber, [](const FakeCall&) { return std::nullopt; });
+  const gantry_op remove = Unlink("x");
+  const gantry_op set = volume_.Setattr("file", GANTRY_FS_SET_MODE, {});
+  ASSERT_TRUE(Sees(Remove::kNumber, 1));
+  ASSERT_TRUE(Sees(nfs::SetAttr::kNumber, 1));
+  volume_.Die();
+  host_.LoseKept();
+  reinterpret_cast<StreamHeader*>(host_.Region("rpc") + 4096)->magic = 0;
+  server_.On(Remove::kNumber, [](const FakeCall&) { return Status(kNoEntStatus); });
+  server_.On(nfs::SetAttr::kNumber, [](const FakeCall&) { return Changed(); });
+  {
+    // It dies too, before it is asked.
+    Volume successor(host_);
+    ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+    successor.Die();
+  }
+  Volume successor(host_);
+  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  successor.Repeat(remove);
+  EXPECT_EQ(successor.Wait(successor.Name(&NfsDataPath::Unlink, "root", "x")).error_number, EIO);
+  successor.Repeat(set);
+  EXPECT_EQ(successor.Wait(successor.Setattr("file", GANTRY_FS_SET_MODE, {})).error_number, 0);
+  EXPECT_EQ(server_.Seen(Remove::kNumber).size(), 1u);
+  EXPECT_EQ(server_.Seen(nfs::SetAttr::kNumber).size(), 2u);
+}
+
+TEST_F(ResilienceTest, WritesAllOfItAgainWhenItsPredecessorsAnswersCameInAnotherOrder) {
+  server_.SetTransferMax(1000);
+  Open();
+  std::mutex mutex;
+  std::string content(2000, '\0');
+  const auto write = [&](const FakeCall& call, uint32_t count_max) {
+    const std::lock_guard lock(mutex);
+    const uint32_t count = std::min(CountOf(call), count_max);
+    std::memcpy(content.data() + OffsetOf(call), call.arguments.data() + 28, count);
+    return Written(count);
+  };
+  // Only the second half is answered, and shortly.
+  server_.On(nfs::Write::kNumber, [&](const FakeCall& call) -> std::optional<Bytes> {
+    if (OffsetOf(call) == 0) return std::nullopt;
+    return write(call, 600);
+  });
+  std::string data(2000, '\0');
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>('a' + i % 23);
+  const gantry_op op = volume_.Write("file", 0, data);
+  ASSERT_TRUE(Sees(nfs::Write::kNumber, 3));
+  EXPECT_EQ(volume_.Wait(volume_.Node(&NfsDataPath::Getattr, "root")).error_number, 0);
+  volume_.Die();
+  host_.LoseKept();
+  server_.On(nfs::Write::kNumber, [&](const FakeCall& call) { return write(call, 500); });
+  Volume successor(host_);
+  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  successor.Repeat(op);
+  EXPECT_EQ(successor.Wait(successor.Write("file", 0, data)).length, 2000u);
+  EXPECT_EQ(content, data);
+}
+
+// CREATE with O_TRUNC is two operations of one request.
+TEST_F(ResilienceTest, TellsTwoOperationsOfOneRequestApart) {
+  Open();
+  server_.On(nfs::Create::kNumber, [](const FakeCall&) { return Made("old1"); });
+  std::promise<void> died;
+  server_.On(nfs::SetAttr::kNumber, [after = died.get_future().share()](const FakeCall&) {
+    after.wait();
+    return Changed();
+  });
+  const gantry_op op = volume_.Make(&NfsDataPath::Create, "root", "f", S_IFREG | 0640);
+  ASSERT_EQ(volume_.Wait(op).error_number, 0);
+  host_.Repeat(op);
+  (void)volume_.Setattr("old1", GANTRY_FS_SET_SIZE, {});
+  ASSERT_TRUE(Sees(nfs::SetAttr::kNumber, 1));
+  volume_.Die();
+  died.set_value();
+  Volume successor(host_);
+  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  successor.Repeat(op);
+  EXPECT_EQ(
+      successor.Wait(successor.Make(&NfsDataPath::Create, "root", "f", S_IFREG | 0640)).handle,
+      "old1");
+  successor.Repeat(op);
+  EXPECT_EQ(successor.Wait(successor.Setattr("old1", GANTRY_FS_SET_SIZE, {})).error_number, 0);
+  EXPECT_EQ(server_.Seen(nfs::SetAttr::kNumber).size(), 1u);
+}
+
 TEST_F(ResilienceTest, RefusesMemoryOfAnotherVolume) {
   Open();
   volume_.Die();

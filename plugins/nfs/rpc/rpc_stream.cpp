@@ -212,8 +212,9 @@ void RpcStream::Renew(const std::function<bool(const Unanswered&)>& keep) {
   for (uint32_t i = 0; i < header_->sizes.calls; ++i) {
     CallEntry& entry = entries_[i];
     if (entry.state == CallEntry::kFree) continue;
-    if (entry.state == CallEntry::kWaiting &&
-        keep({entry.xid, entry.procedure, entry.tag, IsSent(entry)})) {
+    const bool sent = IsSent(entry);
+    if (IsWaiting(entry) && keep({entry.xid, entry.procedure, entry.tag, sent})) {
+      if (sent) entry.state.store(CallEntry::kWaitingAgain, std::memory_order_release);
       kept.push_back(&entry);
       bytes += entry.record_end - entry.record_begin;
     } else {
@@ -250,7 +251,7 @@ void RpcStream::Renew(const std::function<bool(const Unanswered&)>& keep) {
 void RpcStream::ReleaseOut() {
   uint64_t keep = header_->out_sent;
   for (uint32_t i = 0; i < header_->sizes.calls; ++i) {
-    if (entries_[i].state == CallEntry::kWaiting) keep = std::min(keep, entries_[i].record_begin);
+    if (IsWaiting(entries_[i])) keep = std::min(keep, entries_[i].record_begin);
   }
   header_->out_head.store(keep, std::memory_order_release);
 }
@@ -443,6 +444,7 @@ NfsOutcome RpcStream::DeliverRecord(std::span<std::byte> record, const OnReply& 
   reply.xid = entry->xid;
   reply.procedure = entry->procedure;
   reply.tag = entry->tag;
+  reply.repeated = entry->state == CallEntry::kWaitingAgain;
   if (reply.head.status == ReplyStatus::kSuccess) {
     reply.body = record.subspan(reply.head.body_offset);
   }
@@ -456,15 +458,19 @@ void RpcStream::Free(CallEntry* entry) {
   --outstanding_;
 }
 
+bool RpcStream::IsWaiting(const CallEntry& entry) {
+  return entry.state == CallEntry::kWaiting || entry.state == CallEntry::kWaitingAgain;
+}
+
 bool RpcStream::IsSent(const CallEntry& entry) const {
-  return entry.record_end <= header_->out_sent;
+  return entry.state == CallEntry::kWaitingAgain || entry.record_end <= header_->out_sent;
 }
 
 void RpcStream::Expire(TimePoint now, const OnUnanswered& on_expired) {
   const int64_t now_ns = ToNanoseconds(now);
   for (uint32_t i = 0; i < header_->sizes.calls; ++i) {
     CallEntry& entry = entries_[i];
-    if (entry.state != CallEntry::kWaiting || entry.deadline_ns > now_ns) continue;
+    if (!IsWaiting(entry) || entry.deadline_ns > now_ns) continue;
     on_expired({entry.xid, entry.procedure, entry.tag, IsSent(entry)});
     entry.state.store(CallEntry::kAbandoned, std::memory_order_release);
   }
@@ -473,7 +479,7 @@ void RpcStream::Expire(TimePoint now, const OnUnanswered& on_expired) {
 TimePoint RpcStream::NextDeadline() const {
   int64_t next = INT64_MAX;
   for (uint32_t i = 0; i < header_->sizes.calls; ++i) {
-    if (entries_[i].state == CallEntry::kWaiting) next = std::min(next, entries_[i].deadline_ns);
+    if (IsWaiting(entries_[i])) next = std::min(next, entries_[i].deadline_ns);
   }
   if (next == INT64_MAX) return kNoDeadline;
   return TimePoint(std::chrono::duration_cast<TimePoint::duration>(std::chrono::nanoseconds(next)));
@@ -483,7 +489,7 @@ void RpcStream::FailAll(const OnUnanswered& on_failed) {
   for (uint32_t i = 0; i < header_->sizes.calls; ++i) {
     CallEntry& entry = entries_[i];
     if (entry.state == CallEntry::kFree) continue;
-    if (entry.state == CallEntry::kWaiting) {
+    if (IsWaiting(entry)) {
       on_failed({entry.xid, entry.procedure, entry.tag, IsSent(entry)});
     }
     Free(&entry);

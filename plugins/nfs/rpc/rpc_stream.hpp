@@ -51,6 +51,9 @@ struct CallEntry {
     kFree = 0,
     kWaiting = 1,
     kAbandoned = 2,  // Its deadline has passed and was reported; the answer will be dropped.
+    // Waiting, and all its bytes went over an earlier connection: the server may have executed it,
+    // whatever becomes of this one, and whoever reads the answer.
+    kWaitingAgain = 3,
   };
   std::atomic<uint32_t> state;
   uint32_t xid;
@@ -92,6 +95,7 @@ struct Reply {
   uint32_t xid = 0;
   uint32_t procedure = 0;
   uint64_t tag = 0;
+  bool repeated = false;  // Its call had been sent over an earlier connection already.
   ReplyHead head;
   // The results, for ReplyStatus::kSuccess; valid, and writable, only during the callback.
   std::span<std::byte> body;
@@ -102,7 +106,8 @@ struct Unanswered {
   uint32_t xid = 0;
   uint32_t procedure = 0;
   uint64_t tag = 0;
-  // All its bytes were given to the kernel, so the server may execute it; when false, it can't.
+  // All its bytes were given to the kernel, of this connection or an earlier one, so the server may
+  // execute it; when false, it can't.
   bool sent = false;
 };
 
@@ -127,7 +132,8 @@ class RpcStream {
   NfsOutcome Resume(int fd, const OnReply& on_reply);
   // For a new connection in the place of a lost one: positions begin at 0 again, and the waiting
   // calls that `keep` says yes to stay, with xid, bytes and tag, to be sent again. The others are
-  // forgotten. A death in the middle leaves a region that Open refuses.
+  // forgotten. A death in the middle leaves a region that Open refuses: its calls are lost, and
+  // whoever makes a new stream there must take their outcome for unknown.
   void Renew(const std::function<bool(const Unanswered&)>& keep);
 
   RpcStream(RpcStream&&) = default;
@@ -164,6 +170,7 @@ class RpcStream {
   CallEntry* EntryOf(uint32_t xid) { return &entries_[xid & (header_->sizes.calls - 1)]; }
   void Free(CallEntry* entry);
   void ReleaseOut();
+  static bool IsWaiting(const CallEntry& entry);
   bool IsSent(const CallEntry& entry) const;
   tl::unexpected<NfsError> Break(Failure failure, std::string message);
   NfsOutcome Deliver(const OnReply& on_reply);

@@ -529,6 +529,33 @@ TEST_F(RpcStreamTest, ASecondStreamForgetsACallThatWasNotPublished) {
   EXPECT_FALSE(successor->WantsWrite());
 }
 
+TEST_F(RpcStreamTest, RemembersThatACallWasSentOverAnEarlierConnection) {
+  Make(kSmall);
+  const uint32_t sent = SubmitNull(1);
+  Flush();
+  const uint32_t unsent = SubmitNull(2);
+  const auto keep = [](const Unanswered&) { return true; };
+  stream_->Renew(keep);
+  // Lost again before a byte went over the second one, by another process.
+  auto successor = RpcStream::Open(region_);
+  ASSERT_TRUE(successor) << successor.error().message;
+  stream_.emplace(std::move(*successor));
+  std::map<uint64_t, bool> seen;
+  stream_->Renew([&](const Unanswered& call) {
+    seen[call.tag] = call.sent;
+    return true;
+  });
+  EXPECT_EQ(seen, (std::map<uint64_t, bool>{{1, true}, {2, false}}));
+  Flush();
+  ServerReceives();
+  ServerSends(test::ReplyTo(sent));
+  ServerSends(test::ReplyTo(unsent));
+  std::map<uint64_t, bool> repeated;
+  ASSERT_TRUE(stream_->OnReadable(
+      ours_.get(), [&](const Reply& reply) { repeated[reply.tag] = reply.repeated; }));
+  EXPECT_EQ(repeated, seen);
+}
+
 TEST_F(RpcStreamTest, TheKernelKnowsTheStreamsPositions) {
   test::FakeServer server([](const test::FakeCall& call) {
     return test::ReplyTo(call.xid, Xdr().Opaque(std::string(300, 'r')).bytes);
