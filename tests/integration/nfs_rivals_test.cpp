@@ -83,7 +83,7 @@ class Elsewhere {
     const auto published = staged.ok() ? node_.Publish(volume_) : staged;
     if (!published.ok()) throw std::runtime_error(Text(published));
   }
-  const fs::path& target() const { return volume_.target; }
+  const std::filesystem::path& target() const { return volume_.target; }
   NfsNode& node() { return node_; }
   // Deleting it is the first node's.
   grpc::Status Leave() {
@@ -103,8 +103,8 @@ TEST(NfsRivals, WhatOneNodeHasClosedAnotherSeesWhenItOpens) {
   std::string content;
   for (int round = 0; round < 20; ++round) {
     content += "round " + std::to_string(round) + "\n";
-    const fs::path& writer = round % 2 == 0 ? volume.target : second.target();
-    const fs::path& reader = round % 2 == 0 ? second.target() : volume.target;
+    const std::filesystem::path& writer = round % 2 == 0 ? volume.target : second.target();
+    const std::filesystem::path& reader = round % 2 == 0 ? second.target() : volume.target;
     ASSERT_EQ(WriteWhole(writer / "file", content), 0);
     ASSERT_EQ(ReadWhole(reader / "file"), content) << "round " << round;
   }
