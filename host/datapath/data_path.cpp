@@ -279,7 +279,8 @@ class DataPath {
     const int64_t close_ms =
         keeper_.stop_asked() ? std::min(keeper_.stop_ms() / 4, kCloseMsMax) : kCloseMsMax;
     const int64_t closed_by = EventLoop::Now() + close_ms * kMillisecond;
-    GANTRY_TRY(RemoveHidden(closed_by));
+    // The other half is for the plugin's own close.
+    GANTRY_TRY(RemoveHidden(EventLoop::Now() + close_ms / 2 * kMillisecond));
     bool closed = false;
     server_->Close([&](base::Status) { closed = true; });
     while (!closed && EventLoop::Now() < closed_by) GANTRY_TRY(Turn(closed_by));

@@ -198,7 +198,9 @@ int Server::AnswerRelease(Operation& operation) {
   }
   control.progress.store(kReleased, std::memory_order_release);
   // Too high a count costs questions, too low a one files: what a predecessor has begun counts on.
-  if (operation.slot.header()->opcode == FUSE_RELEASE && !operation.replayed && open_files_ > 0)
+  // One that waited for the volume comes here twice.
+  if (!released && operation.slot.header()->opcode == FUSE_RELEASE && !operation.replayed &&
+      open_files_ > 0)
     --open_files_;
   if (nodes_.Opens(node) == 0 && nodes_.HiddenOf(node)) {
     if (opened_) return AskClean(operation, node);
@@ -214,7 +216,8 @@ int Server::AskClean(Operation& operation, uint64_t node) {
   operation.part = Part::kClean;
   operation.cleaned = node;
   const auto hidden = nodes_.Has(node) ? nodes_.HiddenOf(node) : std::nullopt;
-  if (!hidden) {
+  // Without its directory a predecessor had come as far as to give that back.
+  if (!hidden || !nodes_.Has(hidden->directory)) {
     Cleaned(operation);
     return 0;
   }

@@ -165,6 +165,9 @@ void Server::AnswerNode(Operation& operation, std::string_view handle,
 
 void Server::NoteWriter(const Operation& operation, uint64_t node) {
   const fuse_in_header* header = operation.slot.header();
+  // Root may open anything, and the storage may refuse what it writes: others' pages stay theirs.
+  const auto known = nodes_.WriterOf(node);
+  if (header->uid == 0 && known && known->uid != 0 && nodes_.Opens(node) > 1) return;
   nodes_.SetWriter(node, {header->uid, header->gid});
 }
 

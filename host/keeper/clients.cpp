@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What clients ask for, and what they are told.
 #include <algorithm>
+#include <csignal>
 #include <utility>
 
 #include "host/keeper/keeper.hpp"
@@ -158,6 +159,9 @@ base::Status Keeper::Adopt(KeeperMessage& request) {
   // The earlier one died between a death and the next launch.
   if (!kept.process.child && kept.take_over && kept.served && kept.fault.empty())
     kept.launch_at = Now();
+  // Nobody waits for the upgrade any more, and nobody would go back from it: the old version follows.
+  if (request.Number(KeeperTag::kTrial) != 0 && kept.process.child)
+    (void)kept.process.child.Kill(SIGKILL);
   WantStandby(kept);
   TellChanged(kept);
   return {};

@@ -31,7 +31,8 @@ KeeperMessage ToHeld(const KeptPath& path, std::vector<int>& fds) {
       .Add(KeeperTag::kFault, path.fault)
       .Add(KeeperTag::kFaultCode, path.fault_code)
       .Add(KeeperTag::kPlugin, path.version.plugin)
-      .Add(KeeperTag::kStandby, uint64_t{path.warm});
+      .Add(KeeperTag::kStandby, uint64_t{path.warm})
+      .Add(KeeperTag::kTrial, uint64_t{path.upgrade && path.upgrade->IsOfNewVersion()});
   for (const auto& argument : path.arguments) message.Add(KeeperTag::kArgument, argument);
   const auto add = [&](std::string_view name, int fd) {
     if (fd < 0) return;

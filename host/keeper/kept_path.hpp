@@ -70,6 +70,8 @@ struct Upgrade {
   Version version;
   Standby next;
   std::string why;  // it goes back
+
+  bool IsOfNewVersion() const { return step == Step::kTrial || step == Step::kGoingBack; }
 };
 
 // The version before, for when a young one crashes again and again.

@@ -113,8 +113,9 @@ void Keeper::CheckUpgrade(KeptPath& path) {
     case Step::kLoading:
       return late("the new version is not loaded in time");
     case Step::kHandingOver:
-      if (Now() >= upgrade.serve_by) return late("the old version's process cannot be killed");
+      // First: whoever is killed is followed, and who ends by itself late would end the volume.
       (void)path.process.child.Kill(SIGKILL);
+      if (Now() >= upgrade.serve_by) return late("the old version did not hand over in time");
       upgrade.deadline = std::min(upgrade.serve_by, Now() + std::chrono::milliseconds(kKillMsMax));
       return;
     case Step::kTrial:

@@ -202,8 +202,11 @@ base::Status KeeperClient::Connect(Keeper whether, base::TimePoint deadline) {
   if (!options_.hold) return {};
   auto held = Hold(deadline);
   // An old keeper, from before there was something to hold.
-  if (held || held.error().code == base::Code::kUnimplemented) return {};
   lock.lock();
+  if (held || held.error().code == base::Code::kUnimplemented) {
+    unserved_.clear();
+    return {};
+  }
   connected_ = false;
   return held;
 }
@@ -252,8 +255,6 @@ void KeeperClient::Watch() {
     }
     if (Connect(whether, Now() + kWatchConnectMax)) {
       pause = kWatchPauseMin;
-      const Lock lock(mutex_);
-      unserved_.clear();
       continue;
     }
     DropUnserved();

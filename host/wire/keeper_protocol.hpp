@@ -92,6 +92,7 @@ enum class KeeperTag : uint16_t {
   kInstance = 17,   // names a keeper's process
   kPlugin = 18,     // the file that the process loads
   kStandby = 19,    // not 0: one is wanted (kSpawn, kHeld), one waits (kChanged)
+  kTrial = 20,      // not 0: the process is of a new version that has not proved itself (kHeld)
 };
 
 struct KeeperMessage {

@@ -63,11 +63,13 @@ std::shared_ptr<Node> Inodes::Adopt(Inode* inode, Handle handle) {
   return fresh;
 }
 
-bool Inodes::HasName(Inode* inode) const {
+int Inodes::CheckName(Inode* inode) const {
   ceph_mount_info* const mount = client_->get();
   struct ceph_statx found {};
-  return ceph_ll_getattr(mount, inode, &found, CEPH_STATX_NLINK, 0, ceph_mount_perms(mount)) == 0 &&
-         found.stx_nlink > 0;
+  const int result =
+      ceph_ll_getattr(mount, inode, &found, CEPH_STATX_NLINK, 0, ceph_mount_perms(mount));
+  if (result == -ENOENT || (result == 0 && found.stx_nlink == 0)) return ESTALE;
+  return -result;
 }
 
 tl::expected<std::shared_ptr<Node>, int> Inodes::Find(const Handle& handle) {
@@ -82,9 +84,9 @@ tl::expected<std::shared_ptr<Node>, int> Inodes::Find(const Handle& handle) {
   const int result = ceph_ll_lookup_vino(client_->get(), {{handle.ino}, handle.snapshot}, &inode);
   if (result == -ENOENT) return tl::unexpected(ESTALE);
   if (result < 0) return tl::unexpected(-result);
-  if (successor_ && !HasName(inode)) {
+  if (const int error_number = successor_ ? CheckName(inode) : 0; error_number != 0) {
     (void)ceph_ll_put(client_->get(), inode);
-    return tl::unexpected(ESTALE);
+    return tl::unexpected(error_number);
   }
   return Adopt(inode, handle);
 }

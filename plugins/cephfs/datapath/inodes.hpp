@@ -114,7 +114,8 @@ class Inodes {
   using Recent = std::list<std::shared_ptr<Node>>;
 
   void NoteUse(const std::shared_ptr<Node>& node);
-  bool HasName(Inode* inode) const;
+  // 0, ESTALE of a file without a name, or why that cannot be told.
+  int CheckName(Inode* inode) const;
 
   const std::shared_ptr<Client> client_;
   const bool successor_;

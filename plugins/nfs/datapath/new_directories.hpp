@@ -40,7 +40,9 @@ class NewDirectories {
   bool Lacks(const FileHandle& directory, std::string_view name, TimePoint now) {
     while (!all_.empty() && now - all_.back().made_at >= kNewDirectoryMs) all_.pop_back();
     for (const New& known : all_) {
-      if (known.directory == directory) return !known.names.contains(std::string(name));
+      // Their order is that of the answers, so an old one may stand before a younger one.
+      if (known.directory == directory)
+        return now - known.made_at < kNewDirectoryMs && !known.names.contains(std::string(name));
     }
     return false;
   }
