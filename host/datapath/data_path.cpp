@@ -106,6 +106,11 @@ class DataPath {
     }
     if (status)
       status = OpenVolume(serving.successor ? kNever : base::ToNanoseconds(serving.open_deadline));
+    if (!status && begin_anew_) {
+      log_.Write(wire::LogLevel::kWarning,
+                 status.error().message + "; to be tried in a new process");
+      return wire::kTryAgainExit;
+    }
     if (status && !Ending()) status = Serve();
     if (!status) {
       log_.Write(wire::LogLevel::kError, status.error().message);
@@ -212,13 +217,18 @@ class DataPath {
     request.parameters = {parameters_.data(), parameters_.size()};
     request.volume_key = ToStr(description_.volume_id);
     int64_t retry_ms = kOpenRetryMsMin;
+    const int64_t anew_ns =
+        deadline_ns == kNever
+            ? EventLoop::Now() + std::chrono::nanoseconds(kSuccessorOpenMax).count()
+            : deadline_ns;
     base::Error last{base::Code::kDeadlineExceeded, "open the volume: no answer"};
     while (!Ending()) {
       std::optional<base::Status> ended;
       server_->Open(request, [&](base::Status status) { ended = std::move(status); });
-      while (!ended && !Ending() && EventLoop::Now() < deadline_ns) GANTRY_TRY(Turn(deadline_ns));
+      while (!ended && !Ending() && EventLoop::Now() < anew_ns) GANTRY_TRY(Turn(anew_ns));
       if (!ended) {
         server_->AbandonInternal();
+        begin_anew_ = deadline_ns == kNever && !Ending();
         break;
       }
       if (*ended) return {};
@@ -228,10 +238,13 @@ class DataPath {
       last = ended->error();
       if (IsFinal(last.code, deadline_ns == kNever) || keeper_.missed()) break;
       const int64_t again_ns = EventLoop::Now() + retry_ms * kMillisecond;
-      if (again_ns >= deadline_ns) break;
+      if (again_ns >= anew_ns) {
+        begin_anew_ = deadline_ns == kNever;
+        break;
+      }
       bool waited = false;
       loop_->SetTimer(kRetryTimer, again_ns, [&] { waited = true; });
-      while (!waited && !Ending()) GANTRY_TRY(Turn(deadline_ns));
+      while (!waited && !Ending()) GANTRY_TRY(Turn(anew_ns));
       loop_->SetTimer(kRetryTimer, kNever, nullptr);
       retry_ms = std::min(2 * retry_ms, kOpenRetryMsMax);
     }
@@ -308,6 +321,7 @@ class DataPath {
   wire::LogPipe& log_;
   KeeperLink keeper_;
   std::vector<gantry_pair> parameters_;
+  bool begin_anew_ = false;  // in another process
   std::optional<SlotTable> slots_;
   std::optional<NodeTable> nodes_;
   std::optional<ReplyArena> arena_;

@@ -34,6 +34,9 @@ constexpr int64_t kCloseMsMax = 2000;
 // For a server that no keeper knows to notice that and end.
 constexpr int64_t kUnknownServerMsMax = 3000;
 constexpr std::chrono::seconds kSuccessorCreateMax{20};  // for the plugin's create
+// After so long without the storage a successor leaves its place to a fresh process: a client library
+// that is stuck for good looks like a server that is away.
+constexpr std::chrono::seconds kSuccessorOpenMax{45};
 
 // The process's place in the line of its volume's servers.
 struct Serving {

@@ -51,7 +51,8 @@ class NfsAway : public ::testing::Test {
   }
   Volume Run(const std::string& name, const std::string& share,
              const std::vector<std::string>& flags = {}) {
-    Volume volume = node_.Plan(name);
+    // Locks of a volume that several nodes write are refused, and SQLite wants them.
+    Volume volume = node_.Plan(name, Mode::SINGLE_NODE_MULTI_WRITER);
     volume.parameters["share"] = share;
     volume.mount_flags = flags;
     for (const auto& status : {node_.Create(volume), node_.Stage(volume), node_.Publish(volume)})
