@@ -295,7 +295,7 @@ class DataPath {
     // The other half is for the plugin's own close.
     GANTRY_TRY(RemoveHidden(EventLoop::Now() + close_ms / 2 * kMillisecond));
     bool closed = false;
-    server_->Close([&](base::Status) { closed = true; });
+    server_->Close([&](const base::Status&) { closed = true; });
     while (!closed && EventLoop::Now() < closed_by) GANTRY_TRY(Turn(closed_by));
     server_->AbandonInternal();
     const ServerStatistics& s = server_->statistics();
@@ -308,7 +308,7 @@ class DataPath {
   // Files that were open to the end, and removed.
   base::Status RemoveHidden(int64_t until_ns) {
     bool removed = false;
-    while (server_->RemoveHidden([&](base::Status) { removed = true; })) {
+    while (server_->RemoveHidden([&](const base::Status&) { removed = true; })) {
       while (!removed && EventLoop::Now() < until_ns) GANTRY_TRY(Turn(until_ns));
       if (!std::exchange(removed, false)) break;
     }

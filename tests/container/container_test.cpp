@@ -109,7 +109,8 @@ TEST_P(ContainerTest, IoGoesOnWhileGantrydsContainerIsGoneAndTheNextOneTakesTheV
 
 TEST_P(ContainerTest, ALoadGoesOnWhileGantrydsWholeGroupIsKilledAndLongAfter) {
   node_.StartKeeper();
-  const Volume volume = csi().Run("group");
+  // SQLite locks, which are refused where several nodes write.
+  const Volume volume = csi().Run("group", Mode::SINGLE_NODE_MULTI_WRITER);
   {
     SurvivalLoad load(volume.target, node_.gantryd().directory());
     ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();

@@ -127,7 +127,7 @@ class Volumes {
   plugin::Status RemoveSubvolume(const SubvolumeAt& at, TimePoint deadline) const;
   plugin::Status RemoveOrphan(const SubvolumeAt& at, Orphans* orphans, TimePoint deadline) const;
   plugin::Status RemoveUnknownSnapshots(const SubvolumeAt& at, TimePoint deadline) const;
-  plugin::Result<std::optional<int64_t>> CreationOf(const SnapshotRecord& record, bool just_cut,
+  plugin::Result<std::optional<int64_t>> CreationOf(const SnapshotRecord& record,
                                                     const Filesystem& filesystem,
                                                     TimePoint deadline) const;
   // Applies pinning and visibility.

@@ -33,15 +33,15 @@ bool IsAboutNow(int64_t ns) {
 
 }  // namespace
 
-// Of one that was cut just now, the manager's clock on the wall tells its zone as well. Any other may
-// have been cut hours ago, and a wall clock in another zone show the same.
-Result<std::optional<int64_t>> Volumes::CreationOf(const SnapshotRecord& record, bool just_cut,
+// Of one that was cut just now, the manager's clock on the wall tells its zone as well. One that was cut
+// hours ago, as many as lie between the zones to the minute, would pass for it; but only a call that
+// nobody repeated for so long finds one, and a job for each repetition leaves sessions behind when the
+// MDS hangs, for which the next one waits.
+Result<std::optional<int64_t>> Volumes::CreationOf(const SnapshotRecord& record,
                                                    const Filesystem& filesystem,
                                                    TimePoint deadline) const {
-  if (just_cut) {
-    GANTRY_PLUGIN_TRY_ASSIGN(const auto shown, subvolumes_.SnapshotWallTime(record.at, deadline));
-    if (!shown || IsAboutNow(*shown)) return shown;
-  }
+  GANTRY_PLUGIN_TRY_ASSIGN(const auto shown, subvolumes_.SnapshotWallTime(record.at, deadline));
+  if (!shown || IsAboutNow(*shown)) return shown;
   // Snapshots hang above the subvolume's own directory.
   const std::string directory = record.source_path.substr(0, record.source_path.rfind('/'));
   return filesystem.cut_time(directory, record.at.name, deadline);
@@ -53,8 +53,7 @@ Result<SnapshotRecord> Volumes::CreateSnapshot(const std::string& handle, const 
                                                TimePoint deadline) const {
   for (int round = 0; round < kRoundsMax; ++round) {
     GANTRY_PLUGIN_TRY_ASSIGN(auto found, snapshots_.Find(handle, deadline));
-    const bool fresh = !found;
-    if (fresh) {
+    if (!found) {
       GANTRY_PLUGIN_TRY_ASSIGN(const VolumeRecord volume, Get(source, deadline));
       if (volume.subvolume.empty())
         return Fail(code::kInvalidArgument, "source_volume_id: volume " + source +
@@ -88,7 +87,7 @@ Result<SnapshotRecord> Volumes::CreateSnapshot(const std::string& handle, const 
       return Fail(code::kNotFound, "there is no volume " + source);
     }
     GANTRY_PLUGIN_TRY(cut);
-    GANTRY_PLUGIN_TRY_ASSIGN(const auto created, CreationOf(record, fresh, filesystem, deadline));
+    GANTRY_PLUGIN_TRY_ASSIGN(const auto created, CreationOf(record, filesystem, deadline));
     if (!created) continue;
     record.created_ns = *created;
     record.state = RecordState::kReady;
