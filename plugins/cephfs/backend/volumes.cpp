@@ -291,7 +291,7 @@ Status Volumes::Delete(const std::string& handle, const Filesystem& filesystem,
 // where it was not for want of room.
 Status Volumes::RemoveAndMend(const StoredVolume& stored, const Filesystem& filesystem,
                               TimePoint deadline) const {
-  const Status removed = RemoveAll(stored, deadline);
+  Status removed = RemoveAll(stored, deadline);
   const VolumeRecord& record = stored.record;
   if (removed || record.path.empty() || record.subvolume.empty()) return removed;
   if (removed.error().code == code::kResourceExhausted)
