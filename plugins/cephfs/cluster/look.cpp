@@ -33,8 +33,7 @@ std::string Encode(const LookRequest& request) {
 }
 
 Result<LookRequest> DecodeLookRequest(std::string_view text) {
-  const json object = json::parse(text, nullptr, false);
-  if (!object.is_object()) return Fail(code::kInvalidArgument, "the job's input is no JSON object");
+  GANTRY_PLUGIN_TRY_ASSIGN(const json object, ParseJobInput(text));
   LookRequest request{IdentityFrom(object), object.value("path", ""), object.value("snapshot", "")};
   if (request.path.empty()) return Fail(code::kInvalidArgument, "the job's path is missing");
   return request;

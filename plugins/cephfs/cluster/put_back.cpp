@@ -18,8 +18,7 @@ std::string Encode(const PutBackRequest& request) {
 }
 
 Result<PutBackRequest> DecodePutBackRequest(std::string_view text) {
-  const json object = json::parse(text, nullptr, false);
-  if (!object.is_object()) return Fail(code::kInvalidArgument, "the job's input is no JSON object");
+  GANTRY_PLUGIN_TRY_ASSIGN(const json object, ParseJobInput(text));
   PutBackRequest request{IdentityFrom(object), object.value("path", "")};
   if (!TrashedFrom(request.path))
     return Fail(code::kInvalidArgument, "the job's path is \"" + request.path +

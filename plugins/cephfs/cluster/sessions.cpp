@@ -25,8 +25,7 @@ std::string Encode(const EvictRequest& request) {
 }
 
 Result<EvictRequest> DecodeEvictRequest(std::string_view text) {
-  const json object = json::parse(text, nullptr, false);
-  if (!object.is_object()) return Fail(code::kInvalidArgument, "the job's input is no JSON object");
+  GANTRY_PLUGIN_TRY_ASSIGN(const json object, ParseJobInput(text));
   EvictRequest request;
   request.as = IdentityFrom(object);
   request.entity = object.value("entity", "");

@@ -34,6 +34,13 @@ ClientIdentity IdentityFrom(const json& object) {
   return identity;
 }
 
+plugin::Result<json> ParseJobInput(std::string_view text) {
+  json object = json::parse(text, nullptr, false);
+  if (!object.is_object())
+    return plugin::Fail(plugin::code::kInvalidArgument, "the job's input is no JSON object");
+  return object;
+}
+
 Status ThrowawayClient::Open(const ClientIdentity& identity) {
   const auto done = [](int number) -> Status {
     if (number == 0) return {};

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "plugins/common/result.hpp"
 
@@ -25,6 +26,8 @@ struct ClientIdentity {
 // Adds it to the object, or takes it from one.
 void AddIdentity(const ClientIdentity& identity, nlohmann::json* object);
 ClientIdentity IdentityFrom(const nlohmann::json& object);
+// A job's input as the object that it is. INVALID_ARGUMENT.
+plugin::Result<nlohmann::json> ParseJobInput(std::string_view text);
 
 // Every call blocks for as long as it takes.
 class ThrowawayClient {
@@ -35,7 +38,7 @@ class ThrowawayClient {
 
   // Connects to the cluster. Errors as FromErrno makes them.
   plugin::Status Open(const ClientIdentity& identity);
-  // To an MDS of the filesystem, by its name; an empty list where it answers nothing.
+  // To an MDS of the filesystem, by its gid or name; an empty list where it answers nothing.
   plugin::Result<nlohmann::json> AskMds(const std::string& mds, const nlohmann::json& command);
   // After Open. NOT_FOUND: there is no such directory.
   plugin::Status Mount(const std::string& path);
