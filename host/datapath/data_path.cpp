@@ -217,34 +217,34 @@ class DataPath {
     request.parameters = {parameters_.data(), parameters_.size()};
     request.volume_key = ToStr(description_.volume_id);
     int64_t retry_ms = kOpenRetryMsMin;
-    const int64_t anew_ns =
-        deadline_ns == kNever
-            ? EventLoop::Now() + std::chrono::nanoseconds(kSuccessorOpenMax).count()
-            : deadline_ns;
+    const bool is_successor = deadline_ns == kNever;
+    const int64_t until_ns =
+        is_successor ? EventLoop::Now() + std::chrono::nanoseconds(kSuccessorOpenMax).count()
+                     : deadline_ns;
     base::Error last{base::Code::kDeadlineExceeded, "open the volume: no answer"};
     while (!Ending()) {
       std::optional<base::Status> ended;
       server_->Open(request, [&](base::Status status) { ended = std::move(status); });
-      while (!ended && !Ending() && EventLoop::Now() < anew_ns) GANTRY_TRY(Turn(anew_ns));
+      while (!ended && !Ending() && EventLoop::Now() < until_ns) GANTRY_TRY(Turn(until_ns));
       if (!ended) {
         server_->AbandonInternal();
-        begin_anew_ = deadline_ns == kNever && !Ending();
+        begin_anew_ = is_successor && !Ending();
         break;
       }
       if (*ended) return {};
       // A successor may wait for long; why, it says when that changes.
-      if (deadline_ns == kNever && last.message != ended->error().message)
+      if (is_successor && last.message != ended->error().message)
         log_.Write(wire::LogLevel::kWarning, ended->error().message + "; trying on");
       last = ended->error();
-      if (IsFinal(last.code, deadline_ns == kNever) || keeper_.missed()) break;
+      if (IsFinal(last.code, is_successor) || keeper_.missed()) break;
       const int64_t again_ns = EventLoop::Now() + retry_ms * kMillisecond;
-      if (again_ns >= anew_ns) {
-        begin_anew_ = deadline_ns == kNever;
+      if (again_ns >= until_ns) {
+        begin_anew_ = is_successor;
         break;
       }
       bool waited = false;
       loop_->SetTimer(kRetryTimer, again_ns, [&] { waited = true; });
-      while (!waited && !Ending()) GANTRY_TRY(Turn(anew_ns));
+      while (!waited && !Ending()) GANTRY_TRY(Turn(until_ns));
       loop_->SetTimer(kRetryTimer, kNever, nullptr);
       retry_ms = std::min(2 * retry_ms, kOpenRetryMsMax);
     }
