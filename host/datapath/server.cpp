@@ -229,7 +229,7 @@ void Server::ArmInterruptTimer() {
 
 void Server::InterruptNow(Operation& operation) {
   // The kernel may queue a second interrupt of a request whose first one was read.
-  if (operation.answered) return;
+  if (operation.answered || HasOnlyToClean(operation)) return;
   if (!operation.started) return Answer(operation, EINTR, {});
   const gantry_op id = operation.id;
   const uint32_t opcode = operation.slot.header()->opcode;
@@ -261,6 +261,11 @@ void Server::Pump() {
       AskTruncate(*operation);
     else
       Begin(*operation);
+  }
+  for (size_t left = behind_cleaning_.size(); left > 0; --left) {
+    const gantry_op id = behind_cleaning_.front();
+    behind_cleaning_.pop_front();
+    if (Operation* operation = Find(id)) Begin(*operation);
   }
   // In order, so that a large read does not starve behind small ones.
   for (size_t left = waiting_.size(); left > 0; --left) {

@@ -74,7 +74,7 @@ int Server::Ask(Operation& operation) {
     case FUSE_LOOKUP:
       return AskName(operation);
     case FUSE_RMDIR:
-      return AskRmdir(operation);
+      return WaitsForCleaning(operation) ? 0 : AskName(operation);
     case FUSE_UNLINK:
     case FUSE_RENAME:
     case FUSE_RENAME2:
