@@ -164,6 +164,8 @@ class Server {
   bool GoesOnAfter(Operation& operation, int32_t error_number);
   int AnswerRelease(Operation& operation);
   int AskClean(Operation& operation, uint64_t node);
+  bool IsCleaning() const;
+  int AskRmdir(Operation& operation);
   void Cleaned(Operation& operation);
   uint64_t HidingNumber(const Operation& operation) const;
 
@@ -213,6 +215,7 @@ class Server {
   };
   std::deque<gantry_op> held_;      // until the root is open
   std::deque<gantry_op> waiting_;   // for room in the arena
+  std::deque<gantry_op> rmdirs_;    // until a name of ours is removed
   std::deque<gantry_op> going_on_;  // to their next part
   std::deque<Interrupted> interrupted_;
   bool interrupts_due_ = false;

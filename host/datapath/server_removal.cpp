@@ -7,13 +7,14 @@
 //
 //   UNLINK   look whose name it is; rename to ours      or, of a file that nobody has open: unlink
 //   RENAME   look whose name goes; link ours to it, then rename      or at once: rename
-//   RELEASE  of the last one: unlink ours
+//   RELEASE  of the last one: unlink ours; RMDIR waits for that
 //
 // What a request has come to is in its slot before the plugin is asked (`progress`), since a repetition
 // would find its own work; which name is ours is in the node's record; and the name's directory is
 // kept in the node table by a lookup of ours.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <string>
@@ -240,8 +241,23 @@ void Server::Cleaned(Operation& operation) {
     nodes_.DropIfUnused(hidden->directory);
   }
   nodes_.DropIfUnused(node);
+  going_on_.insert(going_on_.end(), rmdirs_.begin(), rmdirs_.end());
+  rmdirs_.clear();
   if (operation.slot.header()->opcode == FUSE_RELEASE) return Answer(operation, 0, {});
   AfterHiding(operation);
+}
+
+bool Server::IsCleaning() const {
+  return std::any_of(operations_.begin(), operations_.end(), [](const Operation& operation) {
+    return operation.id != 0 && operation.part == Part::kClean;
+  });
+}
+
+// Nobody waits for a last close, so the directory of what was closed would still have a name of ours.
+int Server::AskRmdir(Operation& operation) {
+  if (!IsCleaning()) return AskName(operation);
+  rmdirs_.push_back(operation.id);
+  return 0;
 }
 
 // Unique within the volume, and the same in every repetition of the request.

@@ -300,6 +300,18 @@ std::vector<PosixProbe> RenameProbes() {
            (void)fsync(OpenFile(in, O_RDONLY).get());
          return Number(NamesOf(in).size());
        }},
+      {"rmdir-after-the-last-close-of-a-removed-file",
+       [](const std::string& in) -> std::string {
+         Words words;
+         for (int i = 0; i < 100; ++i) {
+           Mkdir(in + "d");
+           auto fd = MakeFile(in + "d/f");
+           Unlink(in + "d/f");
+           fd.Reset();
+           if (rmdir((in + "d").c_str()) != 0) words << Number(i) << " " << Said(-1L) << " ";
+         }
+         return words;
+       }},
       {"unlink-of-other-kinds",
        [](const std::string& in) -> std::string {
          MakeFile(in + "f");
