@@ -32,6 +32,7 @@ namespace gantry::nfs {
 inline constexpr int kOpenMsMax = 20'000;
 inline constexpr int kCloseMsMax = 2'000;             // For answers to changes that were given up.
 inline constexpr size_t kUncommittedFilesMax = 1024;  // Beyond, writes are made stable.
+inline constexpr uint32_t kReadPartBytesMax = 256 * 1024;
 inline constexpr uint32_t kTransferBytesDefault = 32 * 1024;  // Where the server names no limit.
 
 // The instance behind the table; the methods are the table's functions. One thread, the loop's.
