@@ -57,7 +57,9 @@ Policy ServingPolicy(const wire::DataPathDescription& description) {
   const auto cache = ParsePageCache(Parameter(description, std::string(kCacheParameter)));
   Policy policy{.readonly = description.readonly};
   if (cache && *cache == PageCache::kWriteback) policy = WritebackPolicy(description.readonly);
-  policy.refuses_flush = KernelIsAtLeast(5, 16);
+  policy.commits_at_close = Parameter(description, std::string(kCommitsAtCloseParameter)) == "true";
+  policy.writes_are_stable = !policy.commits_at_close;
+  policy.refuses_flush = !policy.commits_at_close && KernelIsAtLeast(5, 16);
   policy.hides_removed_files =
       Parameter(description, std::string(kRemovedFilesParameter)) == kHideRemovedFiles;
   return policy;

@@ -115,8 +115,9 @@ int Server::Ask(Operation& operation) {
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
       return AnswerRelease(operation);
-    case FUSE_FLUSH:  // a filesystem's writes were stable before they were answered
-      if (policy_.refuses_flush) return ENOSYS;
+    case FUSE_FLUSH:
+      if (policy_.commits_at_close) return AskCommit(operation);
+      if (policy_.refuses_flush) return ENOSYS;  // writes were stable before they were answered
       [[fallthrough]];
     case FUSE_DESTROY:
       Answer(operation, 0, {});
@@ -421,7 +422,10 @@ int Server::AnswerOpen(Operation& operation) {
     // not read. What it has of the pages it drops by itself.
     if (OpenChecksAttributes(policy_)) DropAttributes(node);
   }
-  Answer(operation, 0, Bytes(ToOpenOut(policy_)));
+  fuse_open_out out = ToOpenOut(policy_);
+  if (policy_.commits_at_close && (in.flags & O_ACCMODE) == O_RDONLY)
+    out.open_flags |= FOPEN_NOFLUSH;
+  Answer(operation, 0, Bytes(out));
   return 0;
 }
 

@@ -95,6 +95,7 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
       {"reservedPorts", config_.reserved_ports ? "true" : "false"},
       {"takeOver", "true"},
       {"removedOpenFiles", "hide"},
+      {"commitsAtClose", "true"},
       {"locks", several_write && !(judged && judged->local_locks) ? "none" : "local"},
       {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)},
       {"timeoutError", judged && judged->is_softerr ? "ETIMEDOUT" : "EIO"}};

@@ -37,6 +37,8 @@ bool IsJournaled(uint32_t procedure) {
 }
 bool MayBeUnjournaled(uint32_t procedure) { return procedure == SetAttr::kNumber; }
 
+constexpr gantry_op kOwnOperation = gantry_op{1} << 63;  // The host counts from below.
+
 NfsError OutcomeUnknown() {
   return {Failure::kLost, NfsStatus3::kOk, true, 0,
           "the connection was lost, and the outcome can't be known"};
@@ -75,6 +77,14 @@ bool Calls::Begin(gantry_op op, std::shared_ptr<const Credentials> credentials, 
   begun->second.deadline = deadline;
   if (deadline != kNoDeadline) deadlines_.emplace(deadline, op);
   return true;
+}
+
+gantry_op Calls::BeginOwn(std::shared_ptr<const Credentials> credentials) {
+  const gantry_op op = kOwnOperation | ++own_operations_;
+  Operation& operation = operations_[op];
+  operation.credentials = std::move(credentials);
+  operation.own = true;
+  return op;
 }
 
 void Calls::Add(std::unique_ptr<Ask> ask) {
@@ -136,11 +146,11 @@ void Calls::Pump() {
   for (auto at = queue_.begin(); at != queue_.end();) {
     RpcStream* stream = connection_.Writable();
     if (stream == nullptr) break;
-    if (!MayGo(**at) || !HasEntry(**at)) {
+    const Operation& operation = operations_.at((*at)->op_);
+    if ((hold_ && !operation.own) || !MayGo(**at) || !HasEntry(**at)) {
       ++at;
       continue;
     }
-    const Operation& operation = operations_.at((*at)->op_);
     const uint64_t tag = next_tag_;
     JournalEntry* const entry = (*at)->entry_;
     JournalEntry::State before{};
@@ -209,6 +219,11 @@ bool Calls::OnRepeat(const Unanswered& call, bool same_port) {
   }
   Ask& ask = *found->second;
   const bool wanted = ask.op_ != 0;
+  if (hold_ && wanted && ask.touched_.empty()) {
+    queue_.push_back(std::move(found->second));
+    sent_.erase(found);
+    return false;
+  }
   if (!call.sent) {
     if (wanted) return true;
     left_behind_.erase(call.tag);
@@ -257,7 +272,8 @@ void Calls::GiveUp(gantry_op op, int error_number) {
 
 void Calls::GiveUpAll(int error_number) {
   std::vector<gantry_op> all;
-  for (const auto& [op, operation] : operations_) all.push_back(op);
+  for (const auto& [op, operation] : operations_)
+    if (!operation.own) all.push_back(op);
   for (const gantry_op op : all) GiveUp(op, error_number);
 }
 

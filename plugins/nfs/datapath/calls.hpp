@@ -117,6 +117,11 @@ class Calls {
   Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up);
   Calls(const Calls&) = delete;
 
+  // An operation that nobody asked for, without a deadline; it has a number that no host gives.
+  gantry_op BeginOwn(std::shared_ptr<const Credentials> credentials);
+  // While it holds, only own operations' calls are submitted, and what changes nothing does not go over
+  // a new connection before it has ended.
+  void Hold(bool hold) { hold_ = hold; }
   // False: there are too many, or this one is under way already.
   bool Begin(gantry_op op, std::shared_ptr<const Credentials> credentials, bool replayed,
              TimePoint deadline);
@@ -132,7 +137,7 @@ class Calls {
   }
   // The operation is over; its calls without an answer are left to themselves.
   void End(gantry_op op);
-  // Ends it through OnGivenUp, if it is under way.
+  // Ends it through OnGivenUp, if it is under way. All: but own ones.
   void GiveUp(gantry_op op, int error_number);
   void GiveUpAll(int error_number);
   // Forgets the calls left behind; the connection has forgotten them as well.
@@ -157,6 +162,7 @@ class Calls {
   struct Operation {
     std::shared_ptr<const Credentials> credentials;
     bool replayed = false;
+    bool own = false;
     TimePoint deadline = kNoDeadline;
     uint32_t asks = 0;
     uint32_t steps = 0;
@@ -183,6 +189,8 @@ class Calls {
   std::vector<std::unique_ptr<Ask>> journaled_;  // Answered by the journal.
   std::vector<JournalEntry*> ended_;  // Of operations whose ends the host is just being told.
   uint64_t next_tag_;
+  uint64_t own_operations_ = 0;
+  bool hold_ = false;
 };
 
 }  // namespace gantry::nfs

@@ -71,6 +71,8 @@ class ConnectionUser {
   virtual void OnReply(const Reply& reply) = 0;
   // Whether an unanswered call shall go over a new connection; false: it is forgotten.
   virtual bool OnRepeat(const Unanswered& call, bool same_port) = 0;
+  // A connection was made, another than the one before; nothing has gone over it yet.
+  virtual void OnNewConnection() = 0;
   // Something happened in an event of the host's; nothing of the connection is on the stack.
   virtual void OnTurnEnd() = 0;
 };

@@ -62,11 +62,17 @@ void NfsDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
   const auto node = ToHandle(request.node);
   if (!BeginWith(op, request.context, node)) return;
   const nfs::SetAttr call{*node, FromHost(request), {}};
-  calls_.To<nfs::SetAttr>(op, call, Touched(*node), [this, op, node = *node](auto reply, bool) {
-    if (!reply) return Fail(op, reply.error());
-    NoteDirectory(node, reply->wcc);
-    DoneAttributes(op, node, reply->wcc.after);
-  });
+  const auto ask = [this, op, call] {
+    calls_.To<nfs::SetAttr>(op, call, Touched(call.object),
+                            [this, op, node = call.object](auto reply, bool) {
+                              if (!reply) return Fail(op, reply.error());
+                              NoteDirectory(node, reply->wcc);
+                              DoneAttributes(op, node, reply->wcc.after);
+                            });
+  };
+  // What was written before would come back, in size, time or set-user-ID bit, if it was written again.
+  if (uncommitted_.Has(*node)) return AfterCommit(op, *node, ask);
+  ask();
 }
 
 void NfsDataPath::Readlink(gantry_op op, const gantry_fs_node& request) {

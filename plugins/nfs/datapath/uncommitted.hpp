@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes written data stable, and gives a server that was restarted what it has lost (RFC 1813, 3.3.7 and
+// 3.3.21): a WRITE that is not stable stays in the log until a COMMIT has answered with the verifier that
+// the WRITE was answered with. Whoever waits for a COMMIT waits here; one is made by itself when data is
+// old or the log is filling.
+//
+// A server that has restarted is known by a connection that had to be made again, so before anything new
+// is asked over a new one, reads above all, which would find what was written gone,
+//
+//   every call under way is answered (what was changing goes over the new connection at once, under its
+//   old xid); then each file of the log is committed; what the answer's verifier says is lost is written
+//   again, stable, one after the other in the log's order, and with it all that followed in that file.
+//
+// So what a file holds is what it held before. What changes a file by another way than WRITE (SETATTR) has
+// its data committed first, and so do all who close it. Two writes of one range at the same time have no
+// order, neither here nor at the server.
+//
+// A server that has just started may refuse what it takes a moment later; one that answers for the root
+// and refuses all the same has the last word. Its refusal is logged, and the next who waits hears of it.
+// Rejected: to write again in the background beside new calls, which needs an order between them.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "plugins/nfs/datapath/calls.hpp"
+#include "plugins/nfs/datapath/connection.hpp"
+#include "plugins/nfs/datapath/write_log.hpp"
+
+namespace gantry::nfs {
+
+inline constexpr int kUncommittedMsMax = 1'000;     // Then it is committed unasked.
+inline constexpr int kCommitAgainMs = 1'000;        // After one that was refused.
+inline constexpr int kRestoreAgainMs = 500;         // Likewise, of what was lost.
+inline constexpr int kRestoreRightsMsMax = 10'000;  // Until a server knows its clients again.
+inline constexpr size_t kLostFilesMax = 256;        // Whose loss is remembered for who asks next.
+
+struct LessHandle {
+  bool operator()(const FileHandle& a, const FileHandle& b) const {
+    if (a.size != b.size) return a.size < b.size;
+    return std::memcmp(a.bytes.data(), b.bytes.data(), a.size) < 0;
+  }
+};
+
+// One thread.
+class Uncommitted {
+ public:
+  // 0 or an errno. Not called when the operation has ended before.
+  using Then = std::function<void(int error_number)>;
+
+  Uncommitted(const gantry_datapath_host& host, Connection& connection, Calls& calls, Log log);
+  Uncommitted(const Uncommitted&) = delete;
+
+  // Gets the memory, and takes over what a predecessor left in it. False: the host does not give it.
+  // Once or again.
+  bool Prepare();
+  // The volume is closed.
+  void Clear();
+
+  bool HasRoom(size_t bytes, size_t entries) const { return log_.HasRoom(bytes, entries); }
+  // A WRITE that is about to be asked for. Only where there is room.
+  uint64_t Note(gantry_op op, const FileHandle& file, uint64_t offset,
+                std::span<const std::byte> data, const Writer& writer);
+  void Written(uint64_t number, const Verifier& verifier, Stable committed);
+  // It was refused, or all after the first bytes of it.
+  void Drop(uint64_t number);
+  void Shorten(uint64_t number, uint32_t bytes) { log_.At(number).bytes = bytes; }
+  // The operation has ended without its answers.
+  void GiveUp(gantry_op op);
+
+  // Something was written, or is being, that is not known to be stable.
+  bool Has(const FileHandle& file) const {
+    const auto found = files_.find(file);
+    return found != files_.end() && found->second.entries > 0;
+  }
+  // Likewise, or something was lost.
+  bool MustCommit(const FileHandle& file) const { return files_.contains(file); }
+  bool empty() const { return log_.begin() == log_.end(); }
+  size_t files() const { return files_.size(); }
+  // How often a server was asked for what it may have lost.
+  uint64_t restores() const { return restores_; }
+
+  // Then: all that was written before is stable.
+  void Commit(gantry_op op, const FileHandle& file, Then then);
+  void CommitAll();
+  // The connection is a new one; before anything goes over it.
+  void OnNewConnection();
+  // Does what is due; true: calls were made or may go now.
+  bool Continue(TimePoint now);
+  TimePoint NextAt() const;
+
+ private:
+  enum class Phase : uint8_t { kQuiet, kDraining, kRestoring };
+  struct Waiter {
+    gantry_op op;
+    Then then;
+  };
+  struct File {
+    uint32_t entries = 0;
+    int error_number = 0;         // Data of it was lost.
+    gantry_op commit = 0;         // Under way.
+    std::vector<uint64_t> asked;  // What it is for.
+    std::vector<Waiter> waiting;  // For it.
+    std::vector<Waiter> next;     // For the one after it.
+    TimePoint not_before{};
+  };
+  using Files = std::map<FileHandle, File, LessHandle>;
+
+  gantry_op BeginOwn(const Writer& writer);
+  static TimePoint Now() { return std::chrono::steady_clock::now(); }
+  void Suspect();
+  void Free(uint64_t number);
+  std::optional<uint64_t> OldestWritten() const;
+  std::vector<uint64_t> WrittenOf(const FileHandle& file) const;
+  void StartCommit(const FileHandle& file);
+  void OnCommitted(const FileHandle& file, const NfsResult<CommitReply>& reply);
+  void Answer(const FileHandle& file, std::vector<Waiter> waiters, int error_number);
+  void DropIfDone(const FileHandle& file);
+  void Doubt(uint64_t number);
+  void Lose(const FileHandle& file, const NfsError& error);
+
+  void RestoreNext();
+  void OnRestoreCommit(const FileHandle& file, const NfsResult<CommitReply>& reply);
+  void RewriteNext();
+  void OnRefused(const FileHandle& file, const NfsError& error);
+  void EndOwn();
+  void EndRestore();
+
+  const gantry_datapath_host& host_;
+  Connection& connection_;
+  Calls& calls_;
+  const Log log_line_;
+  WriteLog log_;
+  Files files_;
+  Phase phase_ = Phase::kQuiet;
+  gantry_op restore_op_ = 0;
+  std::vector<uint64_t> rewrite_;  // The rest of a file, the last one first.
+  uint32_t rewritten_bytes_ = 0;   // Of its last.
+  uint64_t restored_bytes_ = 0;
+  uint64_t restores_ = 0;
+  TimePoint restore_began_{};
+  TimePoint restore_at_ = kNoDeadline;  // After a refusal.
+  size_t lost_files_ = 0;
+};
+
+}  // namespace gantry::nfs

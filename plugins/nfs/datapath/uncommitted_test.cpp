@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is written and not committed, with servers that lose it and processes that die.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <random>
+
+#include "plugins/nfs/datapath/data_path.hpp"
+#include "plugins/nfs/datapath/testing/data_path_fixture.hpp"
+
+namespace gantry::nfs {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace test;
+using testing::HasSubstr;
+
+constexpr uint32_t kNoSpaceStatus = 28;
+constexpr uint32_t kStaleStatus = 70;
+
+// Keeps files as a server does: in memory until they are committed.
+class UncommittedTest : public DataPathFixture {
+ protected:
+  UncommittedTest() {
+    server_.On(nfs::Write::kNumber, [this](const FakeCall& call) { return Store(call); });
+    server_.On(nfs::Commit::kNumber, [this](const FakeCall& call) -> std::optional<Bytes> {
+      const std::lock_guard lock(mutex_);
+      if (commit_status_ != 0) return Status(commit_status_);
+      stable_[FileOf(call)] = seen_[FileOf(call)];
+      return Xdr().U32(0).U32(0).U32(0).Raw(Verifier()).bytes;
+    });
+    server_.On(nfs::Read::kNumber, [this](const FakeCall& call) {
+      const std::lock_guard lock(mutex_);
+      const std::string& content = seen_[FileOf(call)];
+      const auto at = std::min<uint64_t>(OffsetOf(call), content.size());
+      const std::string data = content.substr(at, CountOf(call));
+      return Data(data, at + data.size() == content.size());
+    });
+    server_.On(nfs::SetAttr::kNumber, [this](const FakeCall& call) {
+      const std::lock_guard lock(mutex_);
+      if (WordAt(call.arguments, 20) == 1) {
+        seen_[FileOf(call)].resize(WordAt(call.arguments, 28));
+        stable_[FileOf(call)].resize(WordAt(call.arguments, 28));
+      }
+      return Changed();
+    });
+  }
+
+  // What was not committed is gone.
+  void RestartServer() {
+    const uint16_t port = server_.port();
+    server_.Stop();
+    {
+      const std::lock_guard lock(mutex_);
+      seen_ = stable_;
+      ++starts_;
+    }
+    server_.Begin(port);
+  }
+  void RefuseWrites(uint32_t status) {
+    const std::lock_guard lock(mutex_);
+    write_status_ = status;
+  }
+  void RefuseCommits(uint32_t status) {
+    const std::lock_guard lock(mutex_);
+    commit_status_ = status;
+  }
+  std::string Stable(const std::string& file) {
+    const std::lock_guard lock(mutex_);
+    return stable_[file];
+  }
+  // Not alone, so that it is not made stable at once as the one before it.
+  void Write(const std::string& file, uint64_t offset, const std::string& data) {
+    for (const std::string& content : {std::string(data.size(), '.'), data}) {
+      ASSERT_EQ(volume_.Wait(volume_.Write(file, offset, Keep(content), 0)).length, data.size());
+    }
+  }
+  const std::string& Keep(const std::string& data) { return kept_.emplace_back(data); }
+  std::string Read(Volume& volume, const std::string& file) {
+    std::string buffer(1 << 16, '\0');
+    const Ended ended =
+        volume.Wait(volume.Read(file, 0, buffer.data(), static_cast<uint32_t>(buffer.size())));
+    EXPECT_EQ(ended.error_number, 0);
+    return buffer.substr(0, ended.length);
+  }
+  size_t Unstable() {
+    size_t count = 0;
+    for (const FakeCall& call : server_.Seen(nfs::Write::kNumber))
+      count += WordAt(call.arguments, 20) == 0 ? 1 : 0;
+    return count;
+  }
+  size_t Commits() { return server_.Seen(nfs::Commit::kNumber).size(); }
+
+ private:
+  static std::string FileOf(const FakeCall& call) {
+    return {reinterpret_cast<const char*>(call.arguments.data()) + 4, 4};
+  }
+  std::string Verifier() const { return "start" + std::to_string(100 + starts_); }
+  std::optional<Bytes> Store(const FakeCall& call) {
+    const std::lock_guard lock(mutex_);
+    if (write_status_ != 0) return Status(write_status_);
+    std::string& content = seen_[FileOf(call)];
+    const uint64_t at = OffsetOf(call);
+    const uint32_t count = CountOf(call);
+    content.resize(std::max<size_t>(content.size(), at + count));
+    std::memcpy(content.data() + at, call.arguments.data() + 28, count);
+    const uint32_t how = WordAt(call.arguments, 20);
+    if (how == 2) stable_[FileOf(call)] = content;
+    return Written(count, how, Verifier());
+  }
+
+  std::mutex mutex_;
+  std::map<std::string, std::string> seen_, stable_;
+  int starts_ = 0;
+  uint32_t write_status_ = 0, commit_status_ = 0;
+  std::deque<std::string> kept_;
+};
+
+TEST_F(UncommittedTest, MakesALoneSmallWriteStableAndCommitsTheOthersOnce) {
+  Open();
+  EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, "a", 0)).length, 1u);
+  EXPECT_EQ(Unstable(), 0u);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(Commits(), 0u) << "there was nothing to commit";
+  Write("file", 1, "b");
+  EXPECT_EQ(Unstable(), 1u);
+  const std::string large(100'000, 'l');
+  EXPECT_EQ(volume_.Wait(volume_.Write("els1", 0, large, 0)).length, large.size());
+  EXPECT_EQ(Unstable(), 2u);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(Commits(), 1u);
+  EXPECT_EQ(Stable("file"), "ab");
+}
+
+TEST_F(UncommittedTest, WritesDurablyWhatIsToBeDurable) {
+  Open();
+  Write("file", 0, "a");
+  EXPECT_EQ(volume_.Wait(volume_.Write("file", 1, "b")).length, 1u);
+  EXPECT_EQ(Unstable(), 1u);
+  EXPECT_EQ(Stable("file"), "ab");
+}
+
+TEST_F(UncommittedTest, CommitsByItselfAfterAWhile) {
+  Open();
+  Write("file", 0, "data");
+  EXPECT_TRUE(host_.Run([&] { return Stable("file") == "data"; }, 5s));
+}
+
+TEST_F(UncommittedTest, GivesARestartedServerWhatItHasLostBeforeAnythingIsRead) {
+  Open();
+  Write("file", 0, "aaaa");
+  Write("file", 2, "bbbb");
+  Write("els1", 0, "else");
+  RestartServer();
+  EXPECT_EQ(Read(volume_, "file"), "aabbbb");
+  EXPECT_EQ(Stable("file"), "aabbbb");
+  EXPECT_EQ(Stable("els1"), "else");
+  EXPECT_THAT(volume_.log(), HasSubstr("written again"));
+}
+
+TEST_F(UncommittedTest, LetsAServerAloneThatHasOnlyLostItsConnection) {
+  Open();
+  Write("file", 0, "data");
+  const size_t writes = server_.Seen(nfs::Write::kNumber).size();
+  const uint16_t port = server_.port();
+  server_.Stop();
+  server_.Begin(port);
+  EXPECT_EQ(Read(volume_, "file"), "data");
+  EXPECT_EQ(Commits(), 1u);
+  EXPECT_EQ(server_.Seen(nfs::Write::kNumber).size(), writes);
+}
+
+// A read that was under way is answered by the new server, but not before it has everything again.
+TEST_F(UncommittedTest, HoldsAReadBackThatWasUnderWay) {
+  Open();
+  Write("file", 0, "data");
+  char buffer[4] = {};
+  server_.HangUpOn(nfs::Read::kNumber);
+  const gantry_op read = volume_.Read("file", 0, buffer, 4);
+  ASSERT_TRUE(Sees(nfs::Read::kNumber, 1));
+  RestartServer();
+  EXPECT_EQ(volume_.Wait(read).length, 4u);
+  EXPECT_EQ(std::string(buffer, 4), "data");
+}
+
+TEST_F(UncommittedTest, CommitsBeforeItChangesAttributes) {
+  Open();
+  Write("file", 0, "data");
+  gantry_fs_attributes empty{};
+  EXPECT_EQ(volume_.Wait(volume_.Setattr("file", GANTRY_FS_SET_SIZE, empty)).error_number, 0);
+  EXPECT_EQ(Commits(), 1u);
+  RestartServer();
+  EXPECT_EQ(Read(volume_, "file"), "");
+}
+
+TEST_F(UncommittedTest, ASuccessorGivesTheServerWhatItsPredecessorHadWritten) {
+  Open();
+  Write("file", 0, "data");
+  volume_.Die();
+  host_.LoseKept();
+  RestartServer();
+  Volume successor(host_);
+  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  EXPECT_EQ(Stable("file"), "data");
+  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
+}
+
+// It had found out that the server is another one, and died before the data was there.
+TEST_F(UncommittedTest, ASuccessorGoesOnWithWhatItsPredecessorHadBegunToRestore) {
+  Open();
+  Write("file", 0, "data");
+  RefuseWrites(kServerFaultStatus);
+  RestartServer();
+  ASSERT_TRUE(Sees(nfs::Write::kNumber, 3));
+  volume_.Die();
+  RefuseWrites(0);
+  Volume successor(host_);
+  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  EXPECT_EQ(Read(successor, "file"), "data");
+  EXPECT_EQ(Stable("file"), "data");
+}
+
+TEST_F(UncommittedTest, ASuccessorOnTheSameConnectionCommits) {
+  Open();
+  Write("file", 0, "data");
+  volume_.Die();
+  Volume successor(host_);
+  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
+  EXPECT_EQ(Stable("file"), "data");
+  EXPECT_EQ(Commits(), 1u);
+}
+
+TEST_F(UncommittedTest, SaysOnceThatTheServerDoesNotTakeItAgain) {
+  Open();
+  Write("file", 0, "data");
+  RefuseWrites(kNoSpaceStatus);
+  RestartServer();
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, ENOSPC);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_THAT(volume_.log(), HasSubstr("does not take it again"));
+}
+
+TEST_F(UncommittedTest, WritesAgainWhatACommitFailedFor) {
+  Open();
+  Write("file", 0, "data");
+  RefuseCommits(5);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, EIO);
+  RefuseCommits(0);
+  const size_t writes = server_.Seen(nfs::Write::kNumber).size();
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(server_.Seen(nfs::Write::kNumber).size(), writes + 1);
+}
+
+TEST_F(UncommittedTest, ForgetsWhatWasWrittenToAFileThatIsGone) {
+  Open();
+  Write("file", 0, "data");
+  RefuseCommits(kStaleStatus);
+  RestartServer();
+  EXPECT_EQ(volume_.Wait(volume_.Node(&NfsDataPath::Getattr, "root")).error_number, 0);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+}
+
+TEST_F(UncommittedTest, AnInterruptedCommitGoesOnWithoutItsCaller) {
+  Open();
+  Write("file", 0, "data");
+  server_.Stop();
+  const gantry_op commit = volume_.Commit("file");
+  volume_.path().Interrupt(commit);
+  EXPECT_EQ(volume_.Wait(commit).error_number, EINTR);
+  server_.Begin(server_.port());
+  EXPECT_TRUE(host_.Run([&] { return Stable("file") == "data"; }, 10s));
+}
+
+TEST_F(UncommittedTest, CommitsWhenItIsClosed) {
+  Open();
+  Write("file", 0, "data");
+  EXPECT_EQ(volume_.Close().error_number, 0);
+  EXPECT_EQ(Stable("file"), "data");
+  EXPECT_EQ(volume_.log(), "");
+}
+
+TEST_F(UncommittedTest, WaitsForRoomAndGoesOnWhenTheServerCommits) {
+  Open();
+  std::atomic<bool> commits{false};
+  server_.On(nfs::Commit::kNumber, [&](const FakeCall&) -> std::optional<Bytes> {
+    if (!commits) return Status(kJukeboxStatus);
+    return Xdr().U32(0).U32(0).U32(0).Raw("start100").bytes;
+  });
+  server_.On(nfs::Write::kNumber, [&](const FakeCall& call) {
+    return Written(CountOf(call), WordAt(call.arguments, 20), "start100");
+  });
+  const std::string megabyte(1 << 20, 'm');
+  constexpr uint32_t kFitting = kWriteLogBytes >> 20;
+  for (uint32_t i = 0; i < kFitting; ++i) {
+    ASSERT_EQ(volume_.Wait(volume_.Write("file", uint64_t{i} << 20, megabyte, 0)).error_number, 0);
+  }
+  const gantry_op more = volume_.Write("file", 0, megabyte, 0);
+  EXPECT_FALSE(host_.Run([&] { return !host_.IsUnderWay(more); }, 300ms));
+  commits = true;
+  EXPECT_EQ(volume_.Wait(more).error_number, 0);
+}
+
+// Writes, truncations, reads and commits of three files, while the server loses its memory and the data
+// path its process: whatever was answered is read, and in the end everything is stable.
+TEST_F(UncommittedTest, LosesNothingWhateverDies) {
+  constexpr int kSteps = 700;
+  constexpr uint64_t kOffsetMax = 20'000;
+  std::mt19937 random(20261130);
+  server_.SetTransferMax(1500);
+  Open();
+  auto volume = std::make_unique<Volume>(host_);
+  volume_.Die();
+  ASSERT_EQ(volume->Open(server_.Parameters()).error_number, 0);
+  struct Under {
+    gantry_op op = 0;
+    uint64_t offset = 0;
+    std::string data;
+    uint32_t flags = 0;
+  };
+  const std::vector<std::string> names = {"aaaa", "bbbb", "cccc"};
+  std::map<std::string, std::string> expected;
+  std::map<std::string, Under> under;
+  const auto settle = [&](const std::string& name) {
+    const auto node = under.extract(name);
+    if (!node) return;
+    const Under& write = node.mapped();
+    ASSERT_EQ(volume->Wait(write.op).length, write.data.size());
+    std::string& content = expected[name];
+    content.resize(std::max<size_t>(content.size(), write.offset + write.data.size()));
+    std::copy(write.data.begin(), write.data.end(),
+              content.begin() + static_cast<long>(write.offset));
+  };
+  const auto begin = [&](const std::string& name) {
+    Under& write = under[name];
+    write.op = volume->Write(name, write.offset, write.data, write.flags);
+  };
+  int restarts = 0, deaths = 0;
+  for (int step = 0; step < kSteps; ++step) {
+    const std::string& name = names[random() % names.size()];
+    const uint32_t what = random() % 1000;
+    if (what < 12) {
+      ++restarts;
+      RestartServer();
+    } else if (what < 24) {
+      ++deaths;
+      volume->Die();
+      if (what < 16) RestartServer();
+      if (what < 20) host_.LoseKept();
+      volume = std::make_unique<Volume>(host_);
+      ASSERT_EQ(volume->Open(server_.Parameters()).error_number, 0) << volume->log();
+      for (auto& [file, write] : under) {
+        volume->Repeat(write.op);
+        begin(file);
+      }
+      volume->Replayed(false);
+    } else if (what < 150) {
+      settle(name);
+      ASSERT_EQ(Read(*volume, name), expected[name]) << "step " << step;
+    } else if (what < 180) {
+      settle(name);
+      gantry_fs_attributes size{};
+      size.size_bytes = random() % kOffsetMax;
+      ASSERT_EQ(volume->Wait(volume->Setattr(name, GANTRY_FS_SET_SIZE, size)).error_number, 0);
+      expected[name].resize(size.size_bytes);
+    } else if (what < 230) {
+      ASSERT_EQ(volume->Wait(volume->Commit(name)).error_number, 0);
+    } else {
+      settle(name);
+      under[name] = {0, random() % kOffsetMax,
+                     std::string(1 + random() % 4000, static_cast<char>('a' + step % 26)),
+                     random() % 5 == 0 ? uint32_t{GANTRY_FS_WRITE_STABLE} : 0u};
+      begin(name);
+    }
+  }
+  EXPECT_GT(restarts, 5);
+  EXPECT_GT(deaths, 5);
+  for (const std::string& name : names) {
+    settle(name);
+    ASSERT_EQ(volume->Wait(volume->Commit(name)).error_number, 0);
+    EXPECT_EQ(Stable(name), expected[name]);
+  }
+}
+
+}  // namespace
+}  // namespace gantry::nfs

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/nfs/datapath/write_log.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <gantry/gantry.hpp>
+#include <string_view>
+
+namespace gantry::nfs {
+namespace {
+
+constexpr std::string_view kRegionName = "writes";
+constexpr size_t kPageBytes = 4096;
+constexpr size_t kEntriesBytes =
+    (kWriteLogEntries * sizeof(WriteEntry) + kPageBytes - 1) / kPageBytes * kPageBytes;
+constexpr size_t kRegionBytes = kPageBytes + kEntriesBytes + kWriteLogBytes;
+
+}  // namespace
+
+bool WriteLog::Prepare(const gantry_datapath_host& host) {
+  if (ready()) return true;
+  int32_t fresh = 0;
+  void* memory = host.region(host.ctx, gantry::ToStr(kRegionName), kRegionBytes, &fresh);
+  if (memory == nullptr) return false;
+  auto* bytes = static_cast<std::byte*>(memory);
+  header_ = reinterpret_cast<WriteLogHeader*>(bytes);
+  entries_ = reinterpret_cast<WriteEntry*>(bytes + kPageBytes);
+  data_ = bytes + kPageBytes + kEntriesBytes;
+  if (header_->magic != WriteLogHeader::kMagic) {
+    Clear();
+    header_->magic.store(WriteLogHeader::kMagic, std::memory_order_release);
+  }
+  return true;
+}
+
+void WriteLog::Clear() {
+  if (!ready()) return;
+  header_->head.store(header_->tail, std::memory_order_release);
+  header_->suspect = 0;
+}
+
+uint64_t WriteLog::DataEnd() const {
+  if (begin() == end()) return 0;
+  const WriteEntry& last = At(end() - 1);
+  return last.data_begin + last.bytes;
+}
+
+uint64_t WriteLog::Fit(uint64_t at, size_t bytes) {
+  const uint64_t left = kWriteLogBytes - at % kWriteLogBytes;
+  return bytes <= left ? at : at + left;
+}
+
+bool WriteLog::HasRoom(size_t bytes, size_t entries) const {
+  if (begin() == end()) return bytes <= kWriteLogBytes && entries <= kWriteLogEntries;
+  // Each piece may leave a gap at the ring's end, but only one of them does.
+  const uint64_t data_end = Fit(DataEnd(), bytes) + bytes;
+  return end() - begin() + entries <= kWriteLogEntries &&
+         data_end - At(begin()).data_begin <= kWriteLogBytes;
+}
+
+bool WriteLog::IsFilling() const {
+  return begin() != end() && (end() - begin() > kWriteLogEntries / 2 ||
+                              DataEnd() - At(begin()).data_begin > kWriteLogBytes / 2);
+}
+
+std::optional<uint64_t> WriteLog::Append(const WriteEntry& what, std::span<const std::byte> data) {
+  if (!ready() || !HasRoom(data.size(), 1)) return std::nullopt;
+  const uint64_t number = end();
+  WriteEntry& entry = At(number);
+  entry.bytes = static_cast<uint32_t>(data.size());
+  entry.offset = what.offset;
+  entry.data_begin = Fit(DataEnd(), data.size());
+  entry.op = what.op;
+  entry.asked_at_ns = what.asked_at_ns;
+  entry.verifier = {};
+  entry.file = what.file;
+  entry.writer = what.writer;
+  std::copy(data.begin(), data.end(), data_ + entry.data_begin % kWriteLogBytes);
+  entry.state.store(WriteEntry::kAsked, std::memory_order_release);
+  header_->tail.store(number + 1, std::memory_order_release);
+  return number;
+}
+
+void WriteLog::Written(uint64_t number, const Verifier& verifier) {
+  WriteEntry& entry = At(number);
+  entry.verifier = verifier;
+  entry.state.store(WriteEntry::kWritten, std::memory_order_release);
+}
+
+void WriteLog::Free(uint64_t number) {
+  At(number).state.store(WriteEntry::kFree, std::memory_order_release);
+  uint64_t head = begin();
+  while (head != end() && At(head).state == WriteEntry::kFree) ++head;
+  header_->head.store(head, std::memory_order_release);
+}
+
+std::span<const std::byte> WriteLog::Data(uint64_t number) const {
+  const WriteEntry& entry = At(number);
+  return {data_ + entry.data_begin % kWriteLogBytes, entry.bytes};
+}
+
+}  // namespace gantry::nfs
