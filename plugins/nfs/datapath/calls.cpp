@@ -39,6 +39,9 @@ bool MayBeUnjournaled(uint32_t procedure) { return procedure == SetAttr::kNumber
 
 constexpr gantry_op kOwnOperation = gantry_op{1} << 63;  // The host counts from below.
 
+// So that a server receives the first of many large calls while the others are being copied.
+constexpr uint64_t kSendAtBytes = 128 * 1024;
+
 NfsError OutcomeUnknown() {
   return {Failure::kLost, NfsStatus3::kOk, true, 0,
           "the connection was lost, and the outcome can't be known"};
@@ -161,6 +164,7 @@ void Calls::Pump() {
       ++next_tag_;
       sent_.emplace(tag, std::move(*at));
       at = queue_.erase(at);
+      if (connection_.unsent_bytes() >= kSendAtBytes) connection_.Flush();
       continue;
     }
     const Failure failure = submitted.error().failure;

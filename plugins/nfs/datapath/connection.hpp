@@ -111,6 +111,9 @@ class Connection {
 
   bool started() const { return phase_ != Phase::kStopped; }
   bool up() const { return phase_ == Phase::kUp; }
+  uint64_t unsent_bytes() const {
+    return stream_ ? stream_->header().out_tail - stream_->header().out_sent : 0;
+  }
   uint32_t outstanding() const { return stream_ ? stream_->outstanding() : 0; }
   TimePoint NextAt() const;
   void OnTime(TimePoint now);

@@ -146,6 +146,11 @@ void NfsDataPath::Write(gantry_op op, const gantry_fs_write& request) {
     job->logged = job->logged || logs_writes_;
     if (job->logged) job->stable = Stable::kUnstable;
   }
+  if (job->stable == Stable::kUnstable) {
+    // In parts, so that the server begins with one while it receives the next.
+    job->parts = Cut(length, std::min(kUnstablePartBytesMax, connection_.state().write_bytes_max));
+    job->open_parts = job->parts.size();
+  }
   if (job->logged) {
     job->writer = {known_.uid, known_.gid, static_cast<uint32_t>(known_.groups.size()), {}};
     std::ranges::copy(known_.groups, job->writer.groups.begin());
@@ -184,11 +189,19 @@ void NfsDataPath::BeginWrite(const std::shared_ptr<WriteJob>& job) {
   for (const Part& part : job->parts) {
     if (!job->logged) break;
     WriteJob::Logged& log = job->logs.emplace_back();
-    log.entry = uncommitted_.Note(job->op, job->file, job->offset + part.begin,
-                                  job->data.subspan(part.begin, part.left()), job->writer);
+    log.entry =
+        uncommitted_.Note(job->op, job->file, job->offset + part.begin, part.left(), job->writer);
     log.restores = uncommitted_.restores();
   }
   for (size_t i = 0; i < job->parts.size(); ++i) WritePart(job, i);
+  if (!job->logged) return;
+  // The server has it before it is copied.
+  calls_.Pump();
+  connection_.Flush();
+  for (size_t i = 0; i < job->parts.size(); ++i)
+    uncommitted_.Keep(
+        job->logs[i].entry,
+        job->data.subspan(job->parts[i].begin, job->parts[i].end - job->parts[i].begin));
 }
 
 void NfsDataPath::WritePart(const std::shared_ptr<WriteJob>& job, size_t index) {

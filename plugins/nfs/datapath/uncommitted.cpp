@@ -47,15 +47,16 @@ void Uncommitted::Clear() {
   log_.Clear();
 }
 
-uint64_t Uncommitted::Note(gantry_op op, const FileHandle& file, uint64_t offset,
-                           std::span<const std::byte> data, const Writer& writer) {
+uint64_t Uncommitted::Note(gantry_op op, const FileHandle& file, uint64_t offset, uint32_t bytes,
+                           const Writer& writer) {
   WriteEntry what{};
   what.op = op;
   what.file = file;
   what.offset = offset;
+  what.bytes = bytes;
   what.writer = writer;
   what.asked_at_ns = std::chrono::duration_cast<nanoseconds>(Now().time_since_epoch()).count();
-  const auto number = log_.Append(what, data);
+  const auto number = log_.Append(what);
   ++files_[file].entries;
   return number.value();
 }

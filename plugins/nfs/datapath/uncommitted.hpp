@@ -60,9 +60,10 @@ class Uncommitted {
   void Clear();
 
   bool HasRoom(size_t bytes, size_t entries) const { return log_.HasRoom(bytes, entries); }
-  // A WRITE that is about to be asked for. Only where there is room.
-  uint64_t Note(gantry_op op, const FileHandle& file, uint64_t offset,
-                std::span<const std::byte> data, const Writer& writer);
+  // A WRITE that is about to be asked for, only where there is room; its data before the answer.
+  uint64_t Note(gantry_op op, const FileHandle& file, uint64_t offset, uint32_t bytes,
+                const Writer& writer);
+  void Keep(uint64_t number, std::span<const std::byte> data) { log_.Fill(number, data); }
   void Written(uint64_t number, const Verifier& verifier, Stable committed);
   // It was refused, or all after the first bytes of it.
   void Drop(uint64_t number);

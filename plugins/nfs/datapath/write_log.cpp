@@ -63,22 +63,25 @@ bool WriteLog::IsFilling() const {
                               DataEnd() - At(begin()).data_begin > kWriteLogBytes / 2);
 }
 
-std::optional<uint64_t> WriteLog::Append(const WriteEntry& what, std::span<const std::byte> data) {
-  if (!ready() || !HasRoom(data.size(), 1)) return std::nullopt;
+std::optional<uint64_t> WriteLog::Append(const WriteEntry& what) {
+  if (!ready() || !HasRoom(what.bytes, 1)) return std::nullopt;
   const uint64_t number = end();
   WriteEntry& entry = At(number);
-  entry.bytes = static_cast<uint32_t>(data.size());
+  entry.bytes = what.bytes;
   entry.offset = what.offset;
-  entry.data_begin = Fit(DataEnd(), data.size());
+  entry.data_begin = Fit(DataEnd(), what.bytes);
   entry.op = what.op;
   entry.asked_at_ns = what.asked_at_ns;
   entry.verifier = {};
   entry.file = what.file;
   entry.writer = what.writer;
-  std::copy(data.begin(), data.end(), data_ + entry.data_begin % kWriteLogBytes);
   entry.state.store(WriteEntry::kAsked, std::memory_order_release);
   header_->tail.store(number + 1, std::memory_order_release);
   return number;
+}
+
+void WriteLog::Fill(uint64_t number, std::span<const std::byte> data) {
+  std::copy(data.begin(), data.end(), data_ + At(number).data_begin % kWriteLogBytes);
 }
 
 void WriteLog::Written(uint64_t number, const Verifier& verifier) {

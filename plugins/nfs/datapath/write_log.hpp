@@ -62,8 +62,10 @@ class WriteLog {
   bool ready() const { return header_ != nullptr; }
   void Clear();
 
-  // The new entry's number, in kAsked; nothing when there is no room at present.
-  std::optional<uint64_t> Append(const WriteEntry& what, std::span<const std::byte> data);
+  // The new entry's number, in kAsked; nothing when there is no room at present. `what` names its bytes,
+  // which follow by Fill before it is written.
+  std::optional<uint64_t> Append(const WriteEntry& what);
+  void Fill(uint64_t number, std::span<const std::byte> data);
   void Written(uint64_t number, const Verifier& verifier);
   void Free(uint64_t number);
 
