@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace gantry::datapath {
 
@@ -43,6 +45,22 @@ base::Status Populate(char* data, size_t bytes) {
   while (madvise(data, bytes, MADV_POPULATE_WRITE) != 0) {
     if (errno == EINTR || errno == EAGAIN) continue;
     return base::FailErrno(errno, "make memory present");
+  }
+  return {};
+}
+
+base::Status PopulateWhatIsThere(char* data, size_t bytes) {
+  std::vector<unsigned char> pages(bytes / kPageBytes);
+  if (mincore(data, bytes, pages.data()) != 0)
+    return base::FailErrno(errno, "look which memory is there");
+  const auto is_there = [](unsigned char page) { return (page & 1) != 0; };
+  for (auto begin = pages.begin(); begin != pages.end();) {
+    begin = std::find_if(begin, pages.end(), is_there);
+    const auto end = std::find_if_not(begin, pages.end(), is_there);
+    if (begin != end)
+      GANTRY_TRY(Populate(data + (begin - pages.begin()) * static_cast<ptrdiff_t>(kPageBytes),
+                          static_cast<size_t>(end - begin) * kPageBytes));
+    begin = end;
   }
   return {};
 }

@@ -40,6 +40,8 @@ class Mapping {
 
 // Makes the pages present and writable (MADV_POPULATE_WRITE, Linux 5.14). Page-aligned.
 base::Status Populate(char* data, size_t bytes);
+// Likewise of those pages that the file behind a shared mapping has already; the others stay holes.
+base::Status PopulateWhatIsThere(char* data, size_t bytes);
 // Keeps them in memory as far as RLIMIT_MEMLOCK allows; false when it does not. The pages work all
 // the same; only reclaim at the very moment of a kill can then cost the request.
 bool Lock(char* data, size_t bytes);

@@ -67,9 +67,14 @@ void* PluginHost::GetRegion(std::string_view name, size_t bytes, int32_t* fresh)
   if (!mapping) return nullptr;
   *fresh = reply->Number(wire::KeeperTag::kFresh) != 0 ? 1 : 0;
   size_t present = 0;
-  if (*fresh != 0) {
+  if (*fresh != 0 && description_.disk) {
+    // What writes back memory must not need any.
     if (!Populate(mapping->data(), mapping->size())) return nullptr;
     (void)Lock(mapping->data(), mapping->size());
+    present = mapping->size();
+  } else if (*fresh != 0) {
+    // A filesystem's as it is used, because most volumes of a node are idle.
+    (void)LockWhenPresent(mapping->data(), mapping->size());
     present = mapping->size();
   } else {
     // A predecessor's memory is there; what is missing are this process's ways to it.
@@ -87,7 +92,8 @@ void PluginHost::MakeMorePresent() {
     const size_t left = region.mapping.size() - region.present;
     if (left == 0) continue;
     const size_t step = std::min(kPresentStepBytes, left);
-    (void)Populate(region.mapping.data() + region.present, step);
+    (void)(description_.disk ? Populate : PopulateWhatIsThere)(
+        region.mapping.data() + region.present, step);
     region.present += step;
     return MakePresentSoon();
   }
