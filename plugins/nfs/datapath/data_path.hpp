@@ -36,6 +36,7 @@ inline constexpr int kCloseMsMax = 2'000;
 // A smaller write is made stable at once where it is the only one: that costs less than a COMMIT.
 inline constexpr uint32_t kLoneWriteBytesMax = 64 * 1024;
 inline constexpr size_t kLoneWritesMax = 64;
+inline constexpr uint32_t kReadPartBytesMax = 256 * 1024;
 inline constexpr uint32_t kUnstablePartBytesMax = 256 * 1024;
 inline constexpr uint32_t kTransferBytesDefault = 32 * 1024;  // Where the server names no limit.
 
