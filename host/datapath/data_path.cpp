@@ -152,7 +152,7 @@ class DataPath {
   }
 
   // A keeper that dies just when it has started a successor leaves one that the next keeper does not
-  // know, and that ends when it notices.
+  // know. It serves on until it dies, and those that the next keeper starts meanwhile try again.
   static base::Result<SlotTable> AttachSlots(const Serving& serving) {
     const int64_t until_ns =
         EventLoop::Now() + (serving.successor ? kUnknownServerMsMax * kMillisecond : 0);

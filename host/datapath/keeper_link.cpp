@@ -57,7 +57,8 @@ base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, 
   request.id = next_id_++;
   GANTRY_TRY(wire::SendKeeper(socket_.get(), request,
                               fd >= 0 ? std::vector<int>{fd} : std::vector<int>{}));
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(kKeeperMsMax);
+  const auto end =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(silent_ ? 0 : kKeeperMsMax);
   for (;;) {
     auto received = wire::ReceiveKeeper(socket_.get());
     if (!received) {
@@ -65,6 +66,7 @@ base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, 
       return tl::unexpected(received.error());
     }
     if (received->has_value()) {
+      silent_ = false;
       wire::KeeperMessage& message = **received;
       if (message.kind != wire::KeeperKind::kReply || message.id != request.id) {
         Take(message);
@@ -76,8 +78,10 @@ base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, 
     }
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
-    if (left.count() <= 0)
+    if (left.count() <= 0) {
+      silent_ = true;
       return base::Fail(base::Code::kDeadlineExceeded, "the keeper does not answer");
+    }
     pollfd wait{socket_.get(), POLLIN, 0};
     if (poll(&wait, 1, static_cast<int>(left.count())) < 0 && errno != EINTR)
       return base::FailErrno(errno, "poll the keeper");
@@ -93,6 +97,7 @@ void KeeperLink::OnReadable() {
     auto received = wire::ReceiveKeeper(socket_.get());
     lost_ = !received.has_value();
     if (lost_ || !received->has_value()) return;
+    silent_ = false;
     Take(**received);
   }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data path's end of the keeper's socket. Requests wait for their reply, at most kKeeperMsMax,
 // since the plugin's functions region, take_fd ... return at once; the keeper never blocks, and
-// they are rare. Without a keeper the volume is served on; only these requests fail then.
+// they are rare. Without a keeper the volume is served on; only these requests fail then. gantryd may
+// hold the other end meanwhile for the next keeper, so that one is away is known only by its silence:
+// after that requests are sent and their replies not waited for, until something comes from there.
 #pragma once
 
 #include <cstdint>
@@ -53,6 +55,7 @@ class KeeperLink {
   base::UniqueFd socket_;
   bool lost_ = false;
   bool missed_ = false;
+  bool silent_ = false;
   uint64_t next_id_ = 1;
   bool stop_asked_ = false;
   int64_t stop_ms_ = 0;

@@ -52,7 +52,7 @@ enum class Part : uint8_t {
   kTruncate,  // CREATE with O_TRUNC: of the file that was there
   kLook,      // UNLINK, RENAME: whose name goes
   kHide,      // UNLINK, RENAME: an open file gets a name of ours
-  kClean,     // RELEASE: which goes
+  kClean,     // RELEASE, or the same request where it was closed meanwhile: that name goes
 };
 
 // splitmix64: unique to the request within the volume, and the same in every replay of it.

@@ -235,7 +235,7 @@ void Server::ArmInterruptTimer() {
 
 void Server::InterruptNow(Operation& operation) {
   // The kernel may queue a second interrupt of a request whose first one was read.
-  if (operation.answered) return;
+  if (operation.answered || HasOnlyToClean(operation)) return;
   const gantry_op id = operation.id;
   const uint32_t opcode = operation.slot.header()->opcode;
   if (!operation.started) return Answer(operation, opcode == FUSE_FLUSH ? 0 : EINTR, {});
@@ -267,6 +267,11 @@ void Server::Pump() {
       AskTruncate(*operation);
     else
       Begin(*operation);
+  }
+  for (size_t left = behind_cleaning_.size(); left > 0; --left) {
+    const gantry_op id = behind_cleaning_.front();
+    behind_cleaning_.pop_front();
+    if (Operation* operation = Find(id)) Begin(*operation);
   }
   // In order, so that a large read does not starve behind small ones.
   for (size_t left = waiting_.size(); left > 0; --left) {

@@ -165,6 +165,8 @@ class Server {
   bool GoesOnAfter(Operation& operation, int32_t error_number);
   int AnswerRelease(Operation& operation);
   int AskClean(Operation& operation, uint64_t node);
+  bool WaitsForCleaning(const Operation& operation);
+  bool HasOnlyToClean(const Operation& operation) const;
   void Cleaned(Operation& operation);
   uint64_t HidingNumber(const Operation& operation) const;
 
@@ -212,9 +214,10 @@ class Server {
     gantry_op id;
     int64_t at_ns;
   };
-  std::deque<gantry_op> held_;      // until the root is open
-  std::deque<gantry_op> waiting_;   // for room in the arena
-  std::deque<gantry_op> going_on_;  // to their next part
+  std::deque<gantry_op> held_;             // until the root is open
+  std::deque<gantry_op> waiting_;          // for room in the arena
+  std::deque<gantry_op> behind_cleaning_;  // until names of ours are removed
+  std::deque<gantry_op> going_on_;         // to their next part
   std::deque<Interrupted> interrupted_;
   bool interrupts_due_ = false;
   bool opened_ = false;

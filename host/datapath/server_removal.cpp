@@ -7,13 +7,14 @@
 //
 //   UNLINK   look whose name it is; rename to ours      or, of a file that nobody has open: unlink
 //   RENAME   look whose name goes; link ours to it, then rename      or at once: rename
-//   RELEASE  of the last one: unlink ours
+//   RELEASE  of the last one: unlink ours; RMDIR and RENAME, which ask for empty directories, wait for it
 //
 // What a request has come to is in its slot before the plugin is asked (`progress`), since a repetition
 // would find its own work; which name is ours is in the node's record; and the name's directory is
 // kept in the node table by a lookup of ours.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <string>
@@ -73,6 +74,8 @@ int Server::TakeVictim(const Operation& operation, uint64_t& directory, gantry_s
 
 int Server::AskRemoval(Operation& operation) {
   const uint32_t progress = operation.slot.control().progress;
+  const bool renames = operation.slot.header()->opcode != FUSE_UNLINK;
+  if (renames && progress == 0 && WaitsForCleaning(operation)) return 0;
   if (!policy_.hides_removed_files || progress == kChangeAsked) return AskChange(operation);
   if ((progress & kHiddenBit) != 0) return AskClean(operation, progress & ~kHiddenBit);
   if (progress != 0) return AskHide(operation);
@@ -242,6 +245,24 @@ void Server::Cleaned(Operation& operation) {
   nodes_.DropIfUnused(node);
   if (operation.slot.header()->opcode == FUSE_RELEASE) return Answer(operation, 0, {});
   AfterHiding(operation);
+}
+
+// Nobody waits for a last close, so a directory whose files were closed just now would still have names
+// of ours. Only of requests that came before: else it might never be its turn. A repetition has been
+// asked before, and the journal's answer to it is kept only until something new is asked.
+bool Server::WaitsForCleaning(const Operation& operation) {
+  if (operation.replayed) return false;
+  const bool waits =
+      std::any_of(operations_.begin(), operations_.end(), [&](const Operation& other) {
+        return other.id != 0 && other.id < operation.id && other.part == Part::kClean;
+      });
+  if (waits) behind_cleaning_.push_back(operation.id);
+  return waits;
+}
+
+// The name of ours would stay, because no close comes any more.
+bool Server::HasOnlyToClean(const Operation& operation) const {
+  return opened_ && !operation.started && (operation.slot.control().progress & kHiddenBit) != 0;
 }
 
 // Unique within the volume, and the same in every repetition of the request.

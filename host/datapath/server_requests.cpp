@@ -72,8 +72,9 @@ void Server::Begin(Operation& operation) {
 int Server::Ask(Operation& operation) {
   switch (operation.slot.header()->opcode) {
     case FUSE_LOOKUP:
-    case FUSE_RMDIR:
       return AskName(operation);
+    case FUSE_RMDIR:
+      return WaitsForCleaning(operation) ? 0 : AskName(operation);
     case FUSE_UNLINK:
     case FUSE_RENAME:
     case FUSE_RENAME2:

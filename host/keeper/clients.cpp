@@ -152,6 +152,7 @@ base::Status Keeper::Adopt(KeeperMessage& request) {
   base::UniqueFd log;
   GANTRY_TRY_ASSIGN(KeptPath path, FromHeld(request, &log));
   path.process.started_at = Now();
+  if (path.previous) path.previous->until = Now() + kYoungMax;
   if (log) ReadLogFrom(path.process, path.volume_id, std::move(log));
   const std::string volume_id = path.volume_id;
   KeptPath& kept = paths_.emplace(volume_id, std::move(path)).first->second;

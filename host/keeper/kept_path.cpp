@@ -13,6 +13,7 @@ using wire::KeeperTag;
 constexpr std::string_view kFuse = "fuse";
 constexpr std::string_view kMemory = "memory";
 constexpr std::string_view kDescription = "description";
+constexpr std::string_view kPrevious = "previous";  // the description of kPrevious
 constexpr std::string_view kControl = "control";
 constexpr std::string_view kLog = "log";
 constexpr std::string_view kProcess = wire::kHeldProcess;
@@ -34,6 +35,7 @@ KeeperMessage ToHeld(const KeptPath& path, std::vector<int>& fds) {
       .Add(KeeperTag::kStandby, uint64_t{path.warm})
       .Add(KeeperTag::kTrial, uint64_t{path.upgrade && path.upgrade->IsOfNewVersion()});
   for (const auto& argument : path.arguments) message.Add(KeeperTag::kArgument, argument);
+  if (path.previous) message.Add(KeeperTag::kPrevious, path.previous->version.plugin);
   const auto add = [&](std::string_view name, int fd) {
     if (fd < 0) return;
     message.Add(KeeperTag::kName, name);
@@ -42,6 +44,7 @@ KeeperMessage ToHeld(const KeptPath& path, std::vector<int>& fds) {
   add(kFuse, path.fuse.get());
   add(kMemory, path.memory.get());
   add(kDescription, path.version.description.get());
+  if (path.previous) add(kPrevious, path.previous->version.description.get());
   const PathProcess& process = path.process;
   add(kControl, process.control.get());
   if (process.log && !process.log_ended) add(kLog, process.log->fd());
@@ -87,6 +90,9 @@ base::Result<KeptPath> FromHeld(KeeperMessage& message, base::UniqueFd* log) {
       path.memory = std::move(fd);
     } else if (name == kDescription) {
       path.version.description = std::move(fd);
+    } else if (name == kPrevious) {
+      path.previous.emplace().version = {std::move(fd),
+                                         std::string(message.Text(KeeperTag::kPrevious))};
     } else if (name == kControl) {
       path.process.control = std::move(fd);
     } else if (name == kLog) {

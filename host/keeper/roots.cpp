@@ -9,14 +9,15 @@ namespace gantry::keeper {
 int WorkerRoots::For(const std::string& plugin) {
   const std::filesystem::path folder = std::filesystem::path(plugin).parent_path();
   if (!folder.is_absolute()) return -1;
-  if (const auto known = roots_.find(folder); known != roots_.end())
-    return known->second.mounts.get();
-  if (roots_.size() >= kRootsMax) return -1;
+  if (!roots_.contains(folder) && roots_.size() >= kRootsMax) return -1;
   Root& root = roots_[folder];
+  const auto now = std::chrono::steady_clock::now();
+  if (root.mounts || root.maker || now < root.again_at) return root.mounts.get();
+  root.again_at = now + kRootAgainAfter;
   auto maker = wire::BeginRoot(worker_, folder);
   if (maker) {
     root.maker = std::move(*maker);
-    root.give_up_at = std::chrono::steady_clock::now() + wire::kPrepareRootMsMax;
+    root.give_up_at = now + wire::kPrepareRootMsMax;
   } else {
     print_("no root for data paths: " + maker.error().message);
   }

@@ -18,6 +18,7 @@
 namespace gantry::keeper {
 
 constexpr size_t kRootsMax = 8;
+constexpr std::chrono::seconds kRootAgainAfter{10};
 
 // One thread. Waits for nothing.
 class WorkerRoots {
@@ -28,7 +29,7 @@ class WorkerRoots {
       : worker_(worker), print_(print) {}
 
   // The namespace for plugins like this one, borrowed; -1 while there is none. The first call for a
-  // folder begins to make it.
+  // folder begins to make it, and a later one again, where that failed.
   int For(const std::string& plugin);
   // Of those that are being made: the folder, and what becomes readable.
   std::vector<std::pair<std::string, int>> Making() const;
@@ -43,6 +44,7 @@ class WorkerRoots {
     base::UniqueFd mounts;
     std::optional<wire::RootMaker> maker;
     base::TimePoint give_up_at;
+    base::TimePoint again_at;
   };
   const base::PinnedBinary& worker_;
   const Print& print_;

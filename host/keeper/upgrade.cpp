@@ -71,6 +71,8 @@ void Keeper::HandOver(KeptPath& path) {
   if (!path.upgrade || path.upgrade->step != Step::kLoading || !path.upgrade->next.waits ||
       !path.serving || path.stopping)
     return;
+  // Too late: its time is over soon, and nothing has been asked of the old one.
+  if (Now() + std::chrono::milliseconds(2 * kHandOverMsMax) > path.upgrade->serve_by) return;
   KeeperMessage message;
   message.kind = KeeperKind::kHandOver;
   message.Add(KeeperTag::kTimeoutMs, kHandOverMsMax);
@@ -115,7 +117,8 @@ void Keeper::CheckUpgrade(KeptPath& path) {
     case Step::kHandingOver:
       // First: whoever is killed is followed, and who ends by itself late would end the volume.
       (void)path.process.child.Kill(SIGKILL);
-      if (Now() >= upgrade.serve_by) return late("the old version did not hand over in time");
+      if (Now() >= upgrade.serve_by)
+        return GoBack(path, "the old version did not hand over in time");
       upgrade.deadline = std::min(upgrade.serve_by, Now() + std::chrono::milliseconds(kKillMsMax));
       return;
     case Step::kTrial:

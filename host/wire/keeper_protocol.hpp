@@ -93,6 +93,7 @@ enum class KeeperTag : uint16_t {
   kPlugin = 18,     // the file that the process loads
   kStandby = 19,    // not 0: one is wanted (kSpawn, kHeld), one waits (kChanged)
   kTrial = 20,      // not 0: the process is of a new version that has not proved itself (kHeld)
+  kPrevious = 21,   // the plugin before the last upgrade, while that is young (kHeld)
 };
 
 struct KeeperMessage {

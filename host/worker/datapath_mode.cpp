@@ -10,6 +10,7 @@
 #include "host/datapath/nodes.hpp"
 #include "host/datapath/slots.hpp"
 #include "host/wire/data_path_description.hpp"
+#include "host/wire/keeper_protocol.hpp"
 #include "host/worker/load.hpp"
 #include "host/worker/sandbox.hpp"
 
@@ -22,8 +23,7 @@ constexpr uint64_t kLockedBytesMax = 128 * wire::kBytesPerMib;
 // Killed by the kernel before gantryd, but after workers: a pod's volume goes with it.
 constexpr int kOomScore = 300;
 
-base::Status Serve(const std::vector<std::string>& arguments) {
-  GANTRY_TRY_ASSIGN(const datapath::Serving serving, datapath::ParseServing(arguments));
+base::Status Serve(const datapath::Serving& serving) {
   GANTRY_TRY_ASSIGN(const wire::DataPathDescription description,
                     wire::ReadDescription(datapath::kDescriptionFd));
   SandboxOptions sandbox;
@@ -48,13 +48,21 @@ base::Status Serve(const std::vector<std::string>& arguments) {
   _exit(code);
 }
 
+// Of a successor's beginnings: the node is short of something now, which is no fault of the volume's.
+bool IsPassing(base::Code code) {
+  return code == base::Code::kResourceExhausted || code == base::Code::kUnavailable ||
+         code == base::Code::kDeadlineExceeded;
+}
+
 }  // namespace
 
 void RunDataPathMode(const std::vector<std::string>& arguments) {
-  const auto served = Serve(arguments);
+  const auto serving = datapath::ParseServing(arguments);
+  const base::Status served = serving ? Serve(*serving) : tl::unexpected(serving.error());
   std::fprintf(stderr, "gantry-worker --datapath: %s\n", served.error().message.c_str());
   // No destructors and no leak check: in the sandbox it could not look (seccomp).
-  _exit(kExitRefused);
+  _exit(serving && serving->successor && IsPassing(served.error().code) ? wire::kTryAgainExit
+                                                                        : kExitRefused);
 }
 
 }  // namespace gantry::worker

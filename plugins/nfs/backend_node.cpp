@@ -97,6 +97,7 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
       {"removedOpenFiles", "hide"},
       {"commitsAtClose", "true"},
       {"locks", several_write && !(judged && judged->local_locks) ? "none" : "local"},
+      {"writers", several_write ? "several" : "one"},
       {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)},
       {"timeoutError", judged && judged->is_softerr ? "ETIMEDOUT" : "EIO"}};
   const MapRef map(parameters);

@@ -35,14 +35,16 @@ std::unique_ptr<grpc::ClientContext> Patient(std::chrono::milliseconds within) {
 
 }  // namespace
 
-CephNode::CephNode(const std::vector<std::string>& clusters, const std::string& grants) {
+CephNode::CephNode(const std::vector<std::string>& clusters, const std::string& grants,
+                   const lab::CephOptions& of_cluster) {
   std::string backends;
   std::string names;
   uint32_t uid = kBackendUid;
   for (const auto& name : clusters) {
     const char* const there = std::getenv("GANTRY_CEPH_DIR");
     auto& cluster = clusters_[name] = std::make_unique<lab::Ceph>(
-        Need(there != nullptr ? lab::Ceph::Adopt(there) : lab::Ceph::Start(), "a Ceph cluster"));
+        Need(there != nullptr ? lab::Ceph::Adopt(there) : lab::Ceph::Start(of_cluster),
+             "a Ceph cluster"));
     backends += "  " + name +
                 ":\n    plugin: cephfs\n    owner: test\n    uid: " + std::to_string(uid++) +
                 "\n    config: {monitors: [\"" + cluster->monitor() +

@@ -42,10 +42,11 @@ struct CephVolume {
 // Throws std::runtime_error when it can't be set up.
 class CephNode {
  public:
-  // A cluster and a backend of each name. Where GANTRY_CEPH_DIR is set, the cluster is the one that was
+  // A cluster with these options and a backend of each name. Where GANTRY_CEPH_DIR is set, the cluster is the one that was
   // started there.
   explicit CephNode(const std::vector<std::string>& clusters = {"ceph"},
-                    const std::string& grants = "userspace: true");
+                    const std::string& grants = "userspace: true",
+                    const lab::CephOptions& options = {});
   ~CephNode();
 
   lab::Ceph& cluster(const std::string& name = "ceph") { return *clusters_.at(name); }

@@ -261,7 +261,7 @@ class CephController : public Controller {
   std::unique_ptr<csi::v1::Controller::Stub> more_;
 };
 
-// A client with one user's key. Left mounted when its session was evicted: libcephfs may wait then.
+// A client with one user's key. Of an evicted one nothing is unmounted: libcephfs may wait then.
 class CephClient {
  public:
   CephClient(lab::Ceph& ceph, const std::string& user, const std::string& key) {
@@ -277,11 +277,11 @@ class CephClient {
   }
   ~CephClient() {
     if (mounted_ && evicted_) {
-      Leave(mount_);
-    } else {
-      if (mounted_) ceph_unmount(mount_);
-      ceph_release(mount_);
+      ceph_abort_conn(mount_);
+    } else if (mounted_) {
+      ceph_unmount(mount_);
     }
+    ceph_release(mount_);
   }
   CephClient(const CephClient&) = delete;
   CephClient& operator=(const CephClient&) = delete;
@@ -311,12 +311,6 @@ class CephClient {
   ceph_mount_info* get() const { return mount_; }
 
  private:
-  // Still pointed to, or it would count as leaked.
-  static void Leave(ceph_mount_info* mount) {
-    static auto* const left = new std::vector<ceph_mount_info*>();
-    left->push_back(mount);
-  }
-
   ceph_mount_info* mount_ = nullptr;
   bool mounted_ = false;
   bool evicted_ = false;

@@ -89,6 +89,22 @@ TEST_F(CephfsSurvival, KeeperGantrydAndDataPathAreKilledInTurnAndTogether) {
   ASSERT_GRPC_OK(node_->End(volume));
 }
 
+// Its OSD keeps what it has said is written.
+TEST(CephfsSurvivalOfData, ADataPathAndItsOsdAreKilledAtOnce) {
+  lab::CephOptions keeps;
+  keeps.keeps_data = true;
+  CephNode node({"ceph"}, "userspace: true", keeps);
+  CephVolume volume = node.Make("kept", kBytes);
+  volume.mode = Mode::SINGLE_NODE_MULTI_WRITER;
+  node.Start(volume);
+  Survivor([&] { return node.DataPathOf(volume); })
+      .IsKilledWithItsServer(
+          volume.target, node.host().directory(),
+          [&] { return node.cluster().Kill(lab::CephDaemon::kOsd); },
+          [&] { return node.cluster().Restart(lab::CephDaemon::kOsd); });
+  ASSERT_GRPC_OK(node.End(volume));
+}
+
 // --- others
 
 TEST_F(CephfsSurvival, AnotherNodesReaderDoesNotWaitForADeadWriter) {

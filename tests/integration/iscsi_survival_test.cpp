@@ -67,6 +67,13 @@ TEST_P(IscsiStandby, APauseIsShortWhereNothingElseIsToDo) {
   warm_.IsKilledWithNothingElseToDo(node_.Target(volume_));
 }
 
+// The target's daemon forgets everything, and its machine nothing.
+TEST_P(IscsiSurvival, ItsDataPathAndItsTargetAreKilledAtOnce) {
+  survivor_.IsKilledWithItsServer(
+      node_.Target(volume_), node_.host().directory(), [this] { return target_.tgt().Kill(); },
+      [this] { return target_.tgt().Restart(); });
+}
+
 TEST_P(IscsiSurvival, KeeperGantrydAndDataPathAreKilledInTurnAndTogether) {
   survivor_.IsKilledWithOthers(node_.Target(volume_), node_.host(),
                                [this] { return node_.KeeperPid(); });

@@ -87,6 +87,12 @@ TEST_F(NfsStandby, APauseIsShortWhereNothingElseIsToDo) {
   warm_.IsKilledWithNothingElseToDo(volume_.target);
 }
 
+TEST_F(NfsSurvival, ItsDataPathAndItsServerAreKilledAtOnce) {
+  survivor_.IsKilledWithItsServer(
+      volume_.target, node_.host().directory(), [this] { return node_.server().Kill(); },
+      [this] { return node_.server().Restart(); });
+}
+
 // Another file of the same plugin, which has another digest.
 fs::path AnotherBuild(const fs::path& plugin, const fs::path& directory, int number) {
   const fs::path copy = directory / ("nfs-" + std::to_string(number) + ".so");

@@ -29,6 +29,12 @@ std::string Rename(const std::string& from, const std::string& to, unsigned flag
 }
 std::string Unlink(const std::string& path) { return Said(unlink(path.c_str())); }
 std::string Mkdir(const std::string& path) { return Said(mkdir(path.c_str(), 0755)); }
+// A directory whose only file was removed while it was open, and closed now.
+void EmptyJustNow(const std::string& path) {
+  Mkdir(path);
+  const auto file = MakeFile(path + "/f");
+  Unlink(path + "/f");
+}
 
 std::vector<std::string> NamesOf(const std::string& path) {
   std::vector<std::string> names;
@@ -299,6 +305,26 @@ std::vector<PosixProbe> RenameProbes() {
          for (int i = 0; i < 1000 && NamesOf(in).size() > 2; ++i)
            (void)fsync(OpenFile(in, O_RDONLY).get());
          return Number(NamesOf(in).size());
+       }},
+      {"rmdir-after-the-last-close-of-a-removed-file",
+       [](const std::string& in) -> std::string {
+         Words words;
+         for (int i = 0; i < 100; ++i) {
+           EmptyJustNow(in + "d");
+           words << Said(rmdir((in + "d").c_str()));
+         }
+         return words;
+       }},
+      {"rename-onto-a-directory-after-the-last-close-of-a-removed-file",
+       [](const std::string& in) -> std::string {
+         Words words;
+         Mkdir(in + "from");
+         for (int i = 0; i < 100; ++i) {
+           EmptyJustNow(in + "d");
+           words << Said(rename((in + "from").c_str(), (in + "d").c_str()));
+           (void)rename((in + "d").c_str(), (in + "from").c_str());
+         }
+         return words;
        }},
       {"unlink-of-other-kinds",
        [](const std::string& in) -> std::string {

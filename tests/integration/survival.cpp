@@ -145,4 +145,28 @@ void Survivor::IsKilledWithOthers(const fs::path& root, lab::Gantryd& host,
   load.Finish();
 }
 
+void Survivor::IsKilledWithItsServer(const fs::path& root, const fs::path& outputs,
+                                     const std::function<base::Status()>& kill_server,
+                                     const std::function<base::Status()>& start_server) {
+  Stalls stalls;
+  SurvivalLoad load(root, outputs);
+  for (int round = 0; round < SurvivalRounds(2, 10); ++round) {
+    SCOPED_TRACE(round);
+    ASSERT_TRUE(load.Advances(kSurvivalProbes)) << load.Error();
+    Pause();
+    const pid_t victim = DataPath();
+    ASSERT_GT(victim, 0);
+    (void)load.probe().TakeLongest();
+    ASSERT_EQ(kill(victim, SIGKILL), 0);
+    ASSERT_TRUE(kill_server());
+    ASSERT_TRUE(HasAnother(victim));
+    ASSERT_TRUE(start_server());
+    const auto back = std::chrono::steady_clock::now();
+    ASSERT_TRUE(load.Advances(2)) << load.Error();
+    stalls.Add(std::chrono::steady_clock::now() - back);
+  }
+  load.Finish();
+  stalls.Print("data path and server were killed at once; after the server was back");
+}
+
 }  // namespace gantry::tests

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "host/base/error.hpp"
 #include "tests/integration/survival_load.hpp"
 #include "tests/lab/gantryd.hpp"
 
@@ -56,7 +57,7 @@ class Stalls {
   std::vector<double> ms_;
 };
 
-// A volume whose data path is killed. Each of the last three is a test of its own and fails it.
+// A volume whose data path is killed. Each of the last four is a test of its own and fails it.
 class Survivor {
  public:
   // `data_path`: who serves the volume now, 0 while nobody does. `is_ready`: whether it may be killed.
@@ -73,6 +74,11 @@ class Survivor {
   // Keeper and data path at once, then gantryd and data path.
   void IsKilledWithOthers(const std::filesystem::path& root, lab::Gantryd& host,
                           const std::function<pid_t()>& keeper);
+  // Data path and storage server in the same instant; the server is back once its successor waits for it.
+  void IsKilledWithItsServer(const std::filesystem::path& root,
+                             const std::filesystem::path& outputs,
+                             const std::function<base::Status()>& kill_server,
+                             const std::function<base::Status()>& start_server);
 
  private:
   const std::function<pid_t()> data_path_;

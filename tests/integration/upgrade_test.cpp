@@ -179,6 +179,20 @@ TEST_F(UpgradeTest, AYoungOneThatCrashesAgainAndAgainIsFollowedByTheOneBefore) {
   EXPECT_EQ(load.wrong(), 0);
 }
 
+TEST_F(UpgradeTest, AYoungOnesWayBackOutlivesTheKeeper) {
+  Hold();
+  const fs::path root = Serve();
+  ASSERT_TRUE(Upgrade("localfs_next"));
+  const pid_t first = KeeperPid();
+  ASSERT_EQ(kill(first, SIGKILL), 0);
+  ASSERT_TRUE(Eventually([&] { return KeeperPid() > 0 && KeeperPid() != first; }, kLong));
+  ASSERT_TRUE(Eventually([&] { return State("v").plugin == Plugin("localfs_next"); }, kLong));
+  struct stat found {};
+  EXPECT_EQ(stat((root / ".young").c_str(), &found), -1);
+  EXPECT_EQ(errno, ENOENT);
+  EXPECT_EQ(State("v").plugin, Plugin("localfs"));
+}
+
 TEST_F(UpgradeTest, WhatDoesNotEndInTimeIsLeftToTheNewVersion) {
   struct sigaction action {};
   action.sa_handler = [](int) {};

@@ -82,13 +82,13 @@ Result<Ceph> Ceph::Start(CephOptions options) {
     options.directory = cluster.temporary_->path();
   }
   cluster.directory_ = options.directory;
-  GANTRY_TRY_ASSIGN(
-      const std::string facts,
-      RunTool({"start", "--dir", cluster.directory_.string(), "--address", options.address,
-               "--bytes", std::to_string(options.osd_bytes), "--mds-tick", options.mds_tick_seconds,
-               "--owner", std::to_string(getpid())},
-              options.time_zone.empty() ? std::vector<std::string>()
-                                        : std::vector{"TZ=" + options.time_zone}));
+  GANTRY_TRY_ASSIGN(const std::string facts,
+                    RunTool({"start", "--dir", cluster.directory_.string(), "--address",
+                             options.address, "--bytes", std::to_string(options.osd_bytes),
+                             "--store", options.keeps_data ? "bluestore" : "memstore", "--mds-tick",
+                             options.mds_tick_seconds, "--owner", std::to_string(getpid())},
+                            options.time_zone.empty() ? std::vector<std::string>()
+                                                      : std::vector{"TZ=" + options.time_zone}));
   GANTRY_TRY(cluster.TakeFacts(facts));
   return cluster;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A real Ceph cluster of one host for the life of an object: monitor, manager with the volumes module,
-// OSD over memory, MDS, and the filesystem "cephfs". The daemons are run by the tool beside this file
+// OSD, MDS, and the filesystem "cephfs". The daemons are run by the tool beside this file
 // (tests/lab/ceph), as lab::Ganesha is by its own.
 #pragma once
 
@@ -27,6 +27,7 @@ struct CephOptions {
   std::filesystem::path directory = {};  // its own; empty: a temporary one, removed at the end
   std::string address = "127.0.0.1";     // IPv4, of this machine; all daemons listen there
   uint64_t osd_bytes = uint64_t{2} << 30;
+  bool keeps_data = false;  // of an OSD that is killed; 3 s more to start
   // How soon the MDS flushes its journal, which a create or a delete may wait for; Ceph's own is 5.
   std::string mds_tick_seconds = "0.2";
   std::string time_zone = {};  // the daemons' TZ, until they are restarted; empty: none
@@ -46,7 +47,7 @@ class Ceph {
 
   base::Status Freeze(CephDaemon daemon);   // SIGSTOP: connections stay, nothing answers
   base::Status Thaw(CephDaemon daemon);     // SIGCONT
-  base::Status Kill(CephDaemon daemon);     // SIGKILL; the OSD's data is gone with it
+  base::Status Kill(CephDaemon daemon);     // SIGKILL; the OSD's data is gone unless kept
   base::Status Restart(CephDaemon daemon);  // ends it if it runs; serving on return
   base::Status Wait();                      // until all that run serve
   base::Status Stop();                      // again is success

@@ -55,6 +55,16 @@ tl::expected<std::optional<uint64_t>, int> NumberOf(ceph_mount_info* mount, Inod
   return value;
 }
 
+// ceph_ll_rename. While it is under way, libcephfs (Client::_rename of 16.2) lets everybody else who asks for
+// the new name wait. Where it fails before the MDS is asked, as when the old name is gone, they would wait for
+// ever: what frees the name is an answer of the MDS, whichever. So it is asked for what it always refuses.
+int RenameName(ceph_mount_info* mount, Inode* from, const std::string& name, Inode* to,
+               const std::string& new_name, const UserPerm* who) {
+  const int result = ceph_ll_rename(mount, from, name.c_str(), to, new_name.c_str(), who);
+  if (result < 0) (void)ceph_ll_rename(mount, to, ".", to, new_name.c_str(), who);
+  return result;
+}
+
 }  // namespace
 
 void CephDataPath::Lookup(gantry_op op, const gantry_fs_name& request) {
@@ -333,8 +343,8 @@ void CephDataPath::Rename(gantry_op op, const gantry_fs_rename& request) {
                 if (!now) return Fail(ENOENT);
                 if (!attempt.Note(*now)) return Fail(EAGAIN);
               }
-              const int result = ceph_ll_rename(mount, (*source)->get(), name.c_str(),
-                                                (*target)->get(), new_name.c_str(), who.get());
+              const int result =
+                  RenameName(mount, (*source)->get(), name, (*target)->get(), new_name, who.get());
               if (result == -ENOENT && attempt.IsAlone() && attempt.MayBeDone()) return Done();
               return result < 0 ? Fail(result) : Done();
             });

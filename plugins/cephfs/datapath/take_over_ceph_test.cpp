@@ -189,6 +189,52 @@ TEST_F(TakeOver, WhatWasDoneIsDoneWhereNobodyElseIs) {
   EXPECT_EQ(rival_->Lookup(name).attributes.mode & S_IFMT, mode_t{S_IFLNK});
 }
 
+// libcephfs 16.2 keeps whoever asks for a name waiting for ever when a rename to it has failed by itself.
+TEST_F(TakeOver, ANameThatADoneRenameGaveCanBeUsedOn) {
+  for (const bool one_node : {true, false}) {
+    const std::string from = New("from"), to = New("to");
+    ASSERT_EQ(rival_->Create(from).error_number, 0);
+    const Change rename = [&](Path& path) { return path.Rename(from, to); };
+    Path& first = Kept("node", one_node);
+    Ended done = rename(first.As(kAgain, false));
+    ASSERT_EQ(done.error_number, 0);
+    Path& second = Kept("node", one_node, std::move(done.region));
+    EXPECT_EQ(rename(second.As(kAgain, true)).error_number, 0);
+    EXPECT_EQ(second.Lookup(to).error_number, 0);
+    EXPECT_EQ(second.Unlink(to).error_number, 0);
+  }
+}
+
+TEST_F(TakeOver, ANameThatAFailedRenameAskedForCanBeUsedOn) {
+  const std::string file = New("file"), directory = New("directory"), free = New("free");
+  ASSERT_EQ(rival_->Create(file).error_number, 0);
+  ASSERT_EQ(rival_->Mkdir(directory).error_number, 0);
+  for (const bool one_node : {true, false}) {
+    Path& path = Kept("node", one_node);
+    for (const auto& to : {file, directory, free}) {
+      const Ended before = path.Lookup(to);
+      EXPECT_EQ(path.Rename(New("absent"), to).error_number, ENOENT);
+      const Ended after = path.Lookup(to);
+      EXPECT_EQ(after.error_number, before.error_number);
+      EXPECT_EQ(after.node, before.node);
+    }
+    EXPECT_EQ(path.Create(free).error_number, 0);
+    EXPECT_EQ(path.Unlink(free).error_number, 0);
+  }
+}
+
+// Another node's change of the old name is not known here when it is asked for.
+TEST_F(TakeOver, SoCanOneWhoseOldNameAnotherNodeTook) {
+  const std::string from = New("from"), taken = New("taken"), to = New("to");
+  Path& path = Kept("node", true);
+  ASSERT_EQ(path.Create(from).error_number, 0);
+  ASSERT_EQ(rival_->Rename(from, taken).error_number, 0);
+  EXPECT_EQ(path.Rename(from, to).error_number, ENOENT);
+  EXPECT_EQ(path.Lookup(to).error_number, ENOENT);
+  EXPECT_EQ(path.Rename(taken, to).error_number, 0);
+  EXPECT_EQ(path.Lookup(to).error_number, 0);
+}
+
 // --- where others are
 
 TEST_F(TakeOver, AnExclusiveFileIsKnownAgainByItsMark) {

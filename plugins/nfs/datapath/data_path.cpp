@@ -361,6 +361,10 @@ void NfsDataPath::Fail(gantry_op op, const NfsError& error) {
 }
 
 // `echo` is how a change that has been made already is refused the second time.
+bool NfsDataPath::IsEcho(const NfsError& error, bool ambiguous, NfsStatus3 echo) const {
+  return options_.is_sole_writer && ambiguous && error.Is(echo);
+}
+
 void NfsDataPath::FailChange(gantry_op op, const NfsError& error, bool ambiguous, NfsStatus3 echo) {
   if (ambiguous && error.Is(echo)) {
     log_(GANTRY_LOG_WARNING,

@@ -7,7 +7,8 @@
 //
 // What NFSv3 leaves open: a file that is removed while it is open is gone (ESTALE afterwards), and
 // a change whose answer was lost with both the connection and the server's reply cache ends with
-// EIO where it can't be proven to have been ours.
+// EIO where it can't be proven to have been ours. (With a sole writer it is proven: its kernel asks for
+// no name that is there, and removes none that is not.)
 #pragma once
 
 #include <gantry/datapath.h>
@@ -119,6 +120,7 @@ class NfsDataPath : private ConnectionUser {
   void Fail(gantry_op op, const NfsError& error);
   // Then at once, or when what was written to the file before is stable.
   void AfterCommit(gantry_op op, const FileHandle& file, std::function<void()> then);
+  bool IsEcho(const NfsError& error, bool ambiguous, NfsStatus3 echo) const;
   void FailChange(gantry_op op, const NfsError& error, bool ambiguous, NfsStatus3 echo);
   void DoneAttributes(gantry_op op, const FileHandle& node,
                       const std::optional<Attributes>& attributes);

@@ -74,6 +74,7 @@ TEST_F(DataPathTest, SaysWhatIsWrongWithAParameter) {
   EXPECT_THAT(refused("reservedPorts", "yes"), HasSubstr("expected true or false"));
   EXPECT_THAT(refused("timeoutSeconds", "-1"), HasSubstr("parameter timeoutSeconds"));
   EXPECT_THAT(refused("timeoutError", "ENOENT"), HasSubstr("expected EIO or ETIMEDOUT"));
+  EXPECT_THAT(refused("writers", "two"), HasSubstr("expected one or several"));
 }
 
 TEST_F(DataPathTest, FailsToOpenWhereNobodyListensAndOpensOnceSomebodyDoes) {

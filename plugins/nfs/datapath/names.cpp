@@ -113,11 +113,11 @@ void NfsDataPath::MakeBy(gantry_op op, const Call& call, std::optional<TimePoint
   calls_.To<Call>(
       op, call, Touched(call.directory),
       [this, op, directory = call.directory, name = call.name, new_at](auto reply, bool ambiguous) {
-        if (!reply) {
+        if (!reply && !IsEcho(reply.error(), ambiguous, NfsStatus3::kExist)) {
           return FailChange(op, reply.error(), ambiguous, NfsStatus3::kExist);
         }
-        NoteDirectory(directory, reply->directory);
-        if (!reply->handle) return DoneByName(op, directory, name);
+        NoteDirectory(directory, reply ? reply->directory : WeakCacheData());
+        if (!reply || !reply->handle) return DoneByName(op, directory, name);
         if (new_at && !ambiguous) new_directories_.Note(*reply->handle, *new_at);
         DoneNode(op, *reply->handle, reply->attributes);
       });
@@ -242,8 +242,8 @@ void NfsDataPath::RemoveBy(gantry_op op, const gantry_fs_name& request) {
   if (!BeginWith(op, request.context, directory)) return;
   calls_.To<Call>(op, {*directory, View(request.name)}, Touched(*directory),
                   [this, op, directory = *directory](auto reply, bool ambiguous) {
-                    if (reply) {
-                      NoteDirectory(directory, reply->wcc);
+                    if (reply || IsEcho(reply.error(), ambiguous, NfsStatus3::kNoEnt)) {
+                      NoteDirectory(directory, reply ? reply->wcc : WeakCacheData());
                       return Done(op);
                     }
                     FailChange(op, reply.error(), ambiguous, NfsStatus3::kNoEnt);
@@ -267,9 +267,9 @@ void NfsDataPath::Rename(gantry_op op, const gantry_fs_rename& request) {
   calls_.To<nfs::Rename>(op, {*from, View(request.name), *to, View(request.new_name)},
                          Touched(*from, *to),
                          [this, op, from = *from, to = *to](auto reply, bool ambiguous) {
-                           if (reply) {
-                             NoteDirectory(from, reply->from);
-                             NoteDirectory(to, reply->to);
+                           if (reply || IsEcho(reply.error(), ambiguous, NfsStatus3::kNoEnt)) {
+                             NoteDirectory(from, reply ? reply->from : WeakCacheData());
+                             NoteDirectory(to, reply ? reply->to : WeakCacheData());
                              return Done(op);
                            }
                            FailChange(op, reply.error(), ambiguous, NfsStatus3::kNoEnt);

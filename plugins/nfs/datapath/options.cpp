@@ -95,6 +95,11 @@ NfsResult<DataPathOptions> ParseOptions(const gantry_map& parameters) {
   } else if (!error.empty() && error != "EIO") {
     return Refuse("timeoutError", error, "EIO or ETIMEDOUT");
   }
+  const std::string_view writers = gantry::Find(parameters, "writers");
+  if (!writers.empty() && writers != "one" && writers != "several") {
+    return Refuse("writers", writers, "one or several");
+  }
+  options.is_sole_writer = writers == "one";
   options.fingerprint = Fingerprint(
       {options.server.host, options.server.export_path, gantry::Find(parameters, "path"),
        gantry::Find(parameters, "port"), gantry::Find(parameters, "mountPort"), reserved});

@@ -12,6 +12,7 @@
 //   reservedPorts   "true": source ports below 1024; needs CAP_NET_BIND_SERVICE
 //   timeoutSeconds  missing or 0: an operation waits for its server (hard); else it ends after so long
 //   timeoutError    with which error it ends then: EIO (default; soft) or ETIMEDOUT (softerr)
+//   writers         "one": nobody but this data path changes the directory; "several" (default)
 // Other keys are somebody else's and ignored.
 #pragma once
 
@@ -42,6 +43,7 @@ struct DataPathOptions {
   std::optional<Identity> fixed;
   std::optional<std::chrono::seconds> timeout;
   int timeout_error = EIO;
+  bool is_sole_writer = false;
   // Names the storage these options lead to, for memory that outlives the process.
   uint64_t fingerprint = 0;
 };

@@ -61,6 +61,23 @@ TEST_F(ResilienceTest, TakesNoRefusalForTrueAfterTheConnectionWasLost) {
   EXPECT_EQ(volume_.Wait(Mkdir("x")).error_number, EIO);
 }
 
+TEST_F(ResilienceTest, ASoleWriterKnowsItsOwnWorkAfterTheConnectionWasLost) {
+  Open({{"writers", "one"}});
+  server_.On(Remove::kNumber, [](const FakeCall&) { return Status(kNoEntStatus); });
+  server_.On(MakeDir::kNumber, [](const FakeCall&) { return Status(kExistStatus); });
+  server_.On(nfs::Rename::kNumber, [](const FakeCall&) { return Status(kNoEntStatus); });
+  EXPECT_EQ(volume_.Wait(Unlink("x")).error_number, ENOENT);
+  EXPECT_EQ(volume_.Wait(Mkdir("file")).error_number, EEXIST);
+  server_.HangUpOn(Remove::kNumber);
+  EXPECT_EQ(volume_.Wait(Unlink("x")).error_number, 0);
+  server_.HangUpOn(MakeDir::kNumber);
+  const Ended made = volume_.Wait(Mkdir("file"));
+  EXPECT_EQ(made.error_number, 0);
+  EXPECT_EQ(made.handle, "file");
+  server_.HangUpOn(nfs::Rename::kNumber);
+  EXPECT_EQ(volume_.Wait(volume_.Rename("root", "x", "root", "y")).error_number, 0);
+}
+
 TEST_F(ResilienceTest, ProvesALinkByWhatItsNameLeadsTo) {
   Open();
   server_.On(nfs::Link::kNumber, [](const FakeCall&) { return Status(kExistStatus); });
