@@ -318,8 +318,10 @@ int Server::AskWrite(Operation& operation) {
   const auto writer = from_cache ? nodes_.WriterOf(node) : std::nullopt;
   request->context = writer ? Context(operation, *writer) : Context(operation);
   operation.wanted = in.size;
-  // O_SYNC contains O_DSYNC (open(2)).
-  if (policy_.writes_are_stable || (in.flags & O_DSYNC) != 0)
+  // O_SYNC contains O_DSYNC (open(2)). O_DIRECT promises nothing, but who uses it does without buffers, as
+  // the kernel's NFS client commits its writes before they end.
+  if (policy_.writes_are_stable ||
+      (in.flags & (policy_.commits_at_close ? O_DSYNC | O_DIRECT : O_DSYNC)) != 0)
     request->flags = GANTRY_FS_WRITE_STABLE;
   request->offset = in.offset;
   request->data = {body.rest().data(), in.size};
