@@ -138,7 +138,7 @@ void NfsDataPath::Write(gantry_op op, const gantry_fs_write& request) {
   if (job->parts.empty()) return FinishWrite(*job);
   // After a write that may be lost and written again, all are written again.
   job->logged = uncommitted_.Has(*file);
-  if (!stable && (job->logged || !IsLone(*file, length))) {
+  if (!stable && options_.is_sole_writer && (job->logged || !IsLone(*file, length))) {
     if (logs_writes_ && !uncommitted_.Prepare()) {
       log_(GANTRY_LOG_WARNING, "no memory for writes that are not committed: all are made stable");
       logs_writes_ = false;

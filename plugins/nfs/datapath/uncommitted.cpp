@@ -32,7 +32,7 @@ bool Uncommitted::Prepare() {
     const WriteEntry& entry = log_.At(number);
     // Its caller was not answered: it is asked for again, or was told that it failed.
     if (entry.state == WriteEntry::kAsked) log_.Free(number);
-    if (entry.state == WriteEntry::kWritten) ++files_[entry.file].entries;
+    if (IsUnstable(entry)) ++files_[entry.file].entries;
   }
   if (log_.suspect()) Suspect();
   return true;
@@ -101,19 +101,24 @@ void Uncommitted::DropIfDone(const FileHandle& file) {
     files_.erase(found);
 }
 
-std::optional<uint64_t> Uncommitted::OldestWritten() const {
+std::optional<uint64_t> Uncommitted::OldestUnstable() const {
   for (uint64_t number = log_.begin(); number < log_.end(); ++number)
-    if (log_.At(number).state == WriteEntry::kWritten) return number;
+    if (IsUnstable(log_.At(number))) return number;
   return std::nullopt;
 }
 
-std::vector<uint64_t> Uncommitted::WrittenOf(const FileHandle& file) const {
+std::vector<uint64_t> Uncommitted::UnstableOf(const FileHandle& file) const {
   std::vector<uint64_t> numbers;
   for (uint64_t number = log_.begin(); number < log_.end(); ++number) {
     const WriteEntry& entry = log_.At(number);
-    if (entry.state == WriteEntry::kWritten && entry.file == file) numbers.push_back(number);
+    if (IsUnstable(entry) && entry.file == file) numbers.push_back(number);
   }
   return numbers;
+}
+
+bool Uncommitted::IsStableBy(uint64_t number, const Verifier& verifier) const {
+  const WriteEntry& entry = log_.At(number);
+  return entry.state == WriteEntry::kWritten && entry.verifier == verifier;
 }
 
 gantry_op Uncommitted::BeginOwn(const Writer& writer) {
@@ -139,9 +144,14 @@ void Uncommitted::CommitAll() {
 }
 
 void Uncommitted::StartCommit(const FileHandle& handle) {
+  if (phase_ != Phase::kQuiet) return;
+  std::vector<uint64_t> asked = UnstableOf(handle);
+  if (std::ranges::any_of(
+          asked, [&](uint64_t number) { return log_.At(number).state == WriteEntry::kLost; }))
+    return Suspect();
   File& file = files_[handle];
+  file.asked = std::move(asked);
   file.waiting = std::exchange(file.next, {});
-  file.asked = WrittenOf(handle);
   if (file.asked.empty()) {
     const int error_number = std::exchange(file.error_number, 0);
     if (error_number != 0) --lost_files_;
@@ -164,12 +174,12 @@ void Uncommitted::OnCommitted(const FileHandle& handle, const NfsResult<CommitRe
       if (reply.error().Is(NfsStatus3::kStale))
         Free(number);
       else if (!IsOfRights(reply.error()))
-        Doubt(number);
+        log_.Lost(number);
     }
     return Answer(handle, std::exchange(files_[handle].waiting, {}), error_number);
   }
-  if (std::any_of(asked.begin(), asked.end(),
-                  [&](uint64_t number) { return log_.At(number).verifier != reply->verifier; })) {
+  if (!std::ranges::all_of(asked,
+                           [&](uint64_t number) { return IsStableBy(number, reply->verifier); })) {
     file.next.insert(file.next.begin(), std::make_move_iterator(file.waiting.begin()),
                      std::make_move_iterator(file.waiting.end()));
     file.waiting.clear();
@@ -222,14 +232,14 @@ void Uncommitted::EndOwn() {
     file.waiting.clear();
   }
   if (restore_op_ != 0) calls_.End(std::exchange(restore_op_, 0));
-  rewrite_.clear();
 }
 
 void Uncommitted::RestoreNext() {
   if (restore_op_ != 0) calls_.End(std::exchange(restore_op_, 0));
   phase_ = Phase::kRestoring;
-  const auto oldest = OldestWritten();
+  const auto oldest = OldestUnstable();
   if (!oldest) return EndRestore();
+  if (log_.At(*oldest).state == WriteEntry::kLost) return Rewrite(*oldest, 0);
   const FileHandle file = log_.At(*oldest).file;
   restore_op_ = BeginOwn(log_.At(*oldest).writer);
   calls_.To<nfs::Commit>(restore_op_, {file, 0, 0}, Touched(file),
@@ -238,46 +248,42 @@ void Uncommitted::RestoreNext() {
 
 void Uncommitted::OnRestoreCommit(const FileHandle& file, const NfsResult<CommitReply>& reply) {
   if (!reply) return OnRefused(file, reply.error());
-  const std::vector<uint64_t> written = WrittenOf(file);
-  const auto lost = std::find_if(written.begin(), written.end(), [&](uint64_t number) {
-    return log_.At(number).verifier != reply->verifier;
-  });
-  std::for_each(written.begin(), lost, [&](uint64_t number) { Free(number); });
-  rewrite_.assign(std::make_reverse_iterator(written.end()), std::make_reverse_iterator(lost));
-  rewritten_bytes_ = 0;
-  RewriteNext();
+  const std::vector<uint64_t> unstable = UnstableOf(file);
+  const auto lost = std::ranges::find_if_not(
+      unstable, [&](uint64_t number) { return IsStableBy(number, reply->verifier); });
+  if (lost != unstable.end()) log_.Lost(*lost);
+  std::for_each(unstable.begin(), lost, [&](uint64_t number) { Free(number); });
+  RestoreNext();
 }
 
-void Uncommitted::RewriteNext() {
-  if (rewrite_.empty()) return RestoreNext();
+// It may go over what is newer, so all of that goes again after it.
+void Uncommitted::Rewrite(uint64_t number, uint32_t done_bytes) {
   if (restore_op_ != 0) calls_.End(std::exchange(restore_op_, 0));
-  const uint64_t number = rewrite_.back();
   const WriteEntry& entry = log_.At(number);
+  for (const uint64_t later : UnstableOf(entry.file)) log_.Lost(later);
   restore_op_ = BeginOwn(entry.writer);
-  const nfs::Write call{entry.file, entry.offset + rewritten_bytes_,
-                        log_.Data(number).subspan(rewritten_bytes_), Stable::kFileSync};
-  calls_.To<nfs::Write>(restore_op_, call, Touched(entry.file), [this, number](auto reply, bool) {
-    const WriteEntry& done = log_.At(number);
-    if (!reply) return OnRefused(done.file, reply.error());
-    if (reply->count == 0 || reply->count > done.bytes - rewritten_bytes_ ||
-        reply->committed != Stable::kFileSync) {
-      return OnRefused(done.file, {Failure::kMalformed, NfsStatus3::kOk, false, 0,
-                                   "WRITE: not as much, or not as stable, as asked for"});
-    }
-    rewritten_bytes_ += reply->count;
-    if (rewritten_bytes_ < done.bytes) return RewriteNext();
-    restored_bytes_ += done.bytes;
-    rewritten_bytes_ = 0;
-    rewrite_.pop_back();
-    Free(number);
-    RewriteNext();
-  });
+  const nfs::Write call{entry.file, entry.offset + done_bytes,
+                        log_.Data(number).subspan(done_bytes), Stable::kFileSync};
+  calls_.To<nfs::Write>(
+      restore_op_, call, Touched(entry.file), [this, number, done_bytes](auto reply, bool) {
+        const WriteEntry& written = log_.At(number);
+        if (!reply) return OnRefused(written.file, reply.error());
+        const uint32_t left_bytes = written.bytes - done_bytes;
+        if (reply->count == 0 || reply->count > left_bytes ||
+            reply->committed != Stable::kFileSync) {
+          return OnRefused(written.file, {Failure::kMalformed, NfsStatus3::kOk, false, 0,
+                                          "WRITE: not as much, or not as stable, as asked for"});
+        }
+        if (reply->count < left_bytes) return Rewrite(number, done_bytes + reply->count);
+        restored_bytes_ += written.bytes;
+        Free(number);
+        RestoreNext();
+      });
 }
 
 // Does the server know the volume at all?
 void Uncommitted::OnRefused(const FileHandle& file, const NfsError& error) {
   calls_.End(restore_op_);
-  rewrite_.clear();
   const bool may_pass =
       IsOfRights(error) && Now() - restore_began_ < milliseconds(kRestoreRightsMsMax);
   restore_op_ = calls_.BeginOwn(std::make_shared<const Credentials>(*Credentials::Sys(0, 0, {})));
@@ -293,13 +299,6 @@ void Uncommitted::OnRefused(const FileHandle& file, const NfsError& error) {
   });
 }
 
-// No verifier is that of its answer, so it is written again.
-void Uncommitted::Doubt(uint64_t number) {
-  Verifier verifier = log_.At(number).verifier;
-  for (auto& byte : verifier) byte ^= decltype(verifier)::value_type{0xff};
-  log_.Written(number, verifier);
-}
-
 void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
   // Somebody else has removed the file.
   const bool gone = error.Is(NfsStatus3::kStale);
@@ -313,7 +312,7 @@ void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
     ++lost_files_;
     file.error_number = ToErrno(error);
   }
-  for (const uint64_t number : WrittenOf(handle)) Free(number);
+  for (const uint64_t number : UnstableOf(handle)) Free(number);
 }
 
 void Uncommitted::EndRestore() {
@@ -332,7 +331,7 @@ void Uncommitted::EndRestore() {
 
 bool Uncommitted::Continue(TimePoint now) {
   if (phase_ == Phase::kQuiet) {
-    const auto oldest = OldestWritten();
+    const auto oldest = OldestUnstable();
     if (!oldest || (now < NextAt() && !log_.IsFilling())) return false;
     const FileHandle handle = log_.At(*oldest).file;
     const File& file = files_[handle];
@@ -352,7 +351,7 @@ bool Uncommitted::Continue(TimePoint now) {
 
 TimePoint Uncommitted::NextAt() const {
   if (phase_ != Phase::kQuiet) return restore_at_;
-  const auto oldest = OldestWritten();
+  const auto oldest = OldestUnstable();
   if (!oldest) return kNoDeadline;
   const WriteEntry& entry = log_.At(*oldest);
   const File& file = files_.at(entry.file);

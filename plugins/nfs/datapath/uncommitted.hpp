@@ -9,7 +9,11 @@
 //
 //   every call under way is answered (what was changing goes over the new connection at once, under its
 //   old xid); then each file of the log is committed; what the answer's verifier says is lost is written
-//   again, stable, one after the other in the log's order, and with it all that followed in that file.
+//   again, stable, one after the other in the log's order, and with it all that followed in that file:
+//   it is marked before in the log (kLost), so that a restore that was cut short, by a death as well,
+//   is not taken for done.
+//
+// A COMMIT that failed may have lost what it was for, so that is marked too and the next one is a restore.
 //
 // So what a file holds is what it held before. What changes a file by another way than WRITE (SETATTR) has
 // its data committed first, and so do all who close it. Two writes of one range at the same time have no
@@ -22,6 +26,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -113,18 +118,21 @@ class Uncommitted {
   static TimePoint Now() { return std::chrono::steady_clock::now(); }
   void Suspect();
   void Free(uint64_t number);
-  std::optional<uint64_t> OldestWritten() const;
-  std::vector<uint64_t> WrittenOf(const FileHandle& file) const;
+  static bool IsUnstable(const WriteEntry& entry) {
+    return entry.state == WriteEntry::kWritten || entry.state == WriteEntry::kLost;
+  }
+  std::optional<uint64_t> OldestUnstable() const;
+  std::vector<uint64_t> UnstableOf(const FileHandle& file) const;
+  bool IsStableBy(uint64_t number, const Verifier& verifier) const;
   void StartCommit(const FileHandle& file);
   void OnCommitted(const FileHandle& file, const NfsResult<CommitReply>& reply);
   void Answer(const FileHandle& file, std::vector<Waiter> waiters, int error_number);
   void DropIfDone(const FileHandle& file);
-  void Doubt(uint64_t number);
   void Lose(const FileHandle& file, const NfsError& error);
 
   void RestoreNext();
   void OnRestoreCommit(const FileHandle& file, const NfsResult<CommitReply>& reply);
-  void RewriteNext();
+  void Rewrite(uint64_t number, uint32_t done_bytes);
   void OnRefused(const FileHandle& file, const NfsError& error);
   void EndOwn();
   void EndRestore();
@@ -137,8 +145,6 @@ class Uncommitted {
   Files files_;
   Phase phase_ = Phase::kQuiet;
   gantry_op restore_op_ = 0;
-  std::vector<uint64_t> rewrite_;  // The rest of a file, the last one first.
-  uint32_t rewritten_bytes_ = 0;   // Of its last.
   uint64_t restored_bytes_ = 0;
   uint64_t restores_ = 0;
   TimePoint restore_began_{};

@@ -16,6 +16,8 @@ using namespace std::chrono_literals;
 using namespace test;
 using testing::HasSubstr;
 
+constexpr uint32_t kIoStatus = 5;
+constexpr uint32_t kAccessStatus = 13;
 constexpr uint32_t kNoSpaceStatus = 28;
 constexpr uint32_t kStaleStatus = 70;
 
@@ -26,7 +28,11 @@ class UncommittedTest : public DataPathFixture {
     server_.On(nfs::Write::kNumber, [this](const FakeCall& call) { return Store(call); });
     server_.On(nfs::Commit::kNumber, [this](const FakeCall& call) -> std::optional<Bytes> {
       const std::lock_guard lock(mutex_);
-      if (commit_status_ != 0) return Status(commit_status_);
+      if (commit_status_ != 0) {
+        // As a server that could not store it, and has dropped it.
+        if (commit_status_ == kIoStatus) seen_[FileOf(call)] = stable_[FileOf(call)];
+        return Status(commit_status_);
+      }
       stable_[FileOf(call)] = seen_[FileOf(call)];
       return Xdr().U32(0).U32(0).U32(0).Raw(Verifier()).bytes;
     });
@@ -47,6 +53,12 @@ class UncommittedTest : public DataPathFixture {
     });
   }
 
+  void Open() { DataPathFixture::Open({{"writers", "one"}}); }
+  Ended OpenAgain(Volume& volume) {
+    auto parameters = server_.Parameters();
+    parameters["writers"] = "one";
+    return volume.Open(parameters);
+  }
   // What was not committed is gone.
   void RestartServer() {
     const uint16_t port = server_.port();
@@ -58,9 +70,11 @@ class UncommittedTest : public DataPathFixture {
     }
     server_.Begin(port);
   }
-  void RefuseWrites(uint32_t status) {
+  // After so many more.
+  void RefuseWrites(uint32_t status, int taken = 0) {
     const std::lock_guard lock(mutex_);
     write_status_ = status;
+    writes_taken_ = taken;
   }
   void RefuseCommits(uint32_t status) {
     const std::lock_guard lock(mutex_);
@@ -75,6 +89,18 @@ class UncommittedTest : public DataPathFixture {
     for (const std::string& content : {std::string(data.size(), '.'), data}) {
       ASSERT_EQ(volume_.Wait(volume_.Write(file, offset, Keep(content), 0)).length, data.size());
     }
+  }
+  // "old" is lost, "new" over it was under way and is not; "old" is written again, and nothing more.
+  void CutARestoreShort() {
+    Write("file", 0, "old");
+    const size_t writes = server_.Seen(nfs::Write::kNumber).size();
+    server_.HangUpOn(nfs::Write::kNumber);
+    const gantry_op newer = volume_.Write("file", 0, Keep("new"), 0);
+    ASSERT_TRUE(Sees(nfs::Write::kNumber, writes + 1));
+    RefuseWrites(kAccessStatus, 2);
+    RestartServer();
+    ASSERT_EQ(volume_.Wait(newer).length, 3u);
+    ASSERT_TRUE(Sees(nfs::Write::kNumber, writes + 4));
   }
   const std::string& Keep(const std::string& data) { return kept_.emplace_back(data); }
   std::string Read(Volume& volume, const std::string& file) {
@@ -99,7 +125,7 @@ class UncommittedTest : public DataPathFixture {
   std::string Verifier() const { return "start" + std::to_string(100 + starts_); }
   std::optional<Bytes> Store(const FakeCall& call) {
     const std::lock_guard lock(mutex_);
-    if (write_status_ != 0) return Status(write_status_);
+    if (write_status_ != 0 && writes_taken_-- <= 0) return Status(write_status_);
     std::string& content = seen_[FileOf(call)];
     const uint64_t at = OffsetOf(call);
     const uint32_t count = CountOf(call);
@@ -114,6 +140,7 @@ class UncommittedTest : public DataPathFixture {
   std::map<std::string, std::string> seen_, stable_;
   int starts_ = 0;
   uint32_t write_status_ = 0, commit_status_ = 0;
+  int writes_taken_ = 0;
   std::deque<std::string> kept_;
 };
 
@@ -140,6 +167,14 @@ TEST_F(UncommittedTest, WritesDurablyWhatIsToBeDurable) {
   EXPECT_EQ(volume_.Wait(volume_.Write("file", 1, "b")).length, 1u);
   EXPECT_EQ(Unstable(), 1u);
   EXPECT_EQ(Stable("file"), "ab");
+}
+
+// It might be written again, over what another node has written meanwhile.
+TEST_F(UncommittedTest, WritesDurablyWhereSeveralNodesWrite) {
+  DataPathFixture::Open({{"writers", "several"}});
+  Write("file", 0, "data");
+  EXPECT_EQ(Unstable(), 0u);
+  EXPECT_EQ(Stable("file"), "data");
 }
 
 TEST_F(UncommittedTest, CommitsByItselfAfterAWhile) {
@@ -202,7 +237,7 @@ TEST_F(UncommittedTest, ASuccessorGivesTheServerWhatItsPredecessorHadWritten) {
   host_.LoseKept();
   RestartServer();
   Volume successor(host_);
-  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
   EXPECT_EQ(Stable("file"), "data");
   EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
 }
@@ -217,7 +252,7 @@ TEST_F(UncommittedTest, ASuccessorGoesOnWithWhatItsPredecessorHadBegunToRestore)
   volume_.Die();
   RefuseWrites(0);
   Volume successor(host_);
-  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
   EXPECT_EQ(Read(successor, "file"), "data");
   EXPECT_EQ(Stable("file"), "data");
 }
@@ -227,7 +262,7 @@ TEST_F(UncommittedTest, ASuccessorOnTheSameConnectionCommits) {
   Write("file", 0, "data");
   volume_.Die();
   Volume successor(host_);
-  ASSERT_EQ(successor.Open(server_.Parameters()).error_number, 0) << successor.log();
+  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
   EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
   EXPECT_EQ(Stable("file"), "data");
   EXPECT_EQ(Commits(), 1u);
@@ -252,6 +287,37 @@ TEST_F(UncommittedTest, WritesAgainWhatACommitFailedFor) {
   const size_t writes = server_.Seen(nfs::Write::kNumber).size();
   EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
   EXPECT_EQ(server_.Seen(nfs::Write::kNumber).size(), writes + 1);
+}
+
+TEST_F(UncommittedTest, WritesAgainWhatTwoCommitsFailedFor) {
+  Open();
+  Write("file", 0, "data");
+  RefuseCommits(kIoStatus);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, EIO);
+  volume_.Wait(volume_.Commit("file"));
+  RefuseCommits(0);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(Stable("file"), "data");
+}
+
+// What is written again goes over what was written after it, so that has to be as well.
+TEST_F(UncommittedTest, GoesOnWithARestoreThatWasRefusedInTheMiddle) {
+  Open();
+  CutARestoreShort();
+  RefuseWrites(0);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(Stable("file"), "new");
+}
+
+TEST_F(UncommittedTest, ASuccessorGoesOnWithARestoreThatWasCutShort) {
+  Open();
+  CutARestoreShort();
+  volume_.Die();
+  RefuseWrites(0);
+  Volume successor(host_);
+  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
+  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
+  EXPECT_EQ(Stable("file"), "new");
 }
 
 TEST_F(UncommittedTest, ForgetsWhatWasWrittenToAFileThatIsGone) {
@@ -313,7 +379,7 @@ TEST_F(UncommittedTest, LosesNothingWhateverDies) {
   Open();
   auto volume = std::make_unique<Volume>(host_);
   volume_.Die();
-  ASSERT_EQ(volume->Open(server_.Parameters()).error_number, 0);
+  ASSERT_EQ(OpenAgain(*volume).error_number, 0);
   struct Under {
     gantry_op op = 0;
     uint64_t offset = 0;
@@ -350,7 +416,7 @@ TEST_F(UncommittedTest, LosesNothingWhateverDies) {
       if (what < 16) RestartServer();
       if (what < 20) host_.LoseKept();
       volume = std::make_unique<Volume>(host_);
-      ASSERT_EQ(volume->Open(server_.Parameters()).error_number, 0) << volume->log();
+      ASSERT_EQ(OpenAgain(*volume).error_number, 0) << volume->log();
       for (auto& [file, write] : under) {
         volume->Repeat(write.op);
         begin(file);

@@ -34,7 +34,9 @@ struct Writer {
 };
 
 struct WriteEntry {
-  enum State : uint32_t { kFree = 0, kAsked = 1, kWritten = 2 };
+  // kLost: it is to be written again, whatever a COMMIT says: the server has lost it, or may have got what
+  // is older over it.
+  enum State : uint32_t { kFree = 0, kAsked = 1, kWritten = 2, kLost = 3 };
   std::atomic<uint32_t> state;
   uint32_t bytes;
   uint64_t offset;      // in the file
@@ -67,6 +69,9 @@ class WriteLog {
   std::optional<uint64_t> Append(const WriteEntry& what);
   void Fill(uint64_t number, std::span<const std::byte> data);
   void Written(uint64_t number, const Verifier& verifier);
+  void Lost(uint64_t number) {
+    At(number).state.store(WriteEntry::kLost, std::memory_order_release);
+  }
   void Free(uint64_t number);
 
   // From the oldest to before the newest; some between them may be free. Both 0 without memory.
