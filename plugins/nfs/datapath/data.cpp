@@ -258,10 +258,11 @@ void NfsDataPath::FinishWrite(const WriteJob& job) {
   host_.done_written(host_.ctx, job.op, written);
 }
 
-void NfsDataPath::AfterCommit(gantry_op op, const FileHandle& file, std::function<void()> then) {
+void NfsDataPath::AfterCommit(gantry_op op, const FileHandle& file, bool hears,
+                              std::function<void()> then) {
   std::erase(lone_, file);
   if (!uncommitted_.MustCommit(file)) return then();
-  uncommitted_.Commit(op, file, [this, op, then = std::move(then)](int error_number) {
+  uncommitted_.Commit(op, file, hears, [this, op, then = std::move(then)](int error_number) {
     if (error_number != 0) return Fail(op, error_number);
     then();
   });
@@ -271,7 +272,7 @@ void NfsDataPath::Commit(gantry_op op, const gantry_fs_commit& request) {
   const Turn turn(*this);
   const auto file = ToHandle(request.node);
   if (!BeginWith(op, request.context, file)) return;
-  AfterCommit(op, *file, [this, op] { Done(op); });
+  AfterCommit(op, *file, true, [this, op] { Done(op); });
 }
 
 }  // namespace gantry::nfs

@@ -360,11 +360,12 @@ void NfsDataPath::Fail(gantry_op op, const NfsError& error) {
   Fail(op, ToErrno(error));
 }
 
-// `echo` is how a change that has been made already is refused the second time.
+// The refusal of a change that this node alone can have made.
 bool NfsDataPath::IsEcho(const NfsError& error, bool ambiguous, NfsStatus3 echo) const {
   return options_.is_sole_writer && ambiguous && error.Is(echo);
 }
 
+// `echo` is how a change that has been made already is refused the second time.
 void NfsDataPath::FailChange(gantry_op op, const NfsError& error, bool ambiguous, NfsStatus3 echo) {
   if (ambiguous && error.Is(echo)) {
     log_(GANTRY_LOG_WARNING,

@@ -71,7 +71,7 @@ void NfsDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
                             });
   };
   // What was written before would come back, in size, time or set-user-ID bit, if it was written again.
-  if (uncommitted_.Has(*node)) return AfterCommit(op, *node, ask);
+  if (uncommitted_.Has(*node)) return AfterCommit(op, *node, false, ask);
   ask();
 }
 

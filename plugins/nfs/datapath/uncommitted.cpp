@@ -18,6 +18,24 @@ bool IsOfRights(const NfsError& error) {
          error.Is(NfsStatus3::kPerm) || error.Is(NfsStatus3::kRoFs);
 }
 
+// Patience changes nothing about it.
+bool IsLastWord(const NfsError& error) {
+  return error.Is(NfsStatus3::kStale) || error.Is(NfsStatus3::kBadHandle) ||
+         error.Is(NfsStatus3::kNoSpc) || error.Is(NfsStatus3::kDQuot) ||
+         error.Is(NfsStatus3::kFBig);
+}
+
+// When it is committed unasked.
+TimePoint DueAt(const WriteEntry& entry) {
+  return TimePoint(
+             std::chrono::duration_cast<TimePoint::duration>(nanoseconds(entry.asked_at_ns))) +
+         milliseconds(kUncommittedMsMax);
+}
+
+bool IsLong(TimePoint since) {
+  return std::chrono::steady_clock::now() - since >= milliseconds(kRefusedMsMax);
+}
+
 }  // namespace
 
 Uncommitted::Uncommitted(const gantry_datapath_host& host, Connection& connection, Calls& calls,
@@ -26,7 +44,7 @@ Uncommitted::Uncommitted(const gantry_datapath_host& host, Connection& connectio
 
 bool Uncommitted::Prepare() {
   if (log_.ready()) return true;
-  if (!log_.Prepare(host_)) return false;
+  if (!lost_files_.Prepare(host_) || !log_.Prepare(host_)) return false;
   const uint64_t end = log_.end();
   for (uint64_t number = log_.begin(); number < end; ++number) {
     const WriteEntry& entry = log_.At(number);
@@ -43,8 +61,8 @@ void Uncommitted::Clear() {
   calls_.Hold(false);
   phase_ = Phase::kQuiet;
   files_.clear();
-  lost_files_ = 0;
   log_.Clear();
+  lost_files_.Clear();
 }
 
 uint64_t Uncommitted::Note(gantry_op op, const FileHandle& file, uint64_t offset, uint32_t bytes,
@@ -75,10 +93,11 @@ void Uncommitted::Drop(uint64_t number) { Free(number); }
 
 void Uncommitted::GiveUp(gantry_op op) {
   const auto its = [op](const Waiter& waiter) { return waiter.op == op; };
-  for (auto& [handle, file] : files_) {
-    std::erase_if(file.waiting, its);
-    std::erase_if(file.next, its);
-  }
+  std::vector<FileHandle> waited;
+  for (auto& [handle, file] : files_)
+    if (std::erase_if(file.waiting, its) + std::erase_if(file.next, its) > 0)
+      waited.push_back(handle);
+  for (const FileHandle& file : waited) DropIfDone(file);
   for (uint64_t number = log_.begin(); number < log_.end(); ++number) {
     const WriteEntry& entry = log_.At(number);
     if (entry.state == WriteEntry::kAsked && entry.op == op) Free(number);
@@ -96,8 +115,7 @@ void Uncommitted::DropIfDone(const FileHandle& file) {
   const auto found = files_.find(file);
   if (found == files_.end()) return;
   const File& it = found->second;
-  if (it.entries == 0 && it.error_number == 0 && it.commit == 0 && it.waiting.empty() &&
-      it.next.empty())
+  if (it.entries == 0 && it.commit == 0 && it.waiting.empty() && it.next.empty())
     files_.erase(found);
 }
 
@@ -130,8 +148,8 @@ gantry_op Uncommitted::BeginOwn(const Writer& writer) {
 
 // --- COMMIT
 
-void Uncommitted::Commit(gantry_op op, const FileHandle& file, Then then) {
-  files_[file].next.push_back({op, std::move(then)});
+void Uncommitted::Commit(gantry_op op, const FileHandle& file, bool hears, Then then) {
+  files_[file].next.push_back({op, hears, std::move(then)});
   if (phase_ == Phase::kQuiet && files_[file].commit == 0) StartCommit(file);
 }
 
@@ -152,11 +170,7 @@ void Uncommitted::StartCommit(const FileHandle& handle) {
   File& file = files_[handle];
   file.asked = std::move(asked);
   file.waiting = std::exchange(file.next, {});
-  if (file.asked.empty()) {
-    const int error_number = std::exchange(file.error_number, 0);
-    if (error_number != 0) --lost_files_;
-    return Answer(handle, std::exchange(file.waiting, {}), error_number);
-  }
+  if (file.asked.empty()) return Answer(handle, std::exchange(file.waiting, {}), 0);
   const gantry_op op = file.commit = BeginOwn(log_.At(file.asked.back()).writer);
   calls_.To<nfs::Commit>(op, {handle, 0, 0}, Touched(handle),
                          [this, handle](auto reply, bool) { OnCommitted(handle, reply); });
@@ -169,11 +183,13 @@ void Uncommitted::OnCommitted(const FileHandle& handle, const NfsResult<CommitRe
   if (!reply) {
     const int error_number = ToErrno(reply.error());
     file.not_before = Now() + milliseconds(kCommitAgainMs);
+    if (!file.refused_since) file.refused_since = Now();
+    const bool may_pass = IsOfRights(reply.error()) && !IsLong(*file.refused_since);
     for (const uint64_t number : asked) {
       // The file is gone, and what was in it; else the server may have dropped what it could not store.
       if (reply.error().Is(NfsStatus3::kStale))
         Free(number);
-      else if (!IsOfRights(reply.error()))
+      else if (!may_pass)
         log_.Lost(number);
     }
     return Answer(handle, std::exchange(files_[handle].waiting, {}), error_number);
@@ -186,18 +202,21 @@ void Uncommitted::OnCommitted(const FileHandle& handle, const NfsResult<CommitRe
     return Suspect();
   }
   std::vector<Waiter> waiting = std::exchange(file.waiting, {});
+  file.refused_since.reset();
   for (const uint64_t number : asked) Free(number);
-  int error_number = 0;
-  if (const auto found = files_.find(handle); found != files_.end()) {
-    error_number = waiting.empty() ? 0 : std::exchange(found->second.error_number, 0);
-    if (error_number != 0) --lost_files_;
-  }
-  Answer(handle, std::move(waiting), error_number);
+  Answer(handle, std::move(waiting), 0);
 }
 
+// A loss is settled after it was told, so that it is told again where this process dies in between.
 void Uncommitted::Answer(const FileHandle& handle, std::vector<Waiter> waiters, int error_number) {
-  for (const Waiter& waiter : waiters)
-    if (calls_.Has(waiter.op)) waiter.then(error_number);
+  const int lost = lost_files_.ErrorOf(handle);
+  bool told = false;
+  for (const Waiter& waiter : waiters) {
+    if (!calls_.Has(waiter.op)) continue;
+    told = told || waiter.hears;
+    waiter.then(error_number != 0 ? error_number : lost);
+  }
+  if (told && lost != 0) lost_files_.Forget(handle);
   const auto found = files_.find(handle);
   if (found == files_.end()) return;
   if (phase_ == Phase::kQuiet && found->second.commit == 0 && !found->second.next.empty())
@@ -216,7 +235,7 @@ void Uncommitted::Suspect() {
   log_.SetSuspect(true);
   ++restores_;
   phase_ = Phase::kDraining;
-  restore_began_ = Now();
+  refused_since_.reset();
   restore_at_ = kNoDeadline;
   calls_.Hold(true);
 }
@@ -247,8 +266,12 @@ void Uncommitted::RestoreNext() {
 }
 
 void Uncommitted::OnRestoreCommit(const FileHandle& file, const NfsResult<CommitReply>& reply) {
-  if (!reply) return OnRefused(file, reply.error());
+  if (!reply && reply.error().Is(NfsStatus3::kStale)) return OnRefused(file, reply.error());
   const std::vector<uint64_t> unstable = UnstableOf(file);
+  if (!reply) {
+    for (const uint64_t number : unstable) log_.Lost(number);
+    return RestoreNext();
+  }
   const auto lost = std::ranges::find_if_not(
       unstable, [&](uint64_t number) { return IsStableBy(number, reply->verifier); });
   if (lost != unstable.end()) log_.Lost(*lost);
@@ -275,6 +298,7 @@ void Uncommitted::Rewrite(uint64_t number, uint32_t done_bytes) {
                                           "WRITE: not as much, or not as stable, as asked for"});
         }
         if (reply->count < left_bytes) return Rewrite(number, done_bytes + reply->count);
+        refused_since_.reset();
         restored_bytes_ += written.bytes;
         Free(number);
         RestoreNext();
@@ -284,12 +308,12 @@ void Uncommitted::Rewrite(uint64_t number, uint32_t done_bytes) {
 // Does the server know the volume at all?
 void Uncommitted::OnRefused(const FileHandle& file, const NfsError& error) {
   calls_.End(restore_op_);
-  const bool may_pass =
-      IsOfRights(error) && Now() - restore_began_ < milliseconds(kRestoreRightsMsMax);
+  if (!refused_since_) refused_since_ = Now();
+  const bool patient = !IsLong(*refused_since_);
   restore_op_ = calls_.BeginOwn(std::make_shared<const Credentials>(*Credentials::Sys(0, 0, {})));
   const FileHandle root = connection_.state().root;
-  calls_.To<nfs::GetAttr>(restore_op_, {root}, [this, file, error, may_pass](auto reply, bool) {
-    if (!reply || may_pass) {
+  calls_.To<nfs::GetAttr>(restore_op_, {root}, [this, file, error, patient](auto reply, bool) {
+    if (!reply || (patient && !IsLastWord(error))) {
       calls_.End(std::exchange(restore_op_, 0));
       restore_at_ = Now() + milliseconds(kRestoreAgainMs);
       return;
@@ -300,19 +324,16 @@ void Uncommitted::OnRefused(const FileHandle& file, const NfsError& error) {
 }
 
 void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
-  // Somebody else has removed the file.
-  const bool gone = error.Is(NfsStatus3::kStale);
-  if (!gone)
+  // Else somebody has removed the file: there is nothing to remember, but who waits is told.
+  if (!error.Is(NfsStatus3::kStale)) {
+    lost_files_.Add(handle, ToErrno(error));
     log_line_(
         GANTRY_LOG_ERROR,
-        "the server was restarted, has lost written data of a file and does not take it again: " +
-            error.message);
-  File& file = files_[handle];
-  if (!gone && file.error_number == 0 && lost_files_ < kLostFilesMax) {
-    ++lost_files_;
-    file.error_number = ToErrno(error);
+        "the server has lost written data of a file and does not take it again: " + error.message);
   }
+  std::vector<Waiter> waiters = std::exchange(files_[handle].next, {});
   for (const uint64_t number : UnstableOf(handle)) Free(number);
+  Answer(handle, std::move(waiters), ToErrno(error));
 }
 
 void Uncommitted::EndRestore() {
@@ -331,13 +352,17 @@ void Uncommitted::EndRestore() {
 
 bool Uncommitted::Continue(TimePoint now) {
   if (phase_ == Phase::kQuiet) {
-    const auto oldest = OldestUnstable();
-    if (!oldest || (now < NextAt() && !log_.IsFilling())) return false;
-    const FileHandle handle = log_.At(*oldest).file;
-    const File& file = files_[handle];
-    if (file.commit != 0 || now < file.not_before) return false;
-    StartCommit(handle);
-    return true;
+    for (uint64_t number = log_.begin(); number < log_.end(); ++number) {
+      const WriteEntry& entry = log_.At(number);
+      if (!IsUnstable(entry)) continue;
+      const File& file = files_.at(entry.file);
+      if (file.commit != 0) return false;
+      if (now < file.not_before) continue;  // The others need not wait for it.
+      if (now < DueAt(entry) && !log_.IsFilling()) return false;
+      StartCommit(FileHandle(entry.file));
+      return true;
+    }
+    return false;
   }
   if (phase_ == Phase::kRestoring && now >= restore_at_) {
     phase_ = Phase::kDraining;
@@ -351,14 +376,17 @@ bool Uncommitted::Continue(TimePoint now) {
 
 TimePoint Uncommitted::NextAt() const {
   if (phase_ != Phase::kQuiet) return restore_at_;
-  const auto oldest = OldestUnstable();
-  if (!oldest) return kNoDeadline;
-  const WriteEntry& entry = log_.At(*oldest);
-  const File& file = files_.at(entry.file);
-  if (file.commit != 0) return kNoDeadline;
-  const TimePoint asked_at{
-      std::chrono::duration_cast<TimePoint::duration>(nanoseconds(entry.asked_at_ns))};
-  return std::max(asked_at + milliseconds(kUncommittedMsMax), file.not_before);
+  TimePoint next = kNoDeadline;
+  for (uint64_t number = log_.begin(); number < log_.end(); ++number) {
+    const WriteEntry& entry = log_.At(number);
+    if (!IsUnstable(entry)) continue;
+    const File& file = files_.at(entry.file);
+    if (file.commit != 0) break;
+    // What follows is younger.
+    if (file.not_before <= DueAt(entry)) return std::min(next, DueAt(entry));
+    next = std::min(next, file.not_before);
+  }
+  return next;
 }
 
 }  // namespace gantry::nfs

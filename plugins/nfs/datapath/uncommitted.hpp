@@ -20,7 +20,8 @@
 // order, neither here nor at the server.
 //
 // A server that has just started may refuse what it takes a moment later; one that answers for the root
-// and refuses all the same has the last word. Its refusal is logged, and the next who waits hears of it.
+// and refuses all the same has the last word. Its refusal is logged, and kept until one who asked for the
+// file to be stable has been told (lost_files.hpp).
 // Rejected: to write again in the background beside new calls, which needs an order between them.
 #pragma once
 
@@ -32,15 +33,16 @@
 
 #include "plugins/nfs/datapath/calls.hpp"
 #include "plugins/nfs/datapath/connection.hpp"
+#include "plugins/nfs/datapath/lost_files.hpp"
 #include "plugins/nfs/datapath/write_log.hpp"
 
 namespace gantry::nfs {
 
-inline constexpr int kUncommittedMsMax = 1'000;     // Then it is committed unasked.
-inline constexpr int kCommitAgainMs = 1'000;        // After one that was refused.
-inline constexpr int kRestoreAgainMs = 500;         // Likewise, of what was lost.
-inline constexpr int kRestoreRightsMsMax = 10'000;  // Until a server knows its clients again.
-inline constexpr size_t kLostFilesMax = 256;        // Whose loss is remembered for who asks next.
+inline constexpr int kUncommittedMsMax = 1'000;  // Then it is committed unasked.
+inline constexpr int kCommitAgainMs = 1'000;     // After one that was refused.
+inline constexpr int kRestoreAgainMs = 500;      // Likewise, of what was lost.
+inline constexpr int kRefusedMsMax =
+    10'000;  // Until a refusal that may pass is taken for the last word.
 
 struct LessHandle {
   bool operator()(const FileHandle& a, const FileHandle& b) const {
@@ -82,14 +84,17 @@ class Uncommitted {
     return found != files_.end() && found->second.entries > 0;
   }
   // Likewise, or something was lost.
-  bool MustCommit(const FileHandle& file) const { return files_.contains(file); }
+  bool MustCommit(const FileHandle& file) const {
+    return files_.contains(file) || lost_files_.ErrorOf(file) != 0;
+  }
   bool empty() const { return log_.begin() == log_.end(); }
   size_t files() const { return files_.size(); }
   // How often a server was asked for what it may have lost.
   uint64_t restores() const { return restores_; }
 
-  // Then: all that was written before is stable.
-  void Commit(gantry_op op, const FileHandle& file, Then then);
+  // Then: all that was written before is stable. `hears`: its caller asked for that, so that a loss it has
+  // been told of is settled.
+  void Commit(gantry_op op, const FileHandle& file, bool hears, Then then);
   void CommitAll();
   // The connection is a new one; before anything goes over it.
   void OnNewConnection();
@@ -101,16 +106,17 @@ class Uncommitted {
   enum class Phase : uint8_t { kQuiet, kDraining, kRestoring };
   struct Waiter {
     gantry_op op;
+    bool hears;
     Then then;
   };
   struct File {
     uint32_t entries = 0;
-    int error_number = 0;         // Data of it was lost.
     gantry_op commit = 0;         // Under way.
     std::vector<uint64_t> asked;  // What it is for.
     std::vector<Waiter> waiting;  // For it.
     std::vector<Waiter> next;     // For the one after it.
-    TimePoint not_before{};
+    TimePoint not_before{};       // After a refusal.
+    std::optional<TimePoint> refused_since;
   };
   using Files = std::map<FileHandle, File, LessHandle>;
 
@@ -142,14 +148,14 @@ class Uncommitted {
   Calls& calls_;
   const Log log_line_;
   WriteLog log_;
+  LostFiles lost_files_;
   Files files_;
   Phase phase_ = Phase::kQuiet;
   gantry_op restore_op_ = 0;
   uint64_t restored_bytes_ = 0;
   uint64_t restores_ = 0;
-  TimePoint restore_began_{};
-  TimePoint restore_at_ = kNoDeadline;  // After a refusal.
-  size_t lost_files_ = 0;
+  std::optional<TimePoint> refused_since_;  // A restore.
+  TimePoint restore_at_ = kNoDeadline;      // After a refusal.
 };
 
 }  // namespace gantry::nfs

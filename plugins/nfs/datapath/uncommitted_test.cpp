@@ -28,7 +28,7 @@ class UncommittedTest : public DataPathFixture {
     server_.On(nfs::Write::kNumber, [this](const FakeCall& call) { return Store(call); });
     server_.On(nfs::Commit::kNumber, [this](const FakeCall& call) -> std::optional<Bytes> {
       const std::lock_guard lock(mutex_);
-      if (commit_status_ != 0) {
+      if (commit_status_ != 0 && (refused_.empty() || refused_ == FileOf(call))) {
         // As a server that could not store it, and has dropped it.
         if (commit_status_ == kIoStatus) seen_[FileOf(call)] = stable_[FileOf(call)];
         return Status(commit_status_);
@@ -76,8 +76,9 @@ class UncommittedTest : public DataPathFixture {
     write_status_ = status;
     writes_taken_ = taken;
   }
-  void RefuseCommits(uint32_t status) {
+  void RefuseCommits(uint32_t status, const std::string& file = "") {
     const std::lock_guard lock(mutex_);
+    refused_ = file;
     commit_status_ = status;
   }
   std::string Stable(const std::string& file) {
@@ -141,6 +142,7 @@ class UncommittedTest : public DataPathFixture {
   int starts_ = 0;
   uint32_t write_status_ = 0, commit_status_ = 0;
   int writes_taken_ = 0;
+  std::string refused_;
   std::deque<std::string> kept_;
 };
 
@@ -318,6 +320,72 @@ TEST_F(UncommittedTest, ASuccessorGoesOnWithARestoreThatWasCutShort) {
   ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
   EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
   EXPECT_EQ(Stable("file"), "new");
+}
+
+TEST_F(UncommittedTest, WaitsForARestartedServerThatCannotWriteAtFirst) {
+  Open();
+  Write("file", 0, "data");
+  const size_t writes = server_.Seen(nfs::Write::kNumber).size();
+  RefuseWrites(kIoStatus);
+  RestartServer();
+  ASSERT_TRUE(Sees(nfs::Write::kNumber, writes + 2));
+  RefuseWrites(0);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(Stable("file"), "data");
+}
+
+TEST_F(UncommittedTest, WritesAllAgainWhereARestartedServerDoesNotSayWhatItHasLost) {
+  Open();
+  Write("file", 0, "data");
+  RefuseCommits(kIoStatus);
+  RestartServer();
+  EXPECT_EQ(Read(volume_, "file"), "data");
+  EXPECT_EQ(Stable("file"), "data");
+}
+
+TEST_F(UncommittedTest, CommitsOtherFilesThanOneThatIsRefused) {
+  Open();
+  RefuseCommits(kAccessStatus, "bad0");
+  Write("bad0", 0, "bad");
+  EXPECT_EQ(volume_.Wait(volume_.Commit("bad0")).error_number, EACCES);
+  Write("file", 0, "data");
+  EXPECT_TRUE(host_.Run([&] { return Stable("file") == "data"; }, 5s));
+}
+
+TEST_F(UncommittedTest, ASuccessorSaysWhatItsPredecessorHasLost) {
+  Open();
+  Write("file", 0, "data");
+  RefuseWrites(kNoSpaceStatus);
+  RestartServer();
+  ASSERT_TRUE(host_.Run([&] { return !volume_.log().empty(); }, 10s));
+  EXPECT_EQ(volume_.Wait(volume_.Node(&NfsDataPath::Getattr, "root")).error_number, 0);
+  volume_.Die();
+  Volume successor(host_);
+  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
+  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, ENOSPC);
+  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
+}
+
+TEST_F(UncommittedTest, SaysOfEveryFileThatItsDataIsLost) {
+  Open();
+  std::vector<std::string> names;
+  for (size_t i = 0; i < kLostFilesMax + 3; ++i) names.push_back(std::to_string(1000 + i));
+  for (const std::string& name : names) Write(name, 0, "data");
+  RefuseWrites(kNoSpaceStatus);
+  RestartServer();
+  for (const std::string& name : names)
+    EXPECT_EQ(volume_.Wait(volume_.Commit(name)).error_number, ENOSPC) << name;
+}
+
+TEST_F(UncommittedTest, SaysToWhoWaitsThatTheFileIsGone) {
+  Open();
+  Write("file", 0, "data");
+  server_.HangUpOn(nfs::Commit::kNumber);
+  const gantry_op commit = volume_.Commit("file");
+  ASSERT_TRUE(Sees(nfs::Commit::kNumber, 1));
+  RefuseCommits(kStaleStatus);
+  RestartServer();
+  EXPECT_EQ(volume_.Wait(commit).error_number, ESTALE);
 }
 
 TEST_F(UncommittedTest, ForgetsWhatWasWrittenToAFileThatIsGone) {
