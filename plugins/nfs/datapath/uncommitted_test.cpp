@@ -373,6 +373,7 @@ TEST_F(UncommittedTest, SaysOfEveryFileThatItsDataIsLost) {
   for (const std::string& name : names) Write(name, 0, "data");
   RefuseWrites(kNoSpaceStatus);
   RestartServer();
+  EXPECT_EQ(volume_.Wait(volume_.Node(&NfsDataPath::Getattr, "root")).error_number, 0);
   for (const std::string& name : names)
     EXPECT_EQ(volume_.Wait(volume_.Commit(name)).error_number, ENOSPC) << name;
 }
