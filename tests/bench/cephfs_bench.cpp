@@ -27,6 +27,7 @@
 #include "host/base/temp_dir.hpp"
 #include "tests/bench/rounds.hpp"
 #include "tests/integration/ceph_node.hpp"
+#include "tests/integration/nfs_node.hpp"
 
 namespace gantry::bench {
 namespace {

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/integration/ceph_node.hpp"
 
-#include <signal.h>
-
 #include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <stdexcept>
+#include <utility>
 
-#include "host/services/keeper_client.hpp"
 #include "plugins/cephfs/context/context.hpp"
 #include "plugins/cephfs/keys/seal.hpp"
 
@@ -19,18 +15,11 @@ namespace {
 constexpr const char* kGroup = "csi";
 constexpr const char* kSealKey = "a key that is long enough to seal others";
 constexpr const char* kIncarnation = "1";
-constexpr std::chrono::seconds kKeeperMax{10};
 
 template <class T>
 T Need(base::Result<T> result, const char* what) {
   if (!result) throw std::runtime_error(std::string(what) + ": " + result.error().message);
   return std::move(*result);
-}
-
-std::unique_ptr<grpc::ClientContext> Patient(std::chrono::milliseconds within) {
-  auto context = lab::Within(within);
-  context->set_wait_for_ready(true);
-  return context;
 }
 
 }  // namespace
@@ -59,19 +48,7 @@ CephNode::CephNode(const std::vector<std::string>& clusters, const std::string& 
   lab::GantrydOptions options;
   options.backends = backends;
   options.driver_backends = "[" + names + "]";
-  host_ = Need(lab::Gantryd::Start(options), "gantryd");
-  channel_ = host_->Connect();
-  node_ = csi::v1::Node::NewStub(channel_);
-}
-
-CephNode::~CephNode() {
-  const pid_t keeper = KeeperPid();
-  const auto paths = Kept();
-  host_.reset();
-  // Before its data paths, which it would start again.
-  if (keeper > 1) kill(keeper, SIGKILL);
-  for (const auto& path : paths)
-    if (path.pid > 1) kill(path.pid, SIGKILL);
+  StartHost(std::move(options));
 }
 
 CephVolume CephNode::Make(const std::string& name, uint64_t bytes, const std::string& cluster) {
@@ -109,7 +86,7 @@ CephVolume CephNode::Make(const std::string& name, uint64_t bytes, const std::st
   if (!sealed) throw std::runtime_error("seal: " + sealed.error().message);
   volume.publish_context = cephfs::Encode(cephfs::PublishContext{name, *sealed, false});
   volume.secrets = {{std::string(cephfs::kSealKeySecret), kSealKey}};
-  volume.staging = host_->kubelet() / "plugins/kubernetes.io/csi" / name / "globalmount";
+  volume.staging = StagingPath(name);
   volume.target = PodTarget(name);
   return volume;
 }
@@ -121,8 +98,7 @@ CephVolume CephNode::Again(const CephVolume& volume, const std::string& suffix) 
   again.publish_context.clear();
   again.secrets = {{std::string(cephfs::kUserSecret), volume.name},
                    {std::string(cephfs::kKeySecret), volume.key}};
-  again.staging =
-      host_->kubelet() / "plugins/kubernetes.io/csi" / (volume.name + suffix) / "globalmount";
+  again.staging = StagingPath(volume.name + suffix);
   again.target = PodTarget(volume.name + suffix);
   return again;
 }
@@ -149,75 +125,6 @@ void CephNode::Evict(const CephVolume& volume) {
   if (evicted != 1) throw std::runtime_error("evicted " + std::to_string(evicted) + " sessions");
 }
 
-csi::v1::VolumeCapability CephNode::Capability(const CephVolume& volume) const {
-  csi::v1::VolumeCapability capability;
-  auto& mount = *capability.mutable_mount();
-  mount.mutable_mount_flags()->Add(volume.mount_flags.begin(), volume.mount_flags.end());
-  mount.set_volume_mount_group(volume.mount_group);
-  capability.mutable_access_mode()->set_mode(volume.mode);
-  return capability;
-}
-
-grpc::Status CephNode::Stage(const CephVolume& volume, std::chrono::milliseconds within) {
-  std::error_code ignored;                                       // a dead mount may be there
-  std::filesystem::create_directories(volume.staging, ignored);  // kubelet's part
-  csi::v1::NodeStageVolumeRequest request;
-  request.set_volume_id(volume.id);
-  request.set_staging_target_path(volume.staging);
-  *request.mutable_volume_capability() = Capability(volume);
-  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
-  request.mutable_publish_context()->insert(volume.publish_context.begin(),
-                                            volume.publish_context.end());
-  request.mutable_secrets()->insert(volume.secrets.begin(), volume.secrets.end());
-  csi::v1::NodeStageVolumeResponse response;
-  return node_->NodeStageVolume(Patient(within).get(), request, &response);
-}
-
-grpc::Status CephNode::Publish(const CephVolume& volume, std::chrono::milliseconds within) {
-  return PublishAt(volume, volume.target, within);
-}
-
-grpc::Status CephNode::PublishAt(const CephVolume& volume, const std::filesystem::path& target,
-                                 std::chrono::milliseconds within) {
-  std::error_code ignored;
-  std::filesystem::create_directories(target.parent_path(), ignored);  // kubelet's part
-  csi::v1::NodePublishVolumeRequest request;
-  request.set_volume_id(volume.id);
-  request.set_staging_target_path(volume.staging);
-  request.set_target_path(target);
-  *request.mutable_volume_capability() = Capability(volume);
-  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
-  request.mutable_publish_context()->insert(volume.publish_context.begin(),
-                                            volume.publish_context.end());
-  request.mutable_secrets()->insert(volume.secrets.begin(), volume.secrets.end());
-  csi::v1::NodePublishVolumeResponse response;
-  return node_->NodePublishVolume(Patient(within).get(), request, &response);
-}
-
-grpc::Status CephNode::UnpublishAt(const CephVolume& volume, const std::filesystem::path& target) {
-  csi::v1::NodeUnpublishVolumeRequest request;
-  request.set_volume_id(volume.id);
-  request.set_target_path(target);
-  csi::v1::NodeUnpublishVolumeResponse response;
-  return node_->NodeUnpublishVolume(Patient(kCallMax).get(), request, &response);
-}
-
-grpc::Status CephNode::Unstage(const CephVolume& volume) {
-  csi::v1::NodeUnstageVolumeRequest request;
-  request.set_volume_id(volume.id);
-  request.set_staging_target_path(volume.staging);
-  csi::v1::NodeUnstageVolumeResponse response;
-  return node_->NodeUnstageVolume(Patient(kCallMax).get(), request, &response);
-}
-
-grpc::Status CephNode::Stats(const CephVolume& volume,
-                             csi::v1::NodeGetVolumeStatsResponse* response) {
-  csi::v1::NodeGetVolumeStatsRequest request;
-  request.set_volume_id(volume.id);
-  request.set_volume_path(volume.target);
-  return node_->NodeGetVolumeStats(Patient(kCallMax).get(), request, response);
-}
-
 void CephNode::Start(const CephVolume& volume) {
   if (const auto status = Stage(volume); !status.ok())
     throw std::runtime_error("NodeStageVolume: " + Text(status));
@@ -226,45 +133,8 @@ void CephNode::Start(const CephVolume& volume) {
 }
 
 grpc::Status CephNode::End(const CephVolume& volume) {
-  if (auto status = UnpublishAt(volume, volume.target); !status.ok()) return status;
+  if (auto status = Unpublish(volume); !status.ok()) return status;
   return Unstage(volume);
-}
-
-std::filesystem::path CephNode::PodTarget(const std::string& pod) const {
-  return host_->kubelet() / "pods" / pod / "volumes/kubernetes.io~csi/data/mount";
-}
-
-pid_t CephNode::KeeperPid() const {
-  std::ifstream file(host_->directory() / "state/keeper.sock.lock");
-  pid_t pid = 0;
-  file >> pid;
-  return file ? pid : 0;
-}
-
-std::vector<services::DataPathState> CephNode::Kept() const {
-  services::KeeperClientOptions options;
-  options.socket = host_->directory() / "state/keeper.sock";
-  services::KeeperClient client(options);
-  auto kept = client.List(std::chrono::steady_clock::now() + kKeeperMax);
-  return kept ? *std::move(kept) : std::vector<services::DataPathState>();
-}
-
-pid_t CephNode::DataPathOf(const CephVolume& volume) const {
-  for (const auto& path : Kept())
-    if (path.volume_id == volume.id) return path.pid;
-  return 0;
-}
-
-std::vector<std::string> CephNode::Mounted() const {
-  std::vector<std::string> points;
-  std::ifstream mounts("/proc/self/mountinfo");
-  for (std::string line; std::getline(mounts, line);) {
-    std::istringstream fields(line);
-    std::string field;
-    for (int i = 0; i < 5; ++i) fields >> field;
-    if (field.starts_with(host_->kubelet().string() + "/")) points.push_back(field);
-  }
-  return points;
 }
 
 }  // namespace gantry::tests

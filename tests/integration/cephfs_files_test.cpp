@@ -19,6 +19,7 @@
 
 #include "host/base/fd.hpp"
 #include "tests/integration/ceph_node.hpp"
+#include "tests/integration/nfs_node.hpp"
 
 namespace gantry::tests {
 namespace {

@@ -17,6 +17,7 @@
 
 #include "host/base/fd.hpp"
 #include "tests/integration/ceph_node.hpp"
+#include "tests/integration/nfs_node.hpp"
 
 namespace gantry::tests {
 namespace {

@@ -14,6 +14,7 @@
 
 #include "host/base/fd.hpp"
 #include "tests/integration/ceph_node.hpp"
+#include "tests/integration/nfs_node.hpp"
 #include "tests/integration/rivals.hpp"
 #include "tests/integration/survival.hpp"
 

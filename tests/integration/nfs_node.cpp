@@ -18,7 +18,6 @@
 
 #include "host/base/fd.hpp"
 #include "host/base/file.hpp"
-#include "host/services/keeper_client.hpp"
 
 namespace gantry::tests {
 namespace {
@@ -26,7 +25,6 @@ namespace {
 constexpr int kLookAgainMs = 5;
 constexpr size_t kBlockBytes = 4096;
 constexpr uint64_t kBlocksMax = 4096;  // then from the file's begin again
-constexpr std::chrono::seconds kKeeperMax{10};
 constexpr std::chrono::seconds kGiveUpMax{20};
 
 template <class T>
@@ -37,12 +35,6 @@ T Need(base::Result<T> result, const char* what) {
 
 void NeedOk(const grpc::Status& status, const char* what) {
   if (!status.ok()) throw std::runtime_error(std::string(what) + ": " + Text(status));
-}
-
-std::unique_ptr<grpc::ClientContext> Patient(std::chrono::milliseconds within) {
-  auto context = lab::Within(within);
-  context->set_wait_for_ready(true);
-  return context;
 }
 
 std::string Block(uint64_t number) { return Random(kBlockBytes, number + 1); }
@@ -71,43 +63,18 @@ NfsNode::NfsNode(const NfsNodeOptions& options) {
   lab::GantrydOptions host = options.host;
   host.backends = backend.str();
   host.driver_backends = "[nfs]";
-  host_ = Need(lab::Gantryd::Start(host), "gantryd");
-  channel_ = host_->Connect();
-  controller_ = csi::v1::Controller::NewStub(channel_);
-  node_ = csi::v1::Node::NewStub(channel_);
-}
-
-// The keeper is told apart from others by its lock file; its children end with it.
-NfsNode::~NfsNode() {
-  const pid_t keeper = KeeperPid();
-  const auto paths = DataPathPids();
-  host_.reset();
-  // Before its data paths, which it would start again.
-  if (keeper > 1) kill(keeper, SIGKILL);
-  for (const pid_t pid : paths) kill(pid, SIGKILL);
-}
-
-std::filesystem::path NfsNode::PodTarget(const std::string& pod) const {
-  return host_->kubelet() / "pods" / pod / "volumes/kubernetes.io~csi/data/mount";
+  StartHost(host);
+  controller_ = csi::v1::Controller::NewStub(channel());
 }
 
 Volume NfsNode::Plan(const std::string& name, Mode::Mode mode) const {
   Volume volume;
   volume.id = name;  // Create replaces it
-  volume.staging = host_->kubelet() / "plugins/kubernetes.io/csi" / name / "globalmount";
+  volume.staging = StagingPath(name);
   volume.target = PodTarget(name);
-  volume.backing = (server_ ? server_->root() : host_->directory()) / name;
+  volume.backing = (server_ ? server_->root() : host().directory()) / name;
   volume.mode = mode;
   return volume;
-}
-
-csi::v1::VolumeCapability NfsNode::Capability(const Volume& volume) const {
-  csi::v1::VolumeCapability capability;
-  auto& mount = *capability.mutable_mount();
-  mount.mutable_mount_flags()->Add(volume.mount_flags.begin(), volume.mount_flags.end());
-  mount.set_volume_mount_group(volume.mount_group);
-  capability.mutable_access_mode()->set_mode(volume.mode);
-  return capability;
 }
 
 grpc::Status NfsNode::Create(Volume& volume, std::chrono::milliseconds within) {
@@ -126,60 +93,6 @@ grpc::Status NfsNode::Create(Volume& volume, std::chrono::milliseconds within) {
   volume.context.clear();
   for (const auto& [key, value] : response.volume().volume_context()) volume.context[key] = value;
   return status;
-}
-
-grpc::Status NfsNode::Stage(const Volume& volume, std::chrono::milliseconds within) {
-  std::error_code ignored;                                       // a dead mount may be there
-  std::filesystem::create_directories(volume.staging, ignored);  // kubelet's part
-  csi::v1::NodeStageVolumeRequest request;
-  request.set_volume_id(volume.id);
-  request.set_staging_target_path(volume.staging);
-  *request.mutable_volume_capability() = Capability(volume);
-  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
-  AddSecrets(request);
-  csi::v1::NodeStageVolumeResponse response;
-  return node_->NodeStageVolume(Patient(within).get(), request, &response);
-}
-
-grpc::Status NfsNode::Publish(const Volume& volume, std::chrono::milliseconds within) {
-  return PublishAt(volume, volume.target, false, within);
-}
-
-grpc::Status NfsNode::PublishAt(const Volume& volume, const std::filesystem::path& target,
-                                bool readonly, std::chrono::milliseconds within) {
-  std::error_code ignored;
-  std::filesystem::create_directories(target.parent_path(), ignored);  // kubelet's part
-  csi::v1::NodePublishVolumeRequest request;
-  request.set_volume_id(volume.id);
-  request.set_staging_target_path(volume.staging);
-  request.set_target_path(target);
-  request.set_readonly(readonly);
-  *request.mutable_volume_capability() = Capability(volume);
-  request.mutable_volume_context()->insert(volume.context.begin(), volume.context.end());
-  AddSecrets(request);
-  csi::v1::NodePublishVolumeResponse response;
-  return node_->NodePublishVolume(Patient(within).get(), request, &response);
-}
-
-grpc::Status NfsNode::Unpublish(const Volume& volume, std::chrono::milliseconds within) {
-  return UnpublishAt(volume, volume.target, within);
-}
-
-grpc::Status NfsNode::UnpublishAt(const Volume& volume, const std::filesystem::path& target,
-                                  std::chrono::milliseconds within) {
-  csi::v1::NodeUnpublishVolumeRequest request;
-  request.set_volume_id(volume.id);
-  request.set_target_path(target);
-  csi::v1::NodeUnpublishVolumeResponse response;
-  return node_->NodeUnpublishVolume(Patient(within).get(), request, &response);
-}
-
-grpc::Status NfsNode::Unstage(const Volume& volume, std::chrono::milliseconds within) {
-  csi::v1::NodeUnstageVolumeRequest request;
-  request.set_volume_id(volume.id);
-  request.set_staging_target_path(volume.staging);
-  csi::v1::NodeUnstageVolumeResponse response;
-  return node_->NodeUnstageVolume(Patient(within).get(), request, &response);
 }
 
 grpc::Status NfsNode::Expand(const Volume& volume, int64_t bytes,
@@ -229,14 +142,6 @@ grpc::Status NfsNode::Capacity(std::chrono::milliseconds within) {
   return controller_->GetCapacity(Patient(within).get(), {}, &response);
 }
 
-grpc::Status NfsNode::Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsResponse* response,
-                            std::chrono::milliseconds within) {
-  csi::v1::NodeGetVolumeStatsRequest request;
-  request.set_volume_id(volume.id);
-  request.set_volume_path(volume.target);
-  return node_->NodeGetVolumeStats(Patient(within).get(), request, response);
-}
-
 Volume NfsNode::Run(const std::string& name, Mode::Mode mode) {
   Volume volume = Plan(name, mode);
   NeedOk(Create(volume), "CreateVolume");
@@ -249,50 +154,6 @@ grpc::Status NfsNode::End(const Volume& volume) {
   if (auto status = Unpublish(volume); !status.ok()) return status;
   if (auto status = Unstage(volume); !status.ok()) return status;
   return Delete(volume);
-}
-
-pid_t NfsNode::KeeperPid() const {
-  std::ifstream file(host_->directory() / "state/keeper.sock.lock");
-  pid_t pid = 0;
-  file >> pid;
-  return file ? pid : 0;
-}
-
-// As the keeper tells: it may have been given a process by an earlier one, whose child that was.
-std::vector<pid_t> NfsNode::DataPathPids() const {
-  services::KeeperClientOptions options;
-  options.socket = host_->directory() / "state/keeper.sock";
-  services::KeeperClient client(options);
-  std::vector<pid_t> pids;
-  const auto kept = client.List(std::chrono::steady_clock::now() + kKeeperMax);
-  if (!kept) return pids;
-  for (const auto& state : *kept)
-    if (state.pid > 0) pids.push_back(state.pid);
-  return pids;
-}
-
-std::vector<services::DataPathState> NfsNode::Kept() const {
-  services::KeeperClientOptions options;
-  options.socket = host_->directory() / "state/keeper.sock";
-  services::KeeperClient client(options);
-  return Need(client.List(std::chrono::steady_clock::now() + kKeeperMax), "the keeper's list");
-}
-
-std::vector<std::string> NfsNode::Mounted() const {
-  std::vector<std::string> points;
-  std::ifstream mounts("/proc/self/mountinfo");
-  for (std::string line; std::getline(mounts, line);) {
-    std::istringstream fields(line);
-    std::string field;
-    for (int i = 0; i < 5; ++i) fields >> field;
-    if (field.starts_with(host_->kubelet().string() + "/")) points.push_back(field);
-  }
-  return points;
-}
-
-std::string Text(const grpc::Status& status) {
-  if (status.ok()) return "OK";
-  return std::to_string(status.error_code()) + ": " + status.error_message();
 }
 
 std::filesystem::path BuildDirectory() {

@@ -18,27 +18,14 @@
 #include <string>
 #include <vector>
 
-#include "host/services/data_paths.hpp"
+#include "tests/integration/csi_node.hpp"
 #include "tests/lab/ganesha.hpp"
-#include "tests/lab/gantryd.hpp"
 
 namespace gantry::tests {
 
-constexpr uint32_t kBackendUid = 61001;
-constexpr std::chrono::seconds kCallMax{40};
-
-using Mode = csi::v1::VolumeCapability::AccessMode;
-
 // A volume as its StorageClass, kubelet and pod see it.
-struct Volume {
-  std::string id;
-  std::map<std::string, std::string> context;
-  std::filesystem::path staging;
-  std::filesystem::path target;   // of the first pod
-  std::filesystem::path backing;  // its directory on the server
-  Mode::Mode mode = Mode::MULTI_NODE_MULTI_WRITER;
-  std::vector<std::string> mount_flags;
-  std::string mount_group;
+struct Volume : PodVolume {
+  std::filesystem::path backing;                  // its directory on the server
   std::map<std::string, std::string> parameters;  // of its StorageClass
   std::string clone_of;  // the id of the volume that it begins as a copy of
 };
@@ -54,38 +41,21 @@ struct NfsNodeOptions {
   bool own_server = true;           // false: only those
 };
 
-// A call's status, shown when it is an error.
-#define ASSERT_GRPC_OK(call)                    \
-  do {                                          \
-    const grpc::Status status_ = (call);        \
-    ASSERT_TRUE(status_.ok()) << Text(status_); \
-  } while (false)
-
 // As an entry of NfsNodeOptions::shares.
 std::string ShareOf(const lab::Ganesha& server, const std::string& address = "127.0.0.1",
                     const std::string& more = "");
 
-// Throws std::runtime_error when it can't be set up. A call waits for a gantryd that is being
-// restarted. Stubs are thread-safe, the rest is not.
-class NfsNode {
+// Throws std::runtime_error when it can't be set up.
+class NfsNode : public CsiNode {
  public:
   explicit NfsNode(const NfsNodeOptions& options = {});
-  ~NfsNode();
+  ~NfsNode() { EndHost(); }
 
   lab::Ganesha& server() { return *server_; }
-  lab::Gantryd& host() { return *host_; }
 
   // Names everything a volume of that name will have; no call is made.
   Volume Plan(const std::string& name, Mode::Mode mode = Mode::MULTI_NODE_MULTI_WRITER) const;
   grpc::Status Create(Volume& volume, std::chrono::milliseconds within = kCallMax);
-  grpc::Status Stage(const Volume& volume, std::chrono::milliseconds within = kCallMax);
-  grpc::Status Publish(const Volume& volume, std::chrono::milliseconds within = kCallMax);
-  grpc::Status PublishAt(const Volume& volume, const std::filesystem::path& target, bool readonly,
-                         std::chrono::milliseconds within = kCallMax);
-  grpc::Status Unpublish(const Volume& volume, std::chrono::milliseconds within = kCallMax);
-  grpc::Status UnpublishAt(const Volume& volume, const std::filesystem::path& target,
-                           std::chrono::milliseconds within = kCallMax);
-  grpc::Status Unstage(const Volume& volume, std::chrono::milliseconds within = kCallMax);
   grpc::Status Expand(const Volume& volume, int64_t bytes,
                       std::chrono::milliseconds within = kCallMax);
   grpc::Status Delete(const Volume& volume, std::chrono::milliseconds within = kCallMax);
@@ -96,42 +66,22 @@ class NfsNode {
   grpc::Status List(int32_t entries, csi::v1::ListVolumesResponse* response,
                     std::chrono::milliseconds within = kCallMax);
   grpc::Status Capacity(std::chrono::milliseconds within = kCallMax);
-  grpc::Status Stats(const Volume& volume, csi::v1::NodeGetVolumeStatsResponse* response,
-                     std::chrono::milliseconds within = kCallMax);
 
   // Created, staged, published; throws with the first error.
   Volume Run(const std::string& name, Mode::Mode mode = Mode::MULTI_NODE_MULTI_WRITER);
   // Unpublished, unstaged, deleted; the first error.
   grpc::Status End(const Volume& volume);
 
-  std::filesystem::path PodTarget(const std::string& pod) const;
-  // Of every secrets map in the requests above; empty at first.
-  std::map<std::string, std::string> secrets;
-
-  pid_t KeeperPid() const;
-  // Data-path processes, as the keeper tells; none without a keeper.
-  std::vector<pid_t> DataPathPids() const;
-  // What the keeper holds.
-  std::vector<services::DataPathState> Kept() const;
-  // Mount points below the kubelet directory.
-  std::vector<std::string> Mounted() const;
-
  private:
-  csi::v1::VolumeCapability Capability(const Volume& volume) const;
   template <class Request>
   void AddSecrets(Request& request) const {
     for (const auto& [key, value] : secrets) (*request.mutable_secrets())[key] = value;
   }
 
   std::unique_ptr<lab::Ganesha> server_;
-  std::unique_ptr<lab::Gantryd> host_;
-  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<csi::v1::Controller::Stub> controller_;
-  std::unique_ptr<csi::v1::Node::Stub> node_;
 };
 
-// "OK" or "ABORTED: words", for messages of failed expectations.
-std::string Text(const grpc::Status& status);
 std::filesystem::path BuildDirectory();
 // Looks again and again until `done`; for what announces itself by no event.
 bool Soon(const std::function<bool()>& done, std::chrono::milliseconds within);

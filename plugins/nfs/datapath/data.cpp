@@ -55,14 +55,15 @@ void NfsDataPath::Read(gantry_op op, const gantry_fs_read& request) {
   const auto file = ToHandle(request.node);
   if (!BeginWith(op, request.context, file)) return;
   if (request.length > GANTRY_FS_IO_BYTES_MAX) return Fail(op, EINVAL);
-  const auto job = std::make_shared<ReadJob>(
-      ReadJob{op,
-              *file,
-              request.offset,
-              static_cast<std::byte*>(request.buffer),
-              Cut(request.length, std::min(kReadPartBytesMax, connection_.state().read_bytes_max)),
-              0,
-              {}});
+  // In parts, so that the server reads one while it sends another.
+  const uint32_t part_bytes = std::min(kReadPartBytesMax, connection_.state().read_bytes_max);
+  const auto job = std::make_shared<ReadJob>(ReadJob{op,
+                                                     *file,
+                                                     request.offset,
+                                                     static_cast<std::byte*>(request.buffer),
+                                                     Cut(request.length, part_bytes),
+                                                     0,
+                                                     {}});
   job->open_parts = job->parts.size();
   if (job->parts.empty()) return FinishRead(*job);
   for (size_t i = 0; i < job->parts.size(); ++i) ReadPart(job, i);

@@ -236,7 +236,7 @@ typedef struct gantry_datapath_host {
   void (*done_statfs)(void* ctx, gantry_op op, const gantry_fs_statfs* statfs);
   /* One entry of a directory; 0: no room for this one, emit no more and end with done. */
   int32_t (*entry)(void* ctx, gantry_op op, const gantry_fs_entry* entry);
-  /* Memory that outlives the process, locked and present, by name; zeroed when it is new, and then
+  /* Memory that outlives the process, locked (a disk's: present) by name; zeroed when it is new, and then
    * *fresh is 1. NULL: the host cannot give so much. The same size must be asked for again. */
   void* (*region)(void* ctx, gantry_str name, size_t bytes, int32_t* fresh);
   /* An fd that outlives the process. keep: the host makes a copy. take: a copy of the kept one, or

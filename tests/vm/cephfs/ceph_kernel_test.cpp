@@ -9,6 +9,7 @@
 
 #include "host/services/mounts.hpp"
 #include "tests/integration/ceph_node.hpp"
+#include "tests/integration/nfs_node.hpp"
 
 namespace gantry::tests {
 namespace {
@@ -78,7 +79,7 @@ TEST_F(CephKernelTest, ReportsAClientThatWasThrownOutAndHealsItAtThePublish) {
       kPatience));
   std::printf("condition: %s\n", stats.volume_condition().message().c_str());
   const auto second = node_.PodTarget("second");
-  ASSERT_GRPC_OK(node_.PublishAt(volume, second, kPatience));
+  ASSERT_GRPC_OK(node_.PublishAt(volume, second, false, kPatience));
   EXPECT_EQ(ReadWhole(second / "file"), "before");
   EXPECT_EQ(WriteWhole(second / "file", "after"), 0);
   ASSERT_GRPC_OK(node_.UnpublishAt(volume, second));
