@@ -201,14 +201,15 @@ void Uncommitted::OnCommitted(const FileHandle& handle, const NfsResult<CommitRe
     file.waiting.clear();
     return Suspect();
   }
-  std::vector<Waiter> waiting = std::exchange(file.waiting, {});
+  const std::vector<Waiter> waiting = std::exchange(file.waiting, {});
   file.refused_since.reset();
   for (const uint64_t number : asked) Free(number);
-  Answer(handle, std::move(waiting), 0);
+  Answer(handle, waiting, 0);
 }
 
 // A loss is settled after it was told, so that it is told again where this process dies in between.
-void Uncommitted::Answer(const FileHandle& handle, std::vector<Waiter> waiters, int error_number) {
+void Uncommitted::Answer(const FileHandle& handle, const std::vector<Waiter>& waiters,
+                         int error_number) {
   const int lost = lost_files_.ErrorOf(handle);
   bool told = false;
   for (const Waiter& waiter : waiters) {
@@ -331,9 +332,9 @@ void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
         GANTRY_LOG_ERROR,
         "the server has lost written data of a file and does not take it again: " + error.message);
   }
-  std::vector<Waiter> waiters = std::exchange(files_[handle].next, {});
+  const std::vector<Waiter> waiters = std::exchange(files_[handle].next, {});
   for (const uint64_t number : UnstableOf(handle)) Free(number);
-  Answer(handle, std::move(waiters), ToErrno(error));
+  Answer(handle, waiters, ToErrno(error));
 }
 
 void Uncommitted::EndRestore() {

@@ -132,7 +132,7 @@ class Uncommitted {
   bool IsStableBy(uint64_t number, const Verifier& verifier) const;
   void StartCommit(const FileHandle& file);
   void OnCommitted(const FileHandle& file, const NfsResult<CommitReply>& reply);
-  void Answer(const FileHandle& file, std::vector<Waiter> waiters, int error_number);
+  void Answer(const FileHandle& file, const std::vector<Waiter>& waiters, int error_number);
   void DropIfDone(const FileHandle& file);
   void Lose(const FileHandle& file, const NfsError& error);
 
