@@ -232,8 +232,8 @@ void NfsDataPath::WritePart(const std::shared_ptr<WriteJob>& job, size_t index) 
   });
 }
 
-// Written in pieces, and the server has been another one between two of them: what is older and was lost
-// may have been written again over the first, so the part begins anew.
+// Written in pieces, and the server has been another one between two of them, or a restore has ended there:
+// what is older and was lost may have been written again over the first, so the part begins anew.
 void NfsDataPath::NotePiece(WriteJob& job, size_t index, const WriteReply& reply) {
   Part& part = job.parts[index];
   WriteJob::Logged& log = job.logs[index];
@@ -243,10 +243,12 @@ void NfsDataPath::NotePiece(WriteJob& job, size_t index, const WriteReply& reply
   if (log.verifier != reply.verifier || log.restores != uncommitted_.restores()) part.done = 0;
 }
 
-// What was written of it counts, and is no longer the whole of it.
-void NfsDataPath::DropPart(const WriteJob& job, size_t index) {
-  const Part& part = job.parts[index];
+// What was written of it counts, unless something older may have been written over it since, and is no
+// longer the whole of it.
+void NfsDataPath::DropPart(WriteJob& job, size_t index) {
+  Part& part = job.parts[index];
   const WriteJob::Logged& log = job.logs[index];
+  if (log.restores != uncommitted_.restores()) part.done = 0;
   if (part.done == 0) return uncommitted_.Drop(log.entry);
   uncommitted_.Shorten(log.entry, part.done);
   uncommitted_.Written(log.entry, log.verifier, Stable::kUnstable);

@@ -149,7 +149,7 @@ class NfsDataPath : private ConnectionUser {
   void BeginWrite(const std::shared_ptr<WriteJob>& job);
   void BeginWaitingWrites();
   void NotePiece(WriteJob& job, size_t index, const WriteReply& reply);
-  void DropPart(const WriteJob& job, size_t index);
+  void DropPart(WriteJob& job, size_t index);
 
   // Directories (directory.cpp).
   void List(gantry_op op, const FileHandle& directory, uint64_t cookie, const Verifier& verifier,

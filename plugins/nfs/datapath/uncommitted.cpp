@@ -339,6 +339,7 @@ void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
 
 void Uncommitted::EndRestore() {
   phase_ = Phase::kQuiet;
+  ++restores_;
   log_.SetSuspect(false);
   calls_.Hold(false);
   if (restored_bytes_ > 0)

@@ -89,7 +89,8 @@ class Uncommitted {
   }
   bool empty() const { return log_.begin() == log_.end(); }
   size_t files() const { return files_.size(); }
-  // How often a server was asked for what it may have lost.
+  // Grows when a restore begins and when it ends: what was answered at another count may have been written
+  // over by what is older.
   uint64_t restores() const { return restores_; }
 
   // Then: all that was written before is stable. `hears`: its caller asked for that, so that a loss it has
