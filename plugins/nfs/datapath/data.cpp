@@ -137,6 +137,7 @@ void NfsDataPath::Write(gantry_op op, const gantry_fs_write& request) {
                                           {}});
   job->open_parts = job->parts.size();
   if (job->parts.empty()) return FinishWrite(*job);
+  if (job->parts.size() > kLoggedPartsMax) return BeginUnlogged(job);
   // After a write that may be lost and written again, all are written again.
   job->logged = uncommitted_.Has(*file);
   if (!stable && options_.is_sole_writer && (job->logged || !IsLone(*file, length))) {
@@ -159,6 +160,15 @@ void NfsDataPath::Write(gantry_op op, const gantry_fs_write& request) {
     return BeginWaitingWrites();
   }
   BeginWrite(job);
+}
+
+// Stable, and after what may be written again is stable too.
+void NfsDataPath::BeginUnlogged(const std::shared_ptr<WriteJob>& job) {
+  if (!uncommitted_.Has(job->file)) return BeginWrite(job);
+  uncommitted_.Commit(job->op, job->file, false, [this, job](int error_number) {
+    if (error_number != 0) return Fail(job->op, error_number);
+    BeginWrite(job);
+  });
 }
 
 bool NfsDataPath::IsLone(const FileHandle& file, uint32_t length) {

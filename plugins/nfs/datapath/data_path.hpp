@@ -39,6 +39,7 @@ inline constexpr uint32_t kLoneWriteBytesMax = 64 * 1024;
 inline constexpr size_t kLoneWritesMax = 64;
 inline constexpr uint32_t kReadPartBytesMax = 256 * 1024;
 inline constexpr uint32_t kUnstablePartBytesMax = 256 * 1024;
+inline constexpr size_t kLoggedPartsMax = 64;                 // A write of more is made stable.
 inline constexpr uint32_t kTransferBytesDefault = 32 * 1024;  // Where the server names no limit.
 
 // The instance behind the table; the methods are the table's functions. One thread, the loop's.
@@ -147,6 +148,7 @@ class NfsDataPath : private ConnectionUser {
   void FinishWrite(const WriteJob& job);
   bool IsLone(const FileHandle& file, uint32_t length);
   void BeginWrite(const std::shared_ptr<WriteJob>& job);
+  void BeginUnlogged(const std::shared_ptr<WriteJob>& job);
   void BeginWaitingWrites();
   void NotePiece(WriteJob& job, size_t index, const WriteReply& reply);
   void DropPart(WriteJob& job, size_t index);

@@ -319,6 +319,15 @@ TEST_F(UncommittedTest, WritesAgainWhatTwoCommitsFailedFor) {
   EXPECT_EQ(Stable("file"), "data");
 }
 
+TEST_F(UncommittedTest, MakesAWriteOfMorePartsThanTheLogHoldsStable) {
+  server_.SetTransferMax(256);
+  Open();
+  Write("file", 0, "data");
+  const std::string large(256 * (kWriteLogEntries + 1), 'l');
+  EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, large, 0)).length, large.size());
+  EXPECT_TRUE(Stable("file") == large);
+}
+
 // What is written again goes over what was written after it, so that has to be as well.
 TEST_F(UncommittedTest, GoesOnWithARestoreThatWasRefusedInTheMiddle) {
   Open();

@@ -30,6 +30,8 @@ bool WriteLog::Prepare(const gantry_datapath_host& host) {
     Clear();
     header_->magic.store(WriteLogHeader::kMagic, std::memory_order_release);
   }
+  // A predecessor may have died after it freed the oldest.
+  MoveHead();
   return true;
 }
 
@@ -92,6 +94,10 @@ void WriteLog::Written(uint64_t number, const Verifier& verifier) {
 
 void WriteLog::Free(uint64_t number) {
   At(number).state.store(WriteEntry::kFree, std::memory_order_release);
+  MoveHead();
+}
+
+void WriteLog::MoveHead() {
   uint64_t head = begin();
   while (head != end() && At(head).state == WriteEntry::kFree) ++head;
   header_->head.store(head, std::memory_order_release);

@@ -36,14 +36,16 @@ struct Writer {
 struct WriteEntry {
   // kLost: it is to be written again, whatever a COMMIT says: the server has lost it, or may have got what
   // is older over it.
-  enum State : uint32_t { kFree = 0, kAsked = 1, kWritten = 2, kLost = 3 };
+  // kOutdated: it was written, and what is newer may be on the server without being here: it is committed
+  // but never written again.
+  enum State : uint32_t { kFree = 0, kAsked = 1, kWritten = 2, kLost = 3, kOutdated = 4 };
   std::atomic<uint32_t> state;
   uint32_t bytes;
   uint64_t offset;      // in the file
   uint64_t data_begin;  // position in the data, which never wraps
   gantry_op op;
   int64_t asked_at_ns;  // CLOCK_MONOTONIC
-  Verifier verifier;    // kWritten: of the answer
+  Verifier verifier;    // kWritten, kOutdated: of the answer
   FileHandle file;
   Writer writer;
 };
@@ -72,6 +74,9 @@ class WriteLog {
   void Lost(uint64_t number) {
     At(number).state.store(WriteEntry::kLost, std::memory_order_release);
   }
+  void Outdate(uint64_t number) {
+    At(number).state.store(WriteEntry::kOutdated, std::memory_order_release);
+  }
   void Free(uint64_t number);
 
   // From the oldest to before the newest; some between them may be free. Both 0 without memory.
@@ -88,6 +93,7 @@ class WriteLog {
   void SetSuspect(bool suspect) { header_->suspect.store(suspect ? 1 : 0); }
 
  private:
+  void MoveHead();
   uint64_t DataEnd() const;
   // Where data of that length may begin, in one piece.
   static uint64_t Fit(uint64_t at, size_t bytes);
