@@ -158,7 +158,9 @@ void Calls::Pump() {
     JournalEntry* const entry = (*at)->entry_;
     JournalEntry::State before{};
     if (entry != nullptr) before = Journal::Ask(*entry, tag, (*at)->ambiguous_);
+    connection_.NoteNextCall();
     const auto submitted = (*at)->Submit(*stream, *operation.credentials, tag);
+    if (!submitted) connection_.NoteCalls();
     if (!submitted && entry != nullptr) Journal::Unask(*entry, before);
     if (submitted) {
       ++next_tag_;

@@ -63,6 +63,10 @@ struct PathState {
   enum Unstable : uint32_t { kNone = 0, kOneVerifier = 1, kSeveral = 2 };
   std::atomic<uint32_t> unstable;
   Verifier verifier;  // With kOneVerifier.
+
+  // first_xid << 32 | xids_used of the stream, noted before each call. A release that knows nothing of a
+  // log of writes does not note it, and so it is seen that one has served.
+  std::atomic<uint64_t> noted_xids;
 };
 
 class ConnectionUser {
@@ -92,6 +96,8 @@ class Connection {
   // written down before a new stream hides it.
   bool HasStream() const { return stream_.has_value(); }
   NfsOutcome MakeStream();
+  // After Prepare: a process that notes nothing has asked the server since the one that did.
+  bool others_served() const { return others_served_; }
   PathState& state() { return *state_; }
 
   // Goes on with the kept socket, or connects. `name` is for messages.
@@ -104,6 +110,9 @@ class Connection {
 
   // For Submit (nfs3.hpp); nothing while there is no connection, or no more calls can be taken.
   RpcStream* Writable();
+  // Before each Submit, and after one that failed.
+  void NoteNextCall();
+  void NoteCalls();
   // Sends what there is to send.
   void Flush();
   // Makes good a loss that was noticed. At the end of every turn.
@@ -147,7 +156,8 @@ class Connection {
   bool any_port_ = false;  // The next connection may come from another port.
   bool renumber_ = false;  // The port's xids are used up.
   bool foreign_ = false;   // The connection is of another network, and takes no new calls.
-  bool past_ = false;      // Calls of a predecessor are awaited on its own connection.
+  bool others_served_ = false;
+  bool past_ = false;  // Calls of a predecessor are awaited on its own connection.
   std::string name_;
   std::optional<std::string> loss_;  // Noticed, not yet dealt with.
   uint32_t watched_ = 0;

@@ -32,6 +32,12 @@ TimePoint DueAt(const WriteEntry& entry) {
          milliseconds(kUncommittedMsMax);
 }
 
+NfsError Outdated() {
+  return {
+      Failure::kLost, NfsStatus3::kOk, false, 0,
+      "it is not written again, because a release that cannot do that has served the volume since"};
+}
+
 bool IsLong(TimePoint since) {
   return std::chrono::steady_clock::now() - since >= milliseconds(kRefusedMsMax);
 }
@@ -52,6 +58,7 @@ bool Uncommitted::Prepare() {
     if (entry.state == WriteEntry::kAsked) log_.Free(number);
     if (IsUnstable(entry)) ++files_[entry.file].entries;
   }
+  if (connection_.others_served()) Outdate();
   if (log_.suspect()) Suspect();
   return true;
 }
@@ -136,7 +143,8 @@ std::vector<uint64_t> Uncommitted::UnstableOf(const FileHandle& file) const {
 
 bool Uncommitted::IsStableBy(uint64_t number, const Verifier& verifier) const {
   const WriteEntry& entry = log_.At(number);
-  return entry.state == WriteEntry::kWritten && entry.verifier == verifier;
+  return (entry.state == WriteEntry::kWritten || entry.state == WriteEntry::kOutdated) &&
+         entry.verifier == verifier;
 }
 
 gantry_op Uncommitted::BeginOwn(const Writer& writer) {
@@ -241,6 +249,19 @@ void Uncommitted::Suspect() {
   calls_.Hold(true);
 }
 
+// Before anything is asked: from then on it can't be seen any more that others have served.
+void Uncommitted::Outdate() {
+  std::vector<FileHandle> lost;
+  for (uint64_t number = log_.begin(); number < log_.end(); ++number) {
+    const WriteEntry& entry = log_.At(number);
+    if (entry.state == WriteEntry::kWritten) log_.Outdate(number);
+    if (entry.state == WriteEntry::kLost) lost.push_back(entry.file);
+  }
+  for (const FileHandle& file : lost)
+    if (Has(file)) Lose(file, Outdated());
+  if (!empty()) log_.SetSuspect(true);
+}
+
 // Whoever waits waits for what comes instead.
 void Uncommitted::EndOwn() {
   for (auto& [handle, file] : files_) {
@@ -269,6 +290,11 @@ void Uncommitted::RestoreNext() {
 void Uncommitted::OnRestoreCommit(const FileHandle& file, const NfsResult<CommitReply>& reply) {
   if (!reply && reply.error().Is(NfsStatus3::kStale)) return OnRefused(file, reply.error());
   const std::vector<uint64_t> unstable = UnstableOf(file);
+  if (std::ranges::any_of(unstable, [&](uint64_t number) {
+        return log_.At(number).state == WriteEntry::kOutdated;
+      })) {
+    return SettleOutdated(file, reply);
+  }
   if (!reply) {
     for (const uint64_t number : unstable) log_.Lost(number);
     return RestoreNext();
@@ -277,6 +303,14 @@ void Uncommitted::OnRestoreCommit(const FileHandle& file, const NfsResult<Commit
       unstable, [&](uint64_t number) { return IsStableBy(number, reply->verifier); });
   if (lost != unstable.end()) log_.Lost(*lost);
   std::for_each(unstable.begin(), lost, [&](uint64_t number) { Free(number); });
+  RestoreNext();
+}
+
+void Uncommitted::SettleOutdated(const FileHandle& file, const NfsResult<CommitReply>& reply) {
+  if (!reply && IsOfRights(reply.error())) return OnRefused(file, reply.error());
+  for (const uint64_t number : UnstableOf(file))
+    if (reply && IsStableBy(number, reply->verifier)) Free(number);
+  if (!UnstableOf(file).empty()) Lose(file, reply ? Outdated() : reply.error());
   RestoreNext();
 }
 
@@ -319,7 +353,7 @@ void Uncommitted::OnRefused(const FileHandle& file, const NfsError& error) {
       restore_at_ = Now() + milliseconds(kRestoreAgainMs);
       return;
     }
-    Lose(file, error);
+    Lose(file, Wrap(error, "it does not take it again"));
     RestoreNext();
   });
 }
@@ -328,9 +362,7 @@ void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
   // Else somebody has removed the file: there is nothing to remember, but who waits is told.
   if (!error.Is(NfsStatus3::kStale)) {
     lost_files_.Add(handle, ToErrno(error));
-    log_line_(
-        GANTRY_LOG_ERROR,
-        "the server has lost written data of a file and does not take it again: " + error.message);
+    log_line_(GANTRY_LOG_ERROR, "the server has lost written data of a file: " + error.message);
   }
   const std::vector<Waiter> waiters = std::exchange(files_[handle].next, {});
   for (const uint64_t number : UnstableOf(handle)) Free(number);

@@ -19,6 +19,10 @@
 // its data committed first, and so do all who close it. Two writes of one range at the same time have no
 // order, neither here nor at the server.
 //
+// A release that knows nothing of the log may serve for a while and write what is newer than the log
+// (Connection::others_served). What it left is committed, and what is lost of it is not written again but
+// an error like a refusal.
+//
 // A server that has just started may refuse what it takes a moment later; one that answers for the root
 // and refuses all the same has the last word. Its refusal is logged, and kept until one who asked for the
 // file to be stable has been told (lost_files.hpp).
@@ -123,10 +127,12 @@ class Uncommitted {
 
   gantry_op BeginOwn(const Writer& writer);
   static TimePoint Now() { return std::chrono::steady_clock::now(); }
+  void Outdate();
+  void SettleOutdated(const FileHandle& file, const NfsResult<CommitReply>& reply);
   void Suspect();
   void Free(uint64_t number);
   static bool IsUnstable(const WriteEntry& entry) {
-    return entry.state == WriteEntry::kWritten || entry.state == WriteEntry::kLost;
+    return entry.state != WriteEntry::kFree && entry.state != WriteEntry::kAsked;
   }
   std::optional<uint64_t> OldestUnstable() const;
   std::vector<uint64_t> UnstableOf(const FileHandle& file) const;

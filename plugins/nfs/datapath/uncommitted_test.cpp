@@ -119,6 +119,28 @@ class UncommittedTest : public DataPathFixture {
     RestartServer();
     return newer;
   }
+  // As a release without a log does, whose process dies in the end as well.
+  void ServeWithoutALog(const std::function<void(Volume&)>& what) {
+    auto& state = *reinterpret_cast<PathState*>(host_.Region("rpc"));
+    const uint64_t noted = state.noted_xids;
+    const uint32_t unstable = state.unstable.exchange(PathState::kNone);
+    Volume other(host_);
+    ASSERT_EQ(OpenAgain(other).error_number, 0) << other.log();
+    what(other);
+    other.Die();
+    state.noted_xids = noted;
+    state.unstable = unstable;
+  }
+  // "old" is lost, and "new" over it, of a process that knew nothing of "old", is not.
+  void WriteNewerWithoutALog() {
+    Open();
+    Write("file", 0, "old");
+    volume_.Die();
+    ServeWithoutALog([this](Volume& other) {
+      EXPECT_EQ(other.Wait(other.Write("file", 0, Keep("new"))).length, 3u);
+    });
+    RestartServer();
+  }
   const std::string& Keep(const std::string& data) { return kept_.emplace_back(data); }
   std::string Read(Volume& volume, const std::string& file) {
     std::string buffer(1 << 16, '\0');
@@ -316,6 +338,42 @@ TEST_F(UncommittedTest, WritesAgainWhatTwoCommitsFailedFor) {
   volume_.Wait(volume_.Commit("file"));
   RefuseCommits(0);
   EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(Stable("file"), "data");
+}
+
+TEST_F(UncommittedTest, NeverWritesAgainOverWhatAReleaseWithoutALogHasWritten) {
+  WriteNewerWithoutALog();
+  Volume successor(host_);
+  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
+  EXPECT_EQ(Read(successor, "file"), "new");
+  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, EIO);
+  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
+  EXPECT_THAT(successor.log(), HasSubstr("lost written data"));
+}
+
+TEST_F(UncommittedTest, RemembersThatAReleaseWithoutALogHasWritten) {
+  WriteNewerWithoutALog();
+  RefuseCommits(kAccessStatus);
+  Volume next(host_);
+  auto parameters = server_.Parameters();
+  parameters["writers"] = "one";
+  next.BeginOpen(parameters);
+  ASSERT_TRUE(Sees(nfs::Commit::kNumber, 1));
+  next.Die();
+  RefuseCommits(0);
+  Volume successor(host_);
+  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
+  EXPECT_EQ(Read(successor, "file"), "new");
+}
+
+TEST_F(UncommittedTest, LosesNothingToAReleaseWithoutALogWhileTheServerLives) {
+  Open();
+  Write("file", 0, "data");
+  volume_.Die();
+  ServeWithoutALog([this](Volume& other) { EXPECT_EQ(Read(other, "file"), "data"); });
+  Volume successor(host_);
+  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
+  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
   EXPECT_EQ(Stable("file"), "data");
 }
 
