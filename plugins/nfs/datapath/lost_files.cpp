@@ -12,13 +12,17 @@ constexpr std::string_view kRegionName = "lost-files";
 
 }  // namespace
 
-// New memory is zeroes, and so empty.
+// Memory of another layout can't be read.
 bool LostFiles::Prepare(const gantry_datapath_host& host) {
   if (memory_ != nullptr) return true;
   int32_t fresh = 0;
   memory_ = static_cast<Memory*>(
       host.region(host.ctx, gantry::ToStr(kRegionName), sizeof(Memory), &fresh));
   if (memory_ == nullptr) return false;
+  if (memory_->magic != Memory::kMagic) {
+    Clear();
+    memory_->magic.store(Memory::kMagic, std::memory_order_release);
+  }
   count_ = static_cast<size_t>(std::ranges::count_if(
       memory_->records, [](const Record& record) { return record.error_number != 0; }));
   return true;

@@ -34,6 +34,8 @@ class LostFiles {
     FileHandle file;
   };
   struct Memory {
+    static constexpr uint64_t kMagic = 0x3154534c'53464e47;  // "GNFSLST1"
+    std::atomic<uint64_t> magic;                             // Written last.
     std::atomic<int32_t> all_error_number;
     Record records[kLostFilesMax];
   };

@@ -359,6 +359,7 @@ void Uncommitted::OnRefused(const FileHandle& file, const NfsError& error) {
 }
 
 void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
+  refused_since_.reset();  // The next one's refusal may pass.
   // Else somebody has removed the file: there is nothing to remember, but who waits is told.
   if (!error.Is(NfsStatus3::kStale)) {
     lost_files_.Add(handle, ToErrno(error));

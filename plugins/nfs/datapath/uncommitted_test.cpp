@@ -386,6 +386,20 @@ TEST_F(UncommittedTest, MakesAWriteOfMorePartsThanTheLogHoldsStable) {
   EXPECT_TRUE(Stable("file") == large);
 }
 
+TEST_F(UncommittedTest, IsPatientWithEveryFileThatIsRefused) {
+  Open();
+  Write("bad0", 0, "bad");
+  Write("file", 0, "data");
+  RefuseWrites(kAccessStatus);
+  RestartServer();
+  ASSERT_TRUE(
+      host_.Run([&] { return volume_.log().find("lost written") != std::string::npos; }, 20s));
+  ASSERT_TRUE(Sees(nfs::Write::kNumber, server_.Seen(nfs::Write::kNumber).size() + 1));
+  RefuseWrites(0);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(Stable("file"), "data");
+}
+
 // What is written again goes over what was written after it, so that has to be as well.
 TEST_F(UncommittedTest, GoesOnWithARestoreThatWasRefusedInTheMiddle) {
   Open();
