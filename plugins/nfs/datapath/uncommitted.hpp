@@ -64,7 +64,8 @@ class Uncommitted {
   Uncommitted(const gantry_datapath_host& host, Connection& connection, Calls& calls, Log log);
   Uncommitted(const Uncommitted&) = delete;
 
-  // Gets the memory, and takes over what a predecessor left in it. False: the host does not give it.
+  // Gets the memory, and takes over what a predecessor left in it, before anything is asked over the
+  // connection where there may be something. False: the host does not give it.
   // Once or again.
   bool Prepare();
   // The volume is closed.
