@@ -295,6 +295,8 @@ TEST_F(DiskTest, AKilledReaderAndAKilledStatLeaveAtOnce) {
       _exit(0);
     }
     EXPECT_TRUE(Eventually([&] { return WaitsForFuse(child, child); }, kLong));
+    // What the server has not read yet, the kernel takes back by itself.
+    EXPECT_TRUE(Eventually([&] { return control().in_flight_max >= 1; }, kLong));
     kill(child, SIGKILL);
     return Eventually([&] { return waitpid(child, nullptr, WNOHANG) == child; },
                       std::chrono::seconds(3));
