@@ -31,7 +31,7 @@ constexpr int64_t kOpenRetryMsMax = 2000;
 constexpr int64_t kDrainMsMax = 2000;  // requests under way at the end, when nobody sets a time
 constexpr int64_t kCloseMsMax = 2000;
 
-// For a server that no keeper knows to notice that and end.
+// For the lock of a server that may be on its way out, or that no keeper knows.
 constexpr int64_t kUnknownServerMsMax = 3000;
 constexpr std::chrono::seconds kSuccessorCreateMax{20};  // for the plugin's create
 // After so long without the storage a successor leaves its place to a fresh process: a client library

@@ -72,14 +72,14 @@ void* PluginHost::GetRegion(std::string_view name, size_t bytes, int32_t* fresh)
     if (!Populate(mapping->data(), mapping->size())) return nullptr;
     (void)Lock(mapping->data(), mapping->size());
     present = mapping->size();
-  } else if (*fresh != 0) {
-    // A filesystem's as it is used, because most volumes of a node are idle.
-    (void)LockWhenPresent(mapping->data(), mapping->size());
-    present = mapping->size();
   } else {
-    // A predecessor's memory is there; what is missing are this process's ways to it.
+    // A filesystem's new memory as it is used, because most volumes of a node are idle. A predecessor's
+    // is there; what is missing are this process's ways to it.
     (void)LockWhenPresent(mapping->data(), mapping->size());
-    MakePresentSoon();
+    if (*fresh != 0)
+      present = mapping->size();
+    else
+      MakePresentSoon();
   }
   const auto region =
       regions_.emplace(std::string(name), Region{std::move(*mapping), bytes, present}).first;

@@ -49,7 +49,7 @@ base::Status Serve(const datapath::Serving& serving) {
 }
 
 // Of a successor's beginnings: the node is short of something now, which is no fault of the volume's.
-bool IsPassing(base::Code code) {
+bool IsShortage(base::Code code) {
   return code == base::Code::kResourceExhausted || code == base::Code::kUnavailable ||
          code == base::Code::kDeadlineExceeded;
 }
@@ -61,8 +61,8 @@ void RunDataPathMode(const std::vector<std::string>& arguments) {
   const base::Status served = serving ? Serve(*serving) : tl::unexpected(serving.error());
   std::fprintf(stderr, "gantry-worker --datapath: %s\n", served.error().message.c_str());
   // No destructors and no leak check: in the sandbox it could not look (seccomp).
-  _exit(serving && serving->successor && IsPassing(served.error().code) ? wire::kTryAgainExit
-                                                                        : kExitRefused);
+  _exit(serving && serving->successor && IsShortage(served.error().code) ? wire::kTryAgainExit
+                                                                         : kExitRefused);
 }
 
 }  // namespace gantry::worker

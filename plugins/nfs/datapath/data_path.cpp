@@ -345,7 +345,7 @@ void NfsDataPath::Fail(gantry_op op, const NfsError& error) {
   Fail(op, ToErrno(error));
 }
 
-// `echo` is how a change that has been made already is refused the second time.
+// `echo` is how a change that has been made already is refused the second time; this is of our own one.
 bool NfsDataPath::IsEcho(const NfsError& error, bool ambiguous, NfsStatus3 echo) const {
   return options_.is_sole_writer && ambiguous && error.Is(echo);
 }
