@@ -186,6 +186,7 @@ void Keeper::CheckStop(KeptPath& path) {
   path.fault = "its process cannot be killed";
   const Stopping stopping = *path.stopping;
   path.stopping.reset();
+  TellChanged(path);
   Answer(stopping.client, stopping.request,
          base::Fail(base::Code::kDeadlineExceeded,
                     "the data path of " + path.volume_id + ": " + path.fault));

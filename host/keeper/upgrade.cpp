@@ -154,6 +154,8 @@ void Keeper::EndUpgrade(KeptPath& path, const base::Status& status) {
   End(std::move(path.upgrade->next.process.child));
   path.upgrade.reset();
   WantStandby(path);
+  // First: a keeper that has a copy from before would go back.
+  TellChanged(path);
   Answer(client, request, status);
 }
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,29 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class KeeperTest : public VolumeFixture {
- protected:
-  base::UniqueFd Connect() const {
-    base::UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, socket_.c_str());
-    if (connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
-      return {};
-    return socket;
-  }
-  // Throws when none comes in time.
-  static wire::KeeperMessage Receive(const base::UniqueFd& socket) {
-    std::optional<wire::KeeperMessage> message;
-    const auto came = [&] {
-      auto received = wire::ReceiveKeeper(socket.get());
-      if (received) message = std::move(*received);
-      return message.has_value();
-    };
-    if (!Eventually(came, kLong)) throw std::runtime_error("the keeper says nothing");
-    return std::move(*message);
-  }
-};
+class KeeperTest : public VolumeFixture {};
 
 bool IsGone(int error) { return error == ENOTCONN || error == ECONNABORTED || error == ENODEV; }
 

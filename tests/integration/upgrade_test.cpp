@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "host/base/file.hpp"
+#include "host/wire/data_path_description.hpp"
 #include "tests/integration/followed_volume.hpp"
 #include "tests/integration/waiting_stat.hpp"
 
@@ -177,6 +178,39 @@ TEST_F(UpgradeTest, AYoungOneThatCrashesAgainAndAgainIsFollowedByTheOneBefore) {
   EXPECT_EQ(State("v").plugin, Plugin("localfs"));
   ASSERT_TRUE(load.Advances());
   EXPECT_EQ(load.wrong(), 0);
+}
+
+// Who hears that it is done may end the keeper at once: the next one must know it too.
+TEST_F(UpgradeTest, AHolderHasTheCopyBeforeItHearsThatItIsDone) {
+  Serve();
+  const auto fds = client().Fds("v", In(kLong));
+  ASSERT_TRUE(fds);
+  auto description = wire::ReadDescription(fds->description.get());
+  ASSERT_TRUE(description);
+  description->plugin = Plugin("localfs_next");
+  const auto sealed = wire::SealDescription(*description);
+  ASSERT_TRUE(sealed);
+  const base::UniqueFd holder = Connect();
+  wire::KeeperMessage hold;
+  hold.kind = wire::KeeperKind::kHold;
+  ASSERT_TRUE(wire::SendKeeper(holder.get(), hold));
+  wire::KeeperMessage upgrade;
+  upgrade.kind = wire::KeeperKind::kUpgrade;
+  upgrade.id = 7;
+  upgrade.Add(wire::KeeperTag::kVolume, "v")
+      .Add(wire::KeeperTag::kPlugin, description->plugin)
+      .Add(wire::KeeperTag::kTimeoutMs, uint64_t{std::chrono::milliseconds(kLong).count()});
+  const std::vector<int> passed{sealed->get()};
+  ASSERT_TRUE(wire::SendKeeper(holder.get(), upgrade, passed));
+  wire::KeeperMessage copy;
+  wire::KeeperMessage message;
+  while (message.id != upgrade.id) {
+    if (message.kind == wire::KeeperKind::kHeld) copy = std::move(message);
+    message = Receive(holder);
+  }
+  EXPECT_EQ(message.code, base::Code::kOk);
+  EXPECT_EQ(copy.Text(wire::KeeperTag::kPlugin), description->plugin);
+  EXPECT_EQ(copy.Number(wire::KeeperTag::kTrial), 0U) << "else the next keeper would go back";
 }
 
 TEST_F(UpgradeTest, AYoungOnesWayBackOutlivesTheKeeper) {

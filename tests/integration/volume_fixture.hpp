@@ -4,11 +4,14 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -21,6 +24,7 @@
 #include "host/base/process.hpp"
 #include "host/base/temp_dir.hpp"
 #include "host/services/keeper_client.hpp"
+#include "host/wire/keeper_protocol.hpp"
 #include "tests/integration/fuse_mount.hpp"
 
 namespace gantry::tests {
@@ -91,6 +95,28 @@ class VolumeFixture : public ::testing::Test {
   services::KeeperClient& client() {
     if (!client_) client_ = std::make_unique<services::KeeperClient>(Options());
     return *client_;
+  }
+
+  // Of the keeper that runs: what a KeeperClient does not show.
+  base::UniqueFd Connect() const {
+    base::UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strcpy(address.sun_path, socket_.c_str());
+    if (connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+      return {};
+    return socket;
+  }
+  // Throws when none comes in time.
+  static wire::KeeperMessage Receive(const base::UniqueFd& socket) {
+    std::optional<wire::KeeperMessage> message;
+    const auto came = [&] {
+      auto received = wire::ReceiveKeeper(socket.get());
+      if (received) message = std::move(*received);
+      return message.has_value();
+    };
+    if (!Eventually(came, kLong)) throw std::runtime_error("the keeper says nothing");
+    return std::move(*message);
   }
 
   services::DataPathSpec Spec(const std::string& volume_id, base::UniqueFd fuse_fd) const {
