@@ -95,6 +95,8 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
       {"reservedPorts", config_.reserved_ports ? "true" : "false"},
       {"takeOver", "true"},
       {"removedOpenFiles", "hide"},
+      // What is committed later may be written again later, over what another node wrote meanwhile.
+      {"commitsAtClose", several_write ? "false" : "true"},
       {"locks", several_write && !(judged && judged->local_locks) ? "none" : "local"},
       {"writers", several_write ? "several" : "one"},
       {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)},

@@ -59,10 +59,15 @@ struct PathState {
   uint32_t name_bytes_max;
   std::atomic<uint32_t> source_port;  // Of the last connection; 0: there was none.
 
-  // Of writes that were answered but not stable: a successor must know that there were any.
-  enum Unstable : uint32_t { kNone = 0, kOneVerifier = 1, kSeveral = 2 };
+  // Of writes that were answered but not stable: a successor must know that there were any. A release that
+  // knows nothing of a log of writes tells by the verifier whether they are lost.
+  enum Unstable : uint32_t { kNone = 0, kSome = 1 };
   std::atomic<uint32_t> unstable;
-  Verifier verifier;  // With kOneVerifier.
+  Verifier verifier;  // With kSome: of the last answer.
+
+  // first_xid << 32 | xids_used of the stream, noted before each call. A release that knows nothing of a
+  // log of writes does not note it, and so it is seen that one has served.
+  std::atomic<uint64_t> noted_xids;
 };
 
 class ConnectionUser {
@@ -71,6 +76,8 @@ class ConnectionUser {
   virtual void OnReply(const Reply& reply) = 0;
   // Whether an unanswered call shall go over a new connection; false: it is forgotten.
   virtual bool OnRepeat(const Unanswered& call, bool same_port) = 0;
+  // A connection was made, another than the one before; nothing has gone over it yet.
+  virtual void OnNewConnection() = 0;
   // Something happened in an event of the host's; nothing of the connection is on the stack.
   virtual void OnTurnEnd() = 0;
 };
@@ -90,6 +97,8 @@ class Connection {
   // written down before a new stream hides it.
   bool HasStream() const { return stream_.has_value(); }
   NfsOutcome MakeStream();
+  // After Prepare: a process that notes nothing has asked the server since the one that did.
+  bool others_served() const { return others_served_; }
   PathState& state() { return *state_; }
 
   // Goes on with the kept socket, or connects. `name` is for messages.
@@ -102,6 +111,9 @@ class Connection {
 
   // For Submit (nfs3.hpp); nothing while there is no connection, or no more calls can be taken.
   RpcStream* Writable();
+  // Before each Submit, and after one that failed.
+  void NoteNextCall();
+  void NoteCalls();
   // Sends what there is to send.
   void Flush();
   // Makes good a loss that was noticed. At the end of every turn.
@@ -109,6 +121,9 @@ class Connection {
 
   bool started() const { return phase_ != Phase::kStopped; }
   bool up() const { return phase_ == Phase::kUp; }
+  uint64_t unsent_bytes() const {
+    return stream_ ? stream_->header().out_tail - stream_->header().out_sent : 0;
+  }
   uint32_t outstanding() const { return stream_ ? stream_->outstanding() : 0; }
   TimePoint NextAt() const;
   void OnTime(TimePoint now);
@@ -142,7 +157,8 @@ class Connection {
   bool any_port_ = false;  // The next connection may come from another port.
   bool renumber_ = false;  // The port's xids are used up.
   bool foreign_ = false;   // The connection is of another network, and takes no new calls.
-  bool past_ = false;      // Calls of a predecessor are awaited on its own connection.
+  bool others_served_ = false;
+  bool past_ = false;  // Calls of a predecessor are awaited on its own connection.
   std::string name_;
   std::optional<std::string> loss_;  // Noticed, not yet dealt with.
   uint32_t watched_ = 0;

@@ -268,21 +268,6 @@ TEST_F(DataPathTest, ReportsAWriteThatWasLessStableThanAskedForAsAnError) {
   EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, "data")).error_number, EIO);
 }
 
-TEST_F(DataPathTest, FailsACommitAfterTheServerLostWhatWasNotStable) {
-  Open();
-  server_.On(nfs::Write::kNumber, [](const FakeCall&) { return Written(4, 0, "before  "); });
-  std::atomic<bool> restarted{false};
-  server_.On(nfs::Commit::kNumber, [&](const FakeCall&) {
-    return Xdr().U32(0).U32(0).U32(0).Raw(restarted ? "after   " : "before  ").bytes;
-  });
-  EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, "data", 0)).length, 4u);
-  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
-  EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, "data", 0)).length, 4u);
-  restarted = true;
-  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, EIO);
-  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0) << "reported once";
-}
-
 // --- directories
 
 // Entries 1 to 10, each with its number as cookie, three an answer.
