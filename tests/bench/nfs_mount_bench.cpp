@@ -220,7 +220,7 @@ void PrintCallsOfASmallFile() {
                     ", port: " + std::to_string(counter.port()) +
                     ", mountPort: " + std::to_string(server->mount_port()) + "}"};
   tests::NfsNode node(options);
-  const tests::Volume volume = node.Run("counted");
+  const tests::Volume volume = node.Run("counted", tests::Mode::SINGLE_NODE_WRITER);
   Bare bare(*server, "counted", counter.port());
   for (const char* side : {"mount", "bare"}) {
     const fs::path directory = volume.target / side;
@@ -263,12 +263,15 @@ int Main(const std::string& only) {
   const auto wanted = [&](std::string_view what) { return only.empty() || only == what; };
   tests::EnterMountNamespace();
   tests::NfsNode node;
-  const tests::Volume volume = node.Run("bench");
+  const tests::Volume volume = node.Run("bench", tests::Mode::SINGLE_NODE_WRITER);
   const pid_t data_path = node.DataPathPids().at(0);
+  // Each of its writes is on the server's disk before it is answered.
+  const tests::Volume shared = node.Run("shared");
   const double rest = MemoryMiB(data_path);
   const fs::path root = volume.target;
   const fs::path output = node.host().directory() / "fio.out";
   Ratio write, read, random, small;
+  std::vector<double> shared_write, shared_small;
   const double file_mib = kFileBytes / kMiB;
   for (int round = 0; round < kRounds; ++round) {
     Bare bare(node.server(), "bench");
@@ -278,6 +281,8 @@ int Main(const std::string& only) {
       write.mount.push_back(file_mib / SecondsOf([&] { WriteFile(root / mount_file); }));
       write.bare.push_back(file_mib / SecondsOf([&] { bare.WriteFile(bare_file); }));
     }
+    if (wanted("write"))
+      shared_write.push_back(file_mib / SecondsOf([&] { WriteFile(shared.target / mount_file); }));
     if (wanted("read")) {
       read.mount.push_back(file_mib / SecondsOf([&] { ReadFile(root / mount_file); }));
       read.bare.push_back(file_mib / SecondsOf([&] { bare.ReadFile(bare_file); }));
@@ -293,6 +298,11 @@ int Main(const std::string& only) {
       MakeSmallFile(root / ("small-mount-" + std::to_string(round)) /
                     (std::to_string(client) + "-" + std::to_string(number)));
     }));
+    const fs::path shared_small_files = shared.target / ("small-" + std::to_string(round));
+    fs::create_directory(shared_small_files);
+    shared_small.push_back(FilesASecond([&](int client, int number) {
+      MakeSmallFile(shared_small_files / (std::to_string(client) + "-" + std::to_string(number)));
+    }));
     std::vector<std::unique_ptr<Bare>> contexts;
     for (int i = 0; i < kClients; ++i)
       contexts.push_back(std::make_unique<Bare>(node.server(), "bench"));
@@ -303,13 +313,17 @@ int Main(const std::string& only) {
     }));
   }
   write.Print("sequential write, 1 MiB a call", "MiB/s", 0.7);
+  if (!shared_write.empty())
+    std::printf("  where several nodes may write: %s MiB/s\n", Spread(shared_write).c_str());
   read.Print("sequential read", "MiB/s", 0.7);
   random.Print("random 4 KiB reads, 32 in flight", "IOPS", 0.5);
   small.Print("small files made by 16 threads", "files/s", 0.6);
+  if (!shared_small.empty())
+    std::printf("  where several nodes may write: %s files/s\n", Spread(shared_small).c_str());
   if (wanted("small")) PrintCallsOfASmallFile();
   Goal("memory of a data path at rest", rest, "<=", 16, "MiB");
   if (only.empty()) Goal("memory of it after 1 GiB", MemoryMiB(data_path), "<=", 80, "MiB");
-  if (!node.End(volume).ok()) Die("the volume could not be taken down");
+  if (!node.End(volume).ok() || !node.End(shared).ok()) Die("the volume could not be taken down");
   return 0;
 }
 

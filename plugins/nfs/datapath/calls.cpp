@@ -93,9 +93,8 @@ gantry_op Calls::BeginOwn(std::shared_ptr<const Credentials> credentials, bool p
 
 bool Calls::IsChanging(const FileHandle& file) const {
   const Touched touched(file);
-  return connection_.outstanding() > sent_.size() ||
-         std::ranges::any_of(
-             sent_, [&](const auto& item) { return item.second->touched_.Meets(touched); });
+  return std::ranges::any_of(
+      sent_, [&](const auto& item) { return item.second->touched_.Meets(touched); });
 }
 
 void Calls::Add(std::unique_ptr<Ask> ask) {
@@ -201,7 +200,11 @@ void Calls::Settled(const Ask& ask) {
 
 void Calls::OnReply(const Reply& reply) {
   const auto found = sent_.find(reply.tag);
-  if (found == sent_.end()) return journal_.PastAnswer(reply);
+  if (found == sent_.end()) {
+    if (reply.procedure == Commit::kNumber && !DecodeReply<Commit>(reply))
+      past_commit_failed_ = true;
+    return journal_.PastAnswer(reply);
+  }
   std::unique_ptr<Ask> ask = std::move(found->second);
   sent_.erase(found);
   left_behind_.erase(reply.tag);

@@ -151,7 +151,11 @@ class Calls {
   void Release(const FileHandle& file) { held_.erase(file); }
   bool IsHeld(const FileHandle& file) const { return held_.contains(file); }
   const std::set<FileHandle, LessHandle>& held() const { return held_; }
-  // A change of the file is not answered, a predecessor's perhaps.
+  // Calls of a predecessor are not answered.
+  bool HasPast() const { return connection_.outstanding() > sent_.size(); }
+  // Once true, after the answer to a predecessor's COMMIT said that it failed.
+  bool TakePastCommitFailed() { return std::exchange(past_commit_failed_, false); }
+  // A change of the file is not answered.
   bool IsChanging(const FileHandle& file) const;
   // False: there are too many, or this one is under way already.
   bool Begin(gantry_op op, std::shared_ptr<const Credentials> credentials, bool replayed,
@@ -223,6 +227,7 @@ class Calls {
   uint64_t next_tag_;
   uint64_t own_operations_ = 0;
   std::set<FileHandle, LessHandle> held_;
+  bool past_commit_failed_ = false;
 };
 
 }  // namespace gantry::nfs

@@ -247,14 +247,13 @@ void Uncommitted::StartEmptying(const FileHandle& handle) {
   File& file = files_[handle];
   file.own = calls_.BeginOwn(file.emptying->credentials, true);
   calls_.To<SetAttr>(file.own, file.emptying->call, Touched(handle),
-                     [this, handle](auto reply, bool) {
+                     [this, handle, before = UnstableOf(handle)](auto reply, bool) {
                        File& emptied = files_[handle];
                        calls_.End(std::exchange(emptied.own, 0));
                        const Emptying done = *std::exchange(emptied.emptying, std::nullopt);
                        if (reply)
-                         for (const uint64_t number : UnstableOf(handle)) Free(number);
-                       else
-                         SetDue(handle);
+                         for (const uint64_t number : before) Free(number);
+                       if (Has(handle)) SetDue(handle);
                        if (calls_.Has(done.op)) done.then(reply);
                        if (!Advance(handle)) DropIfDone(handle);
                      });
@@ -282,6 +281,12 @@ void Uncommitted::OnNewConnection() {
   for (const auto& [handle, file] : files_)
     if (file.entries > 0 || calls_.IsHeld(handle)) doubtful.push_back(handle);
   for (const FileHandle& file : doubtful) Hold(file);
+}
+
+void Uncommitted::DoubtAll() {
+  for (uint64_t number = log_.begin(); number < log_.end(); ++number)
+    if (log_.At(number).state == WriteEntry::kWritten) log_.Lost(number);
+  OnNewConnection();
 }
 
 // Again or once.
@@ -429,6 +434,9 @@ void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
 // --- time
 
 bool Uncommitted::Continue(TimePoint now) {
+  // A predecessor's changes come first, and what the server said to its COMMIT, which it says only once.
+  if (calls_.HasPast()) return false;
+  if (calls_.TakePastCommitFailed()) DoubtAll();
   bool begun = false;
   while (!due_.empty() && (due_.front().first <= now || log_.IsFilling())) {
     const FileHandle handle = due_.front().second;

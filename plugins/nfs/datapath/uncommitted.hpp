@@ -154,6 +154,7 @@ class Uncommitted {
   void Answer(const FileHandle& file, const std::vector<Waiter>& waiters, int error_number);
 
   void Outdate();
+  void DoubtAll();
   void Hold(const FileHandle& file);
   void Release(const FileHandle& file);
   void Restore(const FileHandle& file);

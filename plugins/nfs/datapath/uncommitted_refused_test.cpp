@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "plugins/nfs/datapath/testing/uncommitted_fixture.hpp"
 
 namespace gantry::nfs {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <thread>
 
 #include "plugins/nfs/datapath/testing/uncommitted_fixture.hpp"
 
@@ -145,6 +146,26 @@ TEST_F(UncommittedTest, WritesAgainWhatACommitFailedFor) {
   const size_t writes = server_.Seen(nfs::Write::kNumber).size();
   EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
   EXPECT_EQ(server_.Seen(nfs::Write::kNumber).size(), writes + 1);
+  EXPECT_EQ(Stable("file"), "data");
+}
+
+// The server has dropped what it could not store, and says to the next COMMIT that all is well.
+TEST_F(UncommittedTest, ASuccessorHearsThatItsPredecessorsCommitHasFailed) {
+  Open();
+  Write("file", 0, "data");
+  std::atomic<bool> goes_on{false}, failed{false};
+  server_.On(nfs::Commit::kNumber, [&](const FakeCall&) -> std::optional<Bytes> {
+    while (!goes_on) std::this_thread::yield();
+    if (!failed.exchange(true)) return Status(kIoStatus);
+    return Xdr().U32(0).U32(0).U32(0).Raw("start100").bytes;
+  });
+  volume_.Commit("file");
+  ASSERT_TRUE(Sees(nfs::Commit::kNumber, 1));
+  volume_.Die();
+  goes_on = true;
+  Volume successor(host_);
+  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
+  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
   EXPECT_EQ(Stable("file"), "data");
 }
 
