@@ -111,7 +111,7 @@ struct NfsDataPath::WriteJob {
   struct Logged {
     uint64_t entry = 0;
     Verifier verifier{};    // Of the first answer.
-    uint64_t restores = 0;  // Before it was asked for.
+    uint64_t rewrites = 0;  // Before it was asked for.
   };
   std::vector<Logged> logs;  // By part.
 };
@@ -183,24 +183,31 @@ bool NfsDataPath::IsLone(const FileHandle& file, uint32_t length) {
   return true;
 }
 
-// In the order of asking: those of a file must not overtake each other. While files are held the log may be
-// full of theirs, and writes of the others are made stable instead.
+// Those of a file in the order of asking, so that none overtakes another. When the log is full, who has
+// nothing in it does not wait for those who have; and while files are held nobody waits, because what
+// fills it may be theirs.
 void NfsDataPath::BeginWaitingWrites() {
-  while (!full_.empty()) {
-    const auto job = full_.front();
-    if (calls_.Has(job->op)) {
-      const bool fits = uncommitted_.HasRoom(job->data.size(), job->parts.size());
-      if (!fits && calls_.held().empty()) return;
-      if (fits) {
-        BeginWrite(job);
-      } else {
-        job->logged = false;
-        job->stable = Stable::kFileSync;
-        BeginUnlogged(job);
-      }
-    }
-    full_.pop_front();
+  bool full = false;
+  const auto may_go = [&](const std::shared_ptr<WriteJob>& job) {
+    if (!calls_.Has(job->op)) return true;
+    full = full || !uncommitted_.HasRoom(job->data.size(), job->parts.size());
+    return !full || !calls_.held().empty() || !uncommitted_.Has(job->file);
+  };
+  while (true) {
+    full = false;
+    const auto found = std::ranges::find_if(full_, may_go);
+    if (found == full_.end()) return;
+    const auto job = *found;
+    full_.erase(found);
     again_ = true;
+    if (!calls_.Has(job->op)) continue;
+    if (!full) {
+      BeginWrite(job);
+      continue;
+    }
+    job->logged = false;
+    job->stable = Stable::kFileSync;
+    BeginUnlogged(job);
   }
 }
 
@@ -210,7 +217,7 @@ void NfsDataPath::BeginWrite(const std::shared_ptr<WriteJob>& job) {
     WriteJob::Logged& log = job->logs.emplace_back();
     log.entry =
         uncommitted_.Note(job->op, job->file, job->offset + part.begin, part.left(), job->writer);
-    log.restores = uncommitted_.restores();
+    log.rewrites = uncommitted_.rewrites();
   }
   for (size_t i = 0; i < job->parts.size(); ++i) WritePart(job, i);
   if (!job->logged) return;
@@ -250,15 +257,15 @@ void NfsDataPath::WritePart(const std::shared_ptr<WriteJob>& job, size_t index) 
   });
 }
 
-// Written in pieces, and the server has been another one between two of them, or a restore has ended there:
-// what is older and was lost may have been written again over the first, so the part begins anew.
+// Written in pieces, and the server has been another one between two of them, or what is older and was lost
+// may have been written again over the first: the part begins anew.
 void NfsDataPath::NotePiece(WriteJob& job, size_t index, const WriteReply& reply) {
   Part& part = job.parts[index];
   WriteJob::Logged& log = job.logs[index];
   const bool first = part.done == 0;
   part.done += reply.count;
-  if (first) log.verifier = reply.verifier, log.restores = uncommitted_.restores();
-  if (log.verifier != reply.verifier || log.restores != uncommitted_.restores()) part.done = 0;
+  if (first) log.verifier = reply.verifier, log.rewrites = uncommitted_.rewrites();
+  if (log.verifier != reply.verifier || log.rewrites != uncommitted_.rewrites()) part.done = 0;
 }
 
 // What was written of it counts, unless something older may have been written over it since, and is no
@@ -266,7 +273,7 @@ void NfsDataPath::NotePiece(WriteJob& job, size_t index, const WriteReply& reply
 void NfsDataPath::DropPart(WriteJob& job, size_t index) {
   Part& part = job.parts[index];
   const WriteJob::Logged& log = job.logs[index];
-  if (log.restores != uncommitted_.restores()) part.done = 0;
+  if (log.rewrites != uncommitted_.rewrites()) part.done = 0;
   if (part.done == 0) return uncommitted_.Drop(log.entry);
   uncommitted_.Shorten(log.entry, part.done);
   uncommitted_.Written(log.entry, log.verifier, Stable::kUnstable);

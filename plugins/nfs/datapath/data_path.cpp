@@ -410,9 +410,9 @@ void NfsDataPath::DoneNode(gantry_op op, const FileHandle& node,
 
 void NfsDataPath::DoneByName(gantry_op op, const FileHandle& directory, std::string_view name) {
   calls_.To<nfs::Lookup>(op, {directory, name},
-                         [this, op, restores = uncommitted_.restores()](auto reply, bool) {
+                         [this, op, rewrites = uncommitted_.rewrites()](auto reply, bool) {
                            if (!reply) return Fail(op, reply.error());
-                           DoneNode(op, reply->handle, SinceRestore(restores, reply->attributes));
+                           DoneNode(op, reply->handle, SinceRewrite(rewrites, reply->attributes));
                          });
 }
 

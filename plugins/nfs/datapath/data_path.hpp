@@ -127,10 +127,10 @@ class NfsDataPath : private ConnectionUser {
   void DoneAttributes(gantry_op op, const FileHandle& node,
                       const std::optional<Attributes>& attributes);
   void DoneNode(gantry_op op, const FileHandle& node, const std::optional<Attributes>& attributes);
-  // Nothing where a file was restored since that count of restores: they may be of before.
-  std::optional<Attributes> SinceRestore(uint64_t restores,
+  // Nothing where something was written again since that count of it: they may be of before.
+  std::optional<Attributes> SinceRewrite(uint64_t rewrites,
                                          const std::optional<Attributes>& attributes) const {
-    return restores == uncommitted_.restores() ? attributes : std::nullopt;
+    return rewrites == uncommitted_.rewrites() ? attributes : std::nullopt;
   }
   void DoneByName(gantry_op op, const FileHandle& directory, std::string_view name);
 

@@ -115,14 +115,14 @@ void NfsDataPath::MakeBy(gantry_op op, const Call& call, std::optional<TimePoint
   new_directories_.AddName(call.directory, call.name);
   calls_.To<Call>(op, call, Touched(call.directory),
                   [this, op, directory = call.directory, name = call.name, new_at,
-                   restores = uncommitted_.restores()](auto reply, bool ambiguous) {
+                   rewrites = uncommitted_.rewrites()](auto reply, bool ambiguous) {
                     if (!reply && !IsEcho(reply.error(), ambiguous, NfsStatus3::kExist)) {
                       return FailChange(op, reply.error(), ambiguous, NfsStatus3::kExist);
                     }
                     NoteDirectory(directory, reply ? reply->directory : WeakCacheData());
                     if (!reply || !reply->handle) return DoneByName(op, directory, name);
                     if (new_at && !ambiguous) new_directories_.Note(*reply->handle, *new_at);
-                    DoneNode(op, *reply->handle, SinceRestore(restores, reply->attributes));
+                    DoneNode(op, *reply->handle, SinceRewrite(rewrites, reply->attributes));
                   });
 }
 
@@ -229,11 +229,12 @@ void NfsDataPath::Link(gantry_op op, const gantry_fs_link& request) {
 // The name leads to the very file that was to be linked: the link was made.
 void NfsDataPath::ProveLink(gantry_op op, const gantry_fs_link& request, const FileHandle& node,
                             const FileHandle& directory) {
-  calls_.To<nfs::Lookup>(op, {directory, View(request.name)}, [this, op, node](auto found, bool) {
-    if (!found) return Fail(op, EIO);
-    if (found->handle != node) return Fail(op, EIO);
-    DoneNode(op, node, found->attributes);
-  });
+  calls_.To<nfs::Lookup>(op, {directory, View(request.name)},
+                         [this, op, node, rewrites = uncommitted_.rewrites()](auto found, bool) {
+                           if (!found) return Fail(op, EIO);
+                           if (found->handle != node) return Fail(op, EIO);
+                           DoneNode(op, node, SinceRewrite(rewrites, found->attributes));
+                         });
 }
 
 // --- names that go

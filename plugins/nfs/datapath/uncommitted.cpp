@@ -152,7 +152,7 @@ bool Uncommitted::IsStableBy(uint64_t number, const Verifier& verifier) const {
 void Uncommitted::SetDue(const FileHandle& handle) {
   File& file = files_[handle];
   if (std::exchange(file.due, true)) return;
-  due_.emplace_back(closing_ ? TimePoint::min() : Now() + milliseconds(kUncommittedMsMax), handle);
+  due_.emplace_back(closing_ ? TimePoint() : Now() + milliseconds(kUncommittedMsMax), handle);
 }
 
 // Under the rights of who wrote it.
@@ -189,7 +189,7 @@ void Uncommitted::Empty(gantry_op op, std::shared_ptr<const Credentials> credent
 
 void Uncommitted::CommitAll() {
   closing_ = true;
-  for (auto& [time, file] : due_) time = TimePoint::min();
+  for (auto& [time, file] : due_) time = TimePoint();
 }
 
 // Asks the next, unless something is under way or it is not time. False: it did nothing.
@@ -229,10 +229,13 @@ void Uncommitted::OnCommitted(const FileHandle& handle, const NfsResult<CommitRe
                         return IsStableBy(number, reply->verifier);
                       });
   if (!stable) {
+    const bool gone = !reply && IsGone(reply.error());
     // The server may have dropped what it could not store, and says so only once.
-    if (!reply)
+    if (!reply && !gone)
       for (const uint64_t number : UnstableOf(handle)) log_.Lost(number);
-    return Hold(handle);
+    Hold(handle);
+    if (gone) Refused(handle, reply.error());
+    return;
   }
   const std::vector<Waiter> waiting = std::exchange(file.waiting, {});
   if (file.entries > asked.size()) SetDue(handle);
@@ -292,7 +295,6 @@ void Uncommitted::DoubtAll() {
 // Again or once.
 void Uncommitted::Hold(const FileHandle& handle) {
   log_.SetSuspect(true);
-  ++restores_;
   calls_.Hold(handle);
   File& file = files_[handle];
   EndOwn(file);
@@ -302,7 +304,6 @@ void Uncommitted::Hold(const FileHandle& handle) {
 }
 
 void Uncommitted::Release(const FileHandle& handle) {
-  ++restores_;
   calls_.Release(handle);
   if (calls_.held().empty()) {
     log_.SetSuspect(false);
@@ -361,6 +362,7 @@ void Uncommitted::OnRestoreCommit(const FileHandle& handle, const NfsResult<Comm
 void Uncommitted::Rewrite(uint64_t number, uint32_t done_bytes) {
   const WriteEntry& entry = log_.At(number);
   const FileHandle handle = entry.file;
+  ++rewrites_;
   for (const uint64_t later : UnstableOf(handle)) log_.Lost(later);
   File& file = files_[handle];
   file.own = BeginOwn(number, false);
@@ -368,6 +370,7 @@ void Uncommitted::Rewrite(uint64_t number, uint32_t done_bytes) {
                         Stable::kFileSync};
   calls_.To<nfs::Write>(
       file.own, call, Touched(handle), [this, handle, number, done_bytes](auto reply, bool) {
+        ++rewrites_;
         EndOwn(files_[handle]);
         if (!reply) return Refused(handle, reply.error());
         const uint32_t bytes = log_.At(number).bytes;
@@ -390,6 +393,9 @@ void Uncommitted::Refused(const FileHandle& handle, const NfsError& error) {
   const TimePoint now = Now();
   const auto since = refused_at_ ? duration_cast<milliseconds>(now - *refused_at_)
                                  : milliseconds(kRefusedAgainMsMin);
+  if (log_.refused_ms() == 0 && !IsGone(error))
+    log_line_(GANTRY_LOG_WARNING, "the server does not take again what it has lost of a file: " +
+                                      error.message + "; trying on");
   // A longer time than it is asked after is not one in which it answered.
   log_.AddRefused(static_cast<uint32_t>(std::min(since, milliseconds(kRefusedAgainMsMax)).count()));
   refused_at_ = now;
@@ -420,11 +426,14 @@ void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
   const std::vector<uint64_t> unstable = UnstableOf(handle);
   uint64_t bytes = 0;
   for (const uint64_t number : unstable) bytes += log_.At(number).bytes;
-  const int error_number = ToErrno(error);
+  // A file that is gone was removed, mostly by its writer. One of a volume that is gone was not.
+  const bool gone = IsGone(error) && files_[handle].root_answered;
+  const int error_number = IsGone(error) && !gone ? EIO : ToErrno(error);
   lost_files_.Add(handle, error_number);
-  log_line_(GANTRY_LOG_ERROR,
-            "the server has lost " + std::to_string(bytes) +
-                " bytes written to a file, and does not take them again: " + error.message);
+  if (!gone)
+    log_line_(GANTRY_LOG_ERROR,
+              "the server has lost " + std::to_string(bytes) +
+                  " bytes written to a file, and does not take them again: " + error.message);
   const std::vector<Waiter> waiters = std::exchange(files_[handle].next, {});
   for (const uint64_t number : unstable) Free(number);
   Release(handle);
@@ -456,6 +465,7 @@ bool Uncommitted::Continue(TimePoint now) {
 }
 
 TimePoint Uncommitted::NextAt() const {
+  if (calls_.HasPast()) return kNoDeadline;
   const TimePoint now = Now();
   TimePoint next = due_.empty() ? kNoDeadline : due_.front().first;
   for (const FileHandle& handle : calls_.held()) {

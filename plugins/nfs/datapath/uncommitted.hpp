@@ -91,9 +91,9 @@ class Uncommitted {
   bool empty() const { return log_.begin() == log_.end(); }
   size_t files() const { return files_.size(); }
   uint64_t bytes() const;
-  // Grows when a file is held and when it is released: what was answered at another count may have been
-  // written over by what is older, or be of a time when it was lost.
-  uint64_t restores() const { return restores_; }
+  // Grows before and after anything is written again: what was answered at another count may have been
+  // written over by what is older, or be of a time when that was lost.
+  uint64_t rewrites() const { return rewrites_; }
 
   // Then: all that was written before is stable. `hears`: its caller asked for that, so that a loss it has
   // been told of is settled.
@@ -174,7 +174,7 @@ class Uncommitted {
   std::deque<std::pair<TimePoint, FileHandle>> due_;  // To be committed unasked.
   bool closing_ = false;
   uint64_t restored_bytes_ = 0;
-  uint64_t restores_ = 0;
+  uint64_t rewrites_ = 0;
   std::optional<TimePoint> refused_at_;  // The last time over this connection.
 };
 

@@ -97,6 +97,23 @@ TEST_F(UncommittedTest, ASoftCallerOfAFileThatIsRefusedIsToldInItsTime) {
   EXPECT_TRUE(host_.Run([&] { return Stable("file") == "data"; }, 10s));
 }
 
+// The COMMIT of one is put off again and again.
+TEST_F(UncommittedTest, AFileThatIsNotCommittedHoldsUpNoOtherWhenTheLogIsFull) {
+  Open();
+  RefuseCommits(kJukeboxStatus, "bad0");
+  const std::string megabyte(1 << 20, 'm');
+  Write("bad0", 0, megabyte);
+  for (uint32_t i = 2; i < kWriteLogBytes >> 20; ++i)
+    ASSERT_EQ(volume_.Wait(volume_.Write("bad0", 0, megabyte, 0)).length, megabyte.size()) << i;
+  const gantry_op waits = volume_.Write("bad0", 0, megabyte, 0);
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, megabyte, 0)).length, megabyte.size());
+  EXPECT_TRUE(Stable("file") == megabyte);
+  EXPECT_TRUE(host_.IsUnderWay(waits));
+  RefuseCommits(0);
+  EXPECT_EQ(volume_.Wait(waits).length, megabyte.size());
+}
+
 // --- the bound of a restore
 
 TEST_F(UncommittedTest, AllFilesTogetherAreLostWhenARestoreWasRefusedForTooLong) {
@@ -222,7 +239,7 @@ TEST_F(UncommittedTest, SaysToWhoAsksLaterThatTheFileIsGone) {
   Write("file", 0, "data");
   RefuseCommits(kStaleStatus);
   RestartServer();
-  ASSERT_TRUE(Logs("has lost"));
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file", GANTRY_FS_COMMIT_CLOSE)).error_number, ESTALE);
   volume_.Die();
   Volume successor(host_);
   ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
@@ -245,6 +262,34 @@ TEST_F(UncommittedTest, DoesNotTakeAFileForGoneWhereTheVolumeIsGone) {
   });
   EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
   EXPECT_EQ(Stable("file"), "data");
+}
+
+// Or else 256 files of a share that is gone are lost, and who asks for another one is told nothing.
+TEST_F(UncommittedTest, SaysOfAVolumeThatIsGoneThatAllIsLost) {
+  Open();
+  for (size_t i = 0; i < kLostFilesMax + 1; ++i) Write(std::to_string(1000 + i), 0, "data");
+  RefuseCommits(kStaleStatus);
+  RefuseWrites(kStaleStatus);
+  server_.On(nfs::GetAttr::kNumber, [](const FakeCall&) { return Status(kStaleStatus); });
+  RestartServer();
+  ASSERT_TRUE(host_.Run([&] { return RefusedMs() > 0; }, 5s));
+  RefusedMs() = kRestoreMsMax;
+  EXPECT_TRUE(host_.Run([&] { return RefusedMs() == 0; }, 20s)) << RefusedMs();
+  for (const std::string name : {"1000", "1255", "1256"})
+    EXPECT_EQ(volume_.Wait(volume_.Commit(name)).error_number, EIO) << name;
+  EXPECT_THAT(volume_.log(), HasSubstr("has lost 4 bytes"));
+}
+
+// As a temporary file is: nobody asks any more, and nobody needs to know.
+TEST_F(UncommittedTest, AFileThatIsRemovedBeforeItIsCommittedIsNoLossToSpeakOf) {
+  Open();
+  Write("file", 0, "data");
+  RefuseCommits(kStaleStatus);
+  ASSERT_TRUE(Sees(nfs::Commit::kNumber, 2));
+  RefuseCommits(0);
+  Write("els1", 0, "more");
+  EXPECT_EQ(volume_.Wait(volume_.Commit("els1")).error_number, 0);
+  EXPECT_EQ(volume_.log(), "");
 }
 
 // --- what empties a file
