@@ -34,6 +34,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 5;
+constexpr int kReadsOfAFile = 4;  // the first one finds a connection that is not used to it
 constexpr size_t kFileBytes = 128 << 20;
 constexpr size_t kPieceBytes = 1 << 20;
 constexpr size_t kBlockBytes = 4096;
@@ -283,7 +284,7 @@ int Main(const std::string& only) {
     }
     if (wanted("write"))
       shared_write.push_back(file_mib / SecondsOf([&] { WriteFile(shared.target / mount_file); }));
-    if (wanted("read")) {
+    for (int again = 0; wanted("read") && again < kReadsOfAFile; ++again) {
       read.mount.push_back(file_mib / SecondsOf([&] { ReadFile(root / mount_file); }));
       read.bare.push_back(file_mib / SecondsOf([&] { bare.ReadFile(bare_file); }));
     }
