@@ -38,6 +38,7 @@ constexpr int kReadsOfAFile = 4;  // the first one finds a connection that is no
 constexpr size_t kFileBytes = 128 << 20;
 constexpr size_t kPieceBytes = 1 << 20;
 constexpr size_t kBlockBytes = 4096;
+constexpr int kAppends = 1000;
 constexpr int kDepth = 32;
 constexpr int kReadsOfARound = 20'000;
 constexpr int kClients = 16;
@@ -198,6 +199,17 @@ void MakeSmallFile(const fs::path& path) {
   Need(write(file.get(), block.data(), block.size()) == ssize_t{kBlockBytes}, "write");
 }
 
+// As a log is written.
+double AppendsASecond(const fs::path& path) {
+  const base::UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  Need(bool(file), "create");
+  const std::string block(kBlockBytes, 'a');
+  return kAppends / SecondsOf([&] {
+           for (int i = 0; i < kAppends; ++i)
+             Need(write(file.get(), block.data(), block.size()) == ssize_t{kBlockBytes}, "append");
+         });
+}
+
 double FilesASecond(const std::function<void(int client, int number)>& make) {
   const double seconds = SecondsOf([&] {
     std::vector<std::jthread> clients;
@@ -272,7 +284,7 @@ int Main(const std::string& only) {
   const fs::path root = volume.target;
   const fs::path output = node.host().directory() / "fio.out";
   Ratio write, read, random, small;
-  std::vector<double> shared_write, shared_small;
+  std::vector<double> shared_write, shared_small, append, shared_append;
   const double file_mib = kFileBytes / kMiB;
   for (int round = 0; round < kRounds; ++round) {
     Bare bare(node.server(), "bench");
@@ -282,8 +294,11 @@ int Main(const std::string& only) {
       write.mount.push_back(file_mib / SecondsOf([&] { WriteFile(root / mount_file); }));
       write.bare.push_back(file_mib / SecondsOf([&] { bare.WriteFile(bare_file); }));
     }
-    if (wanted("write"))
+    if (wanted("write")) {
       shared_write.push_back(file_mib / SecondsOf([&] { WriteFile(shared.target / mount_file); }));
+      append.push_back(AppendsASecond(root / ("append-" + std::to_string(round))));
+      shared_append.push_back(AppendsASecond(shared.target / ("append-" + std::to_string(round))));
+    }
     for (int again = 0; wanted("read") && again < kReadsOfAFile; ++again) {
       read.mount.push_back(file_mib / SecondsOf([&] { ReadFile(root / mount_file); }));
       read.bare.push_back(file_mib / SecondsOf([&] { bare.ReadFile(bare_file); }));
@@ -315,7 +330,11 @@ int Main(const std::string& only) {
   }
   write.Print("sequential write, 1 MiB a call", "MiB/s", 0.7);
   if (!shared_write.empty())
-    std::printf("  where several nodes may write: %s MiB/s\n", Spread(shared_write).c_str());
+    std::printf(
+        "  where several nodes may write: %s MiB/s\n"
+        "appends of 4 KiB, each a second: %s\n"
+        "  where several nodes may write: %s\n",
+        Spread(shared_write).c_str(), Spread(append).c_str(), Spread(shared_append).c_str());
   read.Print("sequential read", "MiB/s", 0.7);
   random.Print("random 4 KiB reads, 32 in flight", "IOPS", 0.5);
   small.Print("small files made by 16 threads", "files/s", 0.6);
