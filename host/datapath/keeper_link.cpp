@@ -55,8 +55,12 @@ base::Result<wire::KeeperMessage> KeeperLink::Call(wire::KeeperMessage request, 
     return base::Fail(base::Code::kUnavailable, "the keeper is away");
   }
   request.id = next_id_++;
-  GANTRY_TRY(wire::SendKeeper(socket_.get(), request,
-                              fd >= 0 ? std::vector<int>{fd} : std::vector<int>{}));
+  const auto sent =
+      wire::SendKeeper(socket_.get(), request, fd >= 0 ? std::vector<int>{fd} : std::vector<int>{});
+  if (!sent) {
+    lost_ = missed_ = sent.error().code == base::Code::kUnavailable;
+    return tl::unexpected(sent.error());
+  }
   const auto end =
       std::chrono::steady_clock::now() + std::chrono::milliseconds(silent_ ? 0 : kKeeperMsMax);
   for (;;) {

@@ -245,7 +245,7 @@ base::Result<PathProcess> Keeper::StartProcess(const KeptPath& path, const Versi
     options.arguments.emplace_back("--successor");
   options.pass_fds = {theirs.get(), log.writer.get(), is_standby ? nothing.get() : path.fuse.get(),
                       is_standby ? nothing.get() : path.memory.get(), version.description.get()};
-  if (const int root = roots_.For(version.plugin); root >= 0) {
+  if (const int root = roots_.For(version.plugin, Now()); root >= 0) {
     options.pass_fds.push_back(root);
     options.arguments.emplace_back("--root");
   }

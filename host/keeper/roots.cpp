@@ -6,12 +6,11 @@
 
 namespace gantry::keeper {
 
-int WorkerRoots::For(const std::string& plugin) {
+int WorkerRoots::For(const std::string& plugin, base::TimePoint now) {
   const std::filesystem::path folder = std::filesystem::path(plugin).parent_path();
   if (!folder.is_absolute()) return -1;
   if (!roots_.contains(folder) && roots_.size() >= kRootsMax) return -1;
   Root& root = roots_[folder];
-  const auto now = std::chrono::steady_clock::now();
   if (root.mounts || root.maker || now < root.again_at) return root.mounts.get();
   root.again_at = now + kRootAgainAfter;
   auto maker = wire::BeginRoot(worker_, folder);

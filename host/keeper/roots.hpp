@@ -30,7 +30,7 @@ class WorkerRoots {
 
   // The namespace for plugins like this one, borrowed; -1 while there is none. The first call for a
   // folder begins to make it, and a later one again, where that failed.
-  int For(const std::string& plugin);
+  int For(const std::string& plugin, base::TimePoint now);
   // Of those that are being made: the folder, and what becomes readable.
   std::vector<std::pair<std::string, int>> Making() const;
   // It has become so. The process that made it, to be ended.

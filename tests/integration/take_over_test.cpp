@@ -3,6 +3,7 @@
 // is open stays open, and nobody learns of it. The same on a real server under load is
 // nfs_survival_test.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -95,6 +96,26 @@ TEST_F(TakeOverTest, ASuccessorThatIsRefusedTriesOn) {
   fs::remove(backing() / ".refused");
   EXPECT_EQ(content.get(), "content");
   EXPECT_TRUE(State("v").serving);
+  EXPECT_EQ(State("v").fault, "");
+}
+
+// Its node table alone asks for more than the node has just then.
+TEST_F(TakeOverTest, ASuccessorThatIsShortOfMemoryTriesOn) {
+  const fs::path root = Serve();
+  std::ofstream(backing() / "file") << "content";
+  const auto before = State("v");
+  const auto limit_to = [&](rlim_t bytes) {
+    const rlimit limit{bytes, RLIM_INFINITY};
+    return prlimit(KeeperPid(), RLIMIT_AS, &limit, nullptr);
+  };
+  ASSERT_EQ(limit_to(datapath::NodesBytes(datapath::kNodesMax)), 0);
+  ASSERT_EQ(kill(before.pid, SIGKILL), 0);
+  auto content = std::async(std::launch::async,
+                            [&] { return base::ReadFile(root / "file", 100).value_or("error"); });
+  ASSERT_TRUE(Eventually([&] { return State("v").take_overs > before.take_overs + 1; }, kLong));
+  EXPECT_FALSE(State("v").serving);
+  ASSERT_EQ(limit_to(RLIM_INFINITY), 0);
+  EXPECT_EQ(content.get(), "content");
   EXPECT_EQ(State("v").fault, "");
 }
 
