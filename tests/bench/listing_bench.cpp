@@ -84,6 +84,8 @@ int Main() {
       spec.volume_id = volume;
       spec.backend = "nfs";
       spec.plugin = fs::path(build) / "lib" / "gantry" / "plugins" / "nfs.so";
+      spec.config_json =
+          R"({"shares": [{"server": "127.0.0.1", "share": ")" + server->export_path() + R"("}]})";
       spec.parameters = {{"server", "127.0.0.1"},
                          {"share", server->export_path()},
                          {"path", "large"},

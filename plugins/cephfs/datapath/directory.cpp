@@ -35,24 +35,32 @@ int ReadName(ceph_mount_info* mount, ceph_dir_result* stream, uint64_t snapshot,
   return result;
 }
 
-// The same with what a lookup would say. libcephfs refers to each inode, those of "." and ".." too.
-int ReadNode(Inodes& inodes, ceph_mount_info* mount, ceph_dir_result* stream, ListedName* name) {
+// The same with what a lookup would say. libcephfs refers to each inode, those of "." and ".." too. Its
+// attributes are not taken: of the first entry of each answer of the MDS they are what that said, which
+// does not wait for who is writing the file (Client::readdir_r_cb of 16.2, check_caps). With the
+// capabilities that came along the question costs nothing.
+int ReadNode(Inodes& inodes, ceph_mount_info* mount, ceph_dir_result* stream, const UserPerm* who,
+             ListedName* name) {
   dirent entry{};
-  struct ceph_statx found {};
+  struct ceph_statx listed {};
   Inode* inode = nullptr;
-  const int result =
-      ceph_readdirplus_r(mount, stream, &entry, &found, CEPH_STATX_BASIC_STATS, 0, &inode);
+  const int result = ceph_readdirplus_r(mount, stream, &entry, &listed, CEPH_STATX_INO, 0, &inode);
   std::shared_ptr<Node> node;
-  if (inode != nullptr) node = inodes.Take(inode, HandleOf(found));
+  if (inode != nullptr) node = inodes.Take(inode, HandleOf(listed));
   if (result <= 0) return result;
-  const std::string_view text = entry.d_name;
   *name = {entry.d_name,
-           FileId(HandleOf(found)),
+           FileId(HandleOf(listed)),
            static_cast<uint64_t>(entry.d_off),
            DTTOIF(uint32_t{entry.d_type}),
            nullptr,
-           ToHost(found)};
-  if (text != "." && text != "..") name->node = std::move(node);
+           {}};
+  if (!node || name->name == "." || name->name == "..") return result;
+  // Whoever asks for the name hears why not.
+  struct ceph_statx found {};
+  if (ceph_ll_getattr(mount, node->get(), &found, CEPH_STATX_BASIC_STATS, 0, who) < 0)
+    return result;
+  name->attributes = ToHost(found);
+  name->node = std::move(node);
   return result;
 }
 
@@ -76,7 +84,7 @@ int Fill(Inodes& inodes, const std::shared_ptr<Client>& client, Inode* directory
          (room_bytes == 0 || bytes + kEntryBytesMax + kNameBytesMax <= room_bytes)) {
     ListedName name;
     const int result = room_bytes == 0 ? ReadName(mount, stream, listing->directory.snapshot, &name)
-                                       : ReadNode(inodes, mount, stream, &name);
+                                       : ReadNode(inodes, mount, stream, who, &name);
     if (result < 0 && listing->names.empty()) return result;
     if (result <= 0) {
       listing->eof = result == 0;
