@@ -124,7 +124,8 @@ struct Operation {
   bool Keeps(std::string_view handle) const {
     for (size_t i = 0; i < handles.size(); ++i)
       if (handle == std::string_view(handles[i].data(), handle_bytes[i])) return true;
-    return false;
+    return std::any_of(named.begin(), named.end(),
+                       [&](const NamedNode& node) { return node.handle == handle; });
   }
 };
 

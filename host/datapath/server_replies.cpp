@@ -57,7 +57,6 @@ Operation* Server::FindEnding(gantry_op id, Ending ending) {
     return nullptr;
   }
   if (operation->answered) {
-    for (const NamedNode& named : operation->named) NoteForgotten(named.handle);
     Release(*operation);
     return nullptr;
   }
@@ -276,7 +275,6 @@ void Server::AnswerEntries(Operation& operation) {
       if (node) Misbehaved("a name leads to the root");
       if (!node && node.error().code == base::Code::kInvalidArgument)
         Misbehaved(node.error().message);
-      NoteForgotten(named.handle);
       continue;
     }
     fuse_entry_out entry{};
@@ -317,7 +315,8 @@ void Server::GoOnLater(Operation& operation) {
 
 void Server::Release(Operation& operation) {
   arena_.Give(std::exchange(operation.buffer, {}));
-  operation.named = {};
+  for (const NamedNode& named : std::exchange(operation.named, {}))
+    if (!nodes_.Find(named.handle)) NoteForgotten(named.handle);
   slots_.Free(operation.slot);
   operation.id = 0;
   --in_flight_;

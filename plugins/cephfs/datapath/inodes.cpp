@@ -59,7 +59,7 @@ std::shared_ptr<Node> Inodes::Keep(const std::shared_ptr<Node>& node) {
   recent_.push_front(node);
   nodes_.emplace(node->handle(), recent_.begin());
   if (recent_.size() <= kInodesMax) return nullptr;
-  const std::shared_ptr<Node> dropped = std::move(recent_.back());
+  std::shared_ptr<Node> dropped = std::move(recent_.back());
   nodes_.erase(dropped->handle());
   recent_.pop_back();
   return dropped;

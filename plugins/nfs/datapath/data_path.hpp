@@ -146,7 +146,8 @@ class NfsDataPath : private ConnectionUser {
     uint32_t plus_bytes;              // To ask the server for.
     std::optional<uint64_t> skip_to;  // The cookie that is looked for from the beginning.
   };
-  void BeginList(gantry_op op, const gantry_fs_readdir& request, uint32_t plus_bytes);
+  void BeginList(gantry_op op, const gantry_fs_readdir& request,
+                 std::optional<uint32_t> plus_room_bytes);
   void List(const ListJob& job, uint64_t cookie, const Verifier& verifier);
   void OnListed(ListJob job, Listing listing);
   void OnListFailed(ListJob job, uint64_t cookie, const NfsError& error);

@@ -15,9 +15,19 @@
 namespace gantry::nfs {
 namespace {
 
-// Of a READDIRPLUS; an entry takes as much in the server's answer as in ours.
-constexpr uint32_t kPlusBytesMin = 4 * 1024;
+// Of a READDIRPLUS's answer.
+constexpr uint32_t kPlusBytesMin = 2 * 1024;
 constexpr uint32_t kPlusBytesMax = 32 * 1024;
+// What an entry takes beside its name: of the host's room (gantry_fs_readdir), and of the answer beside its
+// handle too (entryplus3 of RFC 1813). A server's handles are mostly of one size.
+constexpr uint32_t kRoomOfEntryBytes = 160;
+constexpr uint32_t kAnswerOfEntryBytes = 120;
+
+uint32_t AnswerThatFits(uint32_t room_bytes, const FileHandle& directory) {
+  const uint64_t bytes =
+      uint64_t{room_bytes} / kRoomOfEntryBytes * (kAnswerOfEntryBytes + directory.size);
+  return static_cast<uint32_t>(std::clamp<uint64_t>(bytes, kPlusBytesMin, kPlusBytesMax));
+}
 
 void Say(const DirEntry&, ListedName&) {}
 void Say(const DirEntryPlus& entry, ListedName& name) {
@@ -51,14 +61,15 @@ bool Emit(const gantry_datapath_host& host, gantry_op op, const gantry_fs_entry&
 }  // namespace
 
 void NfsDataPath::Readdir(gantry_op op, const gantry_fs_readdir& request) {
-  BeginList(op, request, kPlusBytesMax);
+  BeginList(op, request, std::nullopt);
 }
 
 void NfsDataPath::ReaddirPlus(gantry_op op, const gantry_fs_readdir& request) {
-  BeginList(op, request, std::clamp(request.room_bytes, kPlusBytesMin, kPlusBytesMax));
+  BeginList(op, request, request.room_bytes);
 }
 
-void NfsDataPath::BeginList(gantry_op op, const gantry_fs_readdir& request, uint32_t plus_bytes) {
+void NfsDataPath::BeginList(gantry_op op, const gantry_fs_readdir& request,
+                            std::optional<uint32_t> plus_room_bytes) {
   const Turn turn(*this);
   const auto directory = ToHandle(request.node);
   if (!BeginWith(op, request.context, directory)) return;
@@ -68,7 +79,9 @@ void NfsDataPath::BeginList(gantry_op op, const gantry_fs_readdir& request, uint
     verifier = rest ? rest->verifier : listings_.VerifierOf(*directory);
     if (rest && (!rest->names.empty() || rest->eof)) return EmitListed(op, *std::move(rest));
   }
-  List({op, *directory, plus_bytes, std::nullopt}, request.cookie, verifier);
+  const uint32_t bytes =
+      plus_room_bytes ? AnswerThatFits(*plus_room_bytes, *directory) : kPlusBytesMax;
+  List({op, *directory, bytes, std::nullopt}, request.cookie, verifier);
 }
 
 void NfsDataPath::List(const ListJob& job, uint64_t cookie, const Verifier& verifier) {
