@@ -65,6 +65,8 @@ void Server::Open(const gantry_datapath_open& request, std::function<void(base::
 }
 
 void Server::Close(std::function<void(base::Status)> then) {
+  plugin_.forget = nullptr;
+  forgotten_.clear();
   internal_ = MakeId(++sequence_, kInternalIndex);
   internal_is_open_ = false;
   internal_then_ = std::move(then);

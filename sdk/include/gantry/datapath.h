@@ -307,7 +307,7 @@ typedef struct gantry_datapath {
    * kernel takes them for as new as its question. entry_plus, done. NULL: readdir is asked. */
   void (*readdirplus)(gantry_instance*, gantry_op, const gantry_fs_readdir*);
   /* A node that the plugin has told the host by done_node or entry_plus is none of the kernel's any
-   * more: what the plugin keeps of it may go. No done; never the root, and never while an operation
+   * more: what the plugin keeps of it may go. No done; never the root, after close, or while an operation
    * on it is under way. What is told again later, by a lookup that is under way now even, is new.
    * NULL: the plugin keeps nothing. */
   void (*forget)(gantry_instance*, gantry_bytes node);
