@@ -291,20 +291,17 @@ class DataPath {
     if (server_->InFlight() > 0)
       log_.Write(wire::LogLevel::kWarning,
                  std::to_string(server_->InFlight()) + " requests were still under way at the end");
-    int64_t close_ms = Parameter(description_, std::string(kCommitsAtCloseParameter)) == "true"
-                           ? kCloseCommittingMsMax
-                           : kCloseMsMax;
-    int64_t remove_ms = kRemoveHiddenMsMax;
-    if (keeper_.stop_asked()) {
-      remove_ms = std::min(keeper_.stop_ms() / 8, remove_ms);
-      close_ms = std::min(keeper_.stop_ms() / 4, close_ms);
-    }
-    GANTRY_TRY(RemoveHidden(EventLoop::Now() + remove_ms * kMillisecond));
+    const bool commits = Parameter(description_, std::string(kCommitsAtCloseParameter)) == "true";
+    int64_t close_ms = commits ? kCloseCommittingMsMax : kCloseMsMax;
+    if (keeper_.stop_asked()) close_ms = std::min(keeper_.stop_ms() / 4, close_ms);
     const int64_t closed_by = EventLoop::Now() + close_ms * kMillisecond;
+    // The rest is for the plugin's own close.
+    GANTRY_TRY(
+        RemoveHidden(EventLoop::Now() + std::min(close_ms / 2, kRemoveHiddenMsMax) * kMillisecond));
     bool closed = false;
     server_->Close([&](const base::Status&) { closed = true; });
     while (!closed && EventLoop::Now() < closed_by) GANTRY_TRY(Turn(closed_by));
-    if (!closed)
+    if (!closed && commits)
       log_.Write(wire::LogLevel::kError, "the volume is not closed after " +
                                              std::to_string(close_ms) +
                                              " ms; what the storage has not committed may be lost");

@@ -65,6 +65,14 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
     }
     mounter = *parsed;
   }
+  bool keeps_writes = false;
+  if (const auto asked = context.find(kUncommittedWrites); asked != context.end()) {
+    keeps_writes = asked->second == "true";
+    if (!keeps_writes && asked->second != "false") {
+      return Refuse(code::kInvalidArgument, "volume_context[\"" + asked->first + "\"] is \"" +
+                                                asked->second + "\"; expected true or false");
+    }
+  }
   const auto recorded = context.find("mountOptions");
   const std::string options = recorded == context.end() ? "" : recorded->second;
   const gantry_list& given = request.capability.mount_flags;
@@ -86,7 +94,7 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
   source.source = ToStr(kernel.source);
   source.options = {words.data(), words.size()};
 
-  const std::map<std::string, std::string> parameters = {
+  std::map<std::string, std::string> parameters = {
       {"server", share->server},
       {"share", share->share},
       {"path", plugin::Join(place->second)},
@@ -95,12 +103,12 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
       {"reservedPorts", config_.reserved_ports ? "true" : "false"},
       {"takeOver", "true"},
       {"removedOpenFiles", "hide"},
-      // What is committed later may be written again later, over what another node wrote meanwhile.
-      {"commitsAtClose", several_write ? "false" : "true"},
       {"locks", several_write && !(judged && judged->local_locks) ? "none" : "local"},
       {"writers", several_write ? "several" : "one"},
       {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)},
       {"timeoutError", judged && judged->is_softerr ? "ETIMEDOUT" : "EIO"}};
+  // What is committed later may be written again later, over what another node wrote meanwhile.
+  if (keeps_writes && !several_write) parameters["commitsAtClose"] = "true";
   const MapRef map(parameters);
   source.parameters = map.get();
   call.Emit(source);

@@ -266,7 +266,7 @@ Result<ClassParameters> ParseParameters(const Config& config,
                                         const std::map<std::string, std::string>& given_mutable) {
   static const std::vector<std::string> kKeys = {
       "server", "share", "subDir",       "onDelete", "mountPermissions",
-      "uid",    "gid",   "mountOptions", "mounter"};
+      "uid",    "gid",   "mountOptions", "mounter",  "uncommittedWrites"};
   for (const auto& [key, value] : given) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
       return Fail(code::kInvalidArgument,
@@ -320,6 +320,11 @@ Result<ClassParameters> ParseParameters(const Config& config,
   }
   // Volumes that are older than the parameter have none and are served in user space.
   if (mounter != Mounter::kUserspace) parameters.durable["mounter"] = NameOf(mounter);
+  if (const auto* uncommitted = find(kUncommittedWrites)) {
+    if (*uncommitted != "true" && *uncommitted != "false")
+      return BadEntry("parameters", kUncommittedWrites, *uncommitted, "true or false");
+    if (*uncommitted == "true") parameters.durable[kUncommittedWrites] = "true";
+  }
   return parameters;
 }
 

@@ -274,7 +274,8 @@ TEST_F(NfsFaults, AnApplicationThatWaitsForAFrozenServerCanBeKilled) {
 }
 
 TEST_F(NfsFaults, ACloseWaitsForItsCommitAndNotForAServerThatIsAway) {
-  const Volume volume = node_->Run("closed", Mode::SINGLE_NODE_WRITER);
+  const Volume volume =
+      node_->Run("closed", Mode::SINGLE_NODE_WRITER, {{"uncommittedWrites", "true"}});
   const std::string data(1 << 20, 'c');
   const auto file = volume.target / "file";
   base::UniqueFd fd(open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));

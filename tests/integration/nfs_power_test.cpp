@@ -233,7 +233,8 @@ class NfsPower : public ::testing::Test {
     ASSERT_TRUE(node_.server().Restart());
   }
   void ExpectNothingIsLost(const std::function<pid_t(const Volume&)>& victim) {
-    const Volume volume = node_.Run("power", Mode::SINGLE_NODE_WRITER);
+    const Volume volume =
+        node_.Run("power", Mode::SINGLE_NODE_WRITER, {{"uncommittedWrites", "true"}});
     std::map<fs::path, std::string> contents;
     {
       Load load(volume.target);

@@ -64,10 +64,12 @@ bool Touched::Meets(const Touched& other) const {
   return false;
 }
 
-Calls::Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up)
+Calls::Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up,
+             OnCommitFailed on_commit_failed)
     : connection_(connection),
       journal_(journal),
       on_given_up_(std::move(on_given_up)),
+      on_commit_failed_(std::move(on_commit_failed)),
       next_tag_(FirstTag()) {}
 
 bool Calls::Begin(gantry_op op, std::shared_ptr<const Credentials> credentials, bool replayed,
@@ -170,9 +172,7 @@ void Calls::Pump() {
     JournalEntry* const entry = (*at)->entry_;
     JournalEntry::State before{};
     if (entry != nullptr) before = Journal::Ask(*entry, tag, (*at)->ambiguous_);
-    connection_.NoteNextCall();
     const auto submitted = (*at)->Submit(*stream, *operation.credentials, tag);
-    if (!submitted) connection_.NoteCalls();
     if (!submitted && entry != nullptr) Journal::Unask(*entry, before);
     if (submitted) {
       ++next_tag_;
@@ -200,11 +200,10 @@ void Calls::Settled(const Ask& ask) {
 
 void Calls::OnReply(const Reply& reply) {
   const auto found = sent_.find(reply.tag);
-  if (found == sent_.end()) {
-    if (reply.procedure == Commit::kNumber && !DecodeReply<Commit>(reply))
-      past_commit_failed_ = true;
-    return journal_.PastAnswer(reply);
-  }
+  const bool unheard = found == sent_.end() || found->second->op_ == 0;
+  if (unheard && reply.procedure == Commit::kNumber)
+    if (const auto said = DecodeReply<Commit>(reply); !said) on_commit_failed_(said.error());
+  if (found == sent_.end()) return journal_.PastAnswer(reply);
   std::unique_ptr<Ask> ask = std::move(found->second);
   sent_.erase(found);
   left_behind_.erase(reply.tag);
@@ -219,7 +218,9 @@ void Calls::OnReply(const Reply& reply) {
 
 void Calls::GiveAnswer(std::unique_ptr<Ask> ask, const Reply& reply) {
   auto patience = Patience::kJukeboxAndServerFault;
-  if (ask->faults_ + 1 >= kServerFaultTriesMax) patience = Patience::kJukebox;
+  // A COMMIT that failed is not asked again: the server says so only once.
+  if (ask->procedure() == Commit::kNumber || ask->faults_ + 1 >= kServerFaultTriesMax)
+    patience = Patience::kJukebox;
   if (!operations_.at(ask->op_).patient) patience = Patience::kNone;
   const NfsStatus3 status = ask->Answer(reply, patience, ask->ambiguous_);
   if (status == NfsStatus3::kOk) return;

@@ -139,8 +139,12 @@ class Calls {
  public:
   // An operation has ended without its answers: EINTR, the timeout's error.
   using OnGivenUp = std::function<void(gantry_op op, int error_number)>;
+  // A COMMIT has failed that no operation waits for any more, a predecessor's or one that was left behind;
+  // called before its answer is gone from the memory that outlives the process.
+  using OnCommitFailed = std::function<void(const NfsError& error)>;
 
-  Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up);
+  Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up,
+        OnCommitFailed on_commit_failed);
   Calls(const Calls&) = delete;
 
   // An operation that nobody asked for, without a deadline; it has a number that no host gives. Impatient:
@@ -153,8 +157,6 @@ class Calls {
   const std::set<FileHandle, LessHandle>& held() const { return held_; }
   // Calls of a predecessor are not answered.
   bool HasPast() const { return connection_.outstanding() > sent_.size(); }
-  // Once true, after the answer to a predecessor's COMMIT said that it failed.
-  bool TakePastCommitFailed() { return std::exchange(past_commit_failed_, false); }
   // A change of the file is not answered.
   bool IsChanging(const FileHandle& file) const;
   // False: there are too many, or this one is under way already.
@@ -215,6 +217,7 @@ class Calls {
   Connection& connection_;
   Journal& journal_;
   const OnGivenUp on_given_up_;
+  const OnCommitFailed on_commit_failed_;
   std::unordered_map<gantry_op, Operation> operations_;
   std::deque<std::unique_ptr<Ask>> queue_;
   std::multimap<TimePoint, std::unique_ptr<Ask>> delayed_;
@@ -227,7 +230,6 @@ class Calls {
   uint64_t next_tag_;
   uint64_t own_operations_ = 0;
   std::set<FileHandle, LessHandle> held_;
-  bool past_commit_failed_ = false;
 };
 
 }  // namespace gantry::nfs

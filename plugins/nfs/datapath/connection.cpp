@@ -27,13 +27,6 @@ std::string ErrnoText(int error_number) {
   return strerror_r(error_number, text, sizeof text);
 }
 
-constexpr int kXidBits = 32;
-static_assert(kXidsPerPortMax >> kXidBits == 0);
-
-uint64_t NotedXids(uint32_t first_xid, uint64_t xids_used) {
-  return uint64_t{first_xid} << kXidBits | xids_used;
-}
-
 bool IsPortTrouble(int error_number) {
   return error_number == EADDRINUSE || error_number == EADDRNOTAVAIL;
 }
@@ -59,11 +52,6 @@ NfsOutcome Connection::Prepare() {
     region_ = {static_cast<std::byte*>(memory), bytes};
     // The memory is zeroed when it is new, which is a valid state.
     state_ = reinterpret_cast<PathState*>(region_.data());
-    // Of a stream that was left in the middle of a change these two are good as well.
-    const auto& left = *reinterpret_cast<const StreamHeader*>(region_.data() + kStateBytes);
-    const uint64_t noted = state_->noted_xids;
-    others_served_ =
-        NotedXids(left.first_xid, left.xids_used) > noted || noted >> kXidBits != left.first_xid;
   }
   if (stream_) return {};
   if (auto found = RpcStream::Open(region_.subspan(kStateBytes)))
@@ -137,18 +125,6 @@ RpcStream* Connection::Writable() {
     return nullptr;
   }
   return &*stream_;
-}
-
-// An older release asks at least two calls before it has written anything: that is beyond what is noted,
-// even where this process dies before its call is submitted.
-void Connection::NoteNextCall() {
-  state_->noted_xids.store(NotedXids(stream_->header().first_xid, stream_->NextXidsUsed()),
-                           std::memory_order_release);
-}
-
-void Connection::NoteCalls() {
-  state_->noted_xids.store(NotedXids(stream_->header().first_xid, stream_->header().xids_used),
-                           std::memory_order_release);
 }
 
 void Connection::Flush() {
@@ -246,7 +222,6 @@ void Connection::Established(TimePoint now) {
   user_.OnNewConnection();
   if (renumber_ && stream_->outstanding() == 0) {
     (void)MakeStream();
-    NoteCalls();
     renumber_ = false;
   } else {
     stream_->Renew([&](const Unanswered& call) {

@@ -59,15 +59,9 @@ struct PathState {
   uint32_t name_bytes_max;
   std::atomic<uint32_t> source_port;  // Of the last connection; 0: there was none.
 
-  // Of writes that were answered but not stable: a successor must know that there were any. A release that
-  // knows nothing of a log of writes tells by the verifier whether they are lost.
+  // Of writes that were answered but not stable: a successor must know that there were any.
   enum Unstable : uint32_t { kNone = 0, kSome = 1 };
   std::atomic<uint32_t> unstable;
-  Verifier verifier;  // With kSome: of the last answer.
-
-  // first_xid << 32 | xids_used of the stream, noted before each call. A release that knows nothing of a
-  // log of writes does not note it, and so it is seen that one has served.
-  std::atomic<uint64_t> noted_xids;
 };
 
 class ConnectionUser {
@@ -97,8 +91,6 @@ class Connection {
   // written down before a new stream hides it.
   bool HasStream() const { return stream_.has_value(); }
   NfsOutcome MakeStream();
-  // After Prepare: a process that notes nothing has asked the server since the one that did.
-  bool others_served() const { return others_served_; }
   PathState& state() { return *state_; }
 
   // Goes on with the kept socket, or connects. `name` is for messages.
@@ -111,9 +103,6 @@ class Connection {
 
   // For Submit (nfs3.hpp); nothing while there is no connection, or no more calls can be taken.
   RpcStream* Writable();
-  // Before each Submit, and after one that failed.
-  void NoteNextCall();
-  void NoteCalls();
   // Sends what there is to send.
   void Flush();
   // Makes good a loss that was noticed. At the end of every turn.
@@ -157,8 +146,7 @@ class Connection {
   bool any_port_ = false;  // The next connection may come from another port.
   bool renumber_ = false;  // The port's xids are used up.
   bool foreign_ = false;   // The connection is of another network, and takes no new calls.
-  bool others_served_ = false;
-  bool past_ = false;  // Calls of a predecessor are awaited on its own connection.
+  bool past_ = false;      // Calls of a predecessor are awaited on its own connection.
   std::string name_;
   std::optional<std::string> loss_;  // Noticed, not yet dealt with.
   uint32_t watched_ = 0;

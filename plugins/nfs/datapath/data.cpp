@@ -137,38 +137,33 @@ void NfsDataPath::Write(gantry_op op, const gantry_fs_write& request) {
                                           {}});
   job->open_parts = job->parts.size();
   if (job->parts.empty()) return FinishWrite(*job);
-  if (job->parts.size() > kLoggedPartsMax) return BeginUnlogged(job);
-  // After a write that may be lost and written again, all are written again.
-  job->logged = uncommitted_.Has(*file);
-  if (!stable && options_.is_sole_writer && (job->logged || !IsLone(*file, length))) {
-    if (const auto prepared = logs_writes_ ? uncommitted_.Prepare() : NfsOutcome(); !prepared) {
-      log_(GANTRY_LOG_WARNING, prepared.error().message + ": all writes are made stable");
-      logs_writes_ = false;
-    }
-    job->logged = job->logged || logs_writes_;
-    if (job->logged) job->stable = Stable::kUnstable;
-  }
-  if (job->stable == Stable::kUnstable) {
-    // In parts, so that the server begins with one while it receives the next.
-    job->parts = Cut(length, std::min(kUnstablePartBytesMax, connection_.state().write_bytes_max));
-    job->open_parts = job->parts.size();
-  }
-  if (job->logged) {
-    job->writer = {known_.uid, known_.gid, static_cast<uint32_t>(known_.groups.size()), {}};
-    std::ranges::copy(known_.groups, job->writer.groups.begin());
-    full_.push_back(job);
-    return BeginWaitingWrites();
-  }
-  BeginWrite(job);
+  job->logged = !stable && options_.keeps_writes && job->parts.size() <= kLoggedPartsMax &&
+                (uncommitted_.Has(*file) || !IsLone(*file, length)) && KeepsWrites();
+  if (!job->logged) return BeginUnlogged(job);
+  job->stable = Stable::kUnstable;
+  // In parts, so that the server begins with one while it receives the next.
+  job->parts = Cut(length, std::min(kUnstablePartBytesMax, connection_.state().write_bytes_max));
+  job->open_parts = job->parts.size();
+  job->writer = {known_.uid, known_.gid, static_cast<uint32_t>(known_.groups.size()), {}};
+  std::ranges::copy(known_.groups, job->writer.groups.begin());
+  full_.push_back(job);
+  BeginWaitingWrites();
 }
 
-// Stable, and after what may be written again is stable too.
+// False: there is no memory for it.
+bool NfsDataPath::KeepsWrites() {
+  if (!logs_writes_) return false;
+  const auto prepared = uncommitted_.Prepare();
+  if (!prepared)
+    log_(GANTRY_LOG_WARNING, prepared.error().message + ": all writes are made stable");
+  logs_writes_ = prepared.has_value();
+  return logs_writes_;
+}
+
+// Stable, and after what was written before is: that could be lost, and be written again over it.
 void NfsDataPath::BeginUnlogged(const std::shared_ptr<WriteJob>& job) {
   if (!uncommitted_.Has(job->file)) return BeginWrite(job);
-  uncommitted_.Commit(job->op, job->file, false, [this, job](int error_number) {
-    if (error_number != 0) return Fail(job->op, error_number);
-    BeginWrite(job);
-  });
+  uncommitted_.Commit(job->op, job->file, Hears::kNothing, [this, job](int) { BeginWrite(job); });
 }
 
 bool NfsDataPath::IsLone(const FileHandle& file, uint32_t length) {
@@ -249,8 +244,7 @@ void NfsDataPath::WritePart(const std::shared_ptr<WriteJob>& job, size_t index) 
       else
         part.done += reply->count;
       if (part.left() > 0) return WritePart(job, index);
-      if (job->logged)
-        uncommitted_.Written(job->logs[index].entry, reply->verifier, reply->committed);
+      if (job->logged) uncommitted_.Written(job->logs[index].entry, reply->verifier);
     }
     if (part.left() > 0 && job->logged) DropPart(*job, index);
     if (--job->open_parts == 0) FinishWrite(*job);
@@ -276,7 +270,7 @@ void NfsDataPath::DropPart(WriteJob& job, size_t index) {
   if (log.rewrites != uncommitted_.rewrites()) part.done = 0;
   if (part.done == 0) return uncommitted_.Drop(log.entry);
   uncommitted_.Shorten(log.entry, part.done);
-  uncommitted_.Written(log.entry, log.verifier, Stable::kUnstable);
+  uncommitted_.Written(log.entry, log.verifier);
 }
 
 void NfsDataPath::FinishWrite(const WriteJob& job) {
@@ -286,7 +280,7 @@ void NfsDataPath::FinishWrite(const WriteJob& job) {
   host_.done_written(host_.ctx, job.op, written);
 }
 
-void NfsDataPath::AfterCommit(gantry_op op, const FileHandle& file, bool hears,
+void NfsDataPath::AfterCommit(gantry_op op, const FileHandle& file, Hears hears,
                               std::function<void()> then) {
   std::erase(lone_, file);
   if (!uncommitted_.MustCommit(file)) return then();
@@ -300,8 +294,13 @@ void NfsDataPath::Commit(gantry_op op, const gantry_fs_commit& request) {
   const Turn turn(*this);
   const auto file = ToHandle(request.node);
   if (!BeginWith(op, request.context, file)) return;
-  const bool hears = (request.flags & GANTRY_FS_COMMIT_CLOSE) == 0;
-  AfterCommit(op, *file, hears, [this, op] { Done(op); });
+  if ((request.flags & GANTRY_FS_COMMIT_CLOSE) == 0)
+    return AfterCommit(op, *file, Hears::kSettles, [this, op] { Done(op); });
+  const int loss = uncommitted_.LossOf(*file);
+  if (loss != 0) return Fail(op, loss);
+  // What is written is kept, and a killed program closes one file after the other.
+  if (!connection_.up() || calls_.IsHeld(*file)) return Done(op);
+  AfterCommit(op, *file, Hears::kLoss, [this, op] { Done(op); });
 }
 
 }  // namespace gantry::nfs

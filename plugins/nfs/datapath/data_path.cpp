@@ -37,12 +37,14 @@ NfsDataPath::NfsDataPath(const gantry_datapath_host& host, Log log)
     : host_(host),
       log_(std::move(log)),
       connection_(host, *this, log_),
-      calls_(connection_, journal_,
-             [this](gantry_op op, int error_number) {
-               if (op == open_op_) return AbortOpen(error_number);
-               uncommitted_.GiveUp(op);
-               host_.done_error(host_.ctx, op, error_number);
-             }),
+      calls_(
+          connection_, journal_,
+          [this](gantry_op op, int error_number) {
+            if (op == open_op_) return AbortOpen(error_number);
+            uncommitted_.GiveUp(op);
+            host_.done_error(host_.ctx, op, error_number);
+          },
+          [this](const NfsError& error) { uncommitted_.OnCommitFailed(error); }),
       uncommitted_(host, connection_, calls_, log_) {}
 
 NfsDataPath::~NfsDataPath() {

@@ -122,7 +122,7 @@ class NfsDataPath : private ConnectionUser {
   void Fail(gantry_op op, int error_number);
   void Fail(gantry_op op, const NfsError& error);
   // Then at once, or when what was written to the file before is stable.
-  void AfterCommit(gantry_op op, const FileHandle& file, bool hears, std::function<void()> then);
+  void AfterCommit(gantry_op op, const FileHandle& file, Hears hears, std::function<void()> then);
   bool IsEcho(const NfsError& error, bool ambiguous, NfsStatus3 echo) const;
   void FailChange(gantry_op op, const NfsError& error, bool ambiguous, NfsStatus3 echo);
   void DoneAttributes(gantry_op op, const FileHandle& node,
@@ -154,6 +154,7 @@ class NfsDataPath : private ConnectionUser {
   void WritePart(const std::shared_ptr<WriteJob>& job, size_t index);
   void FinishWrite(const WriteJob& job);
   bool IsLone(const FileHandle& file, uint32_t length);
+  bool KeepsWrites();
   void BeginWrite(const std::shared_ptr<WriteJob>& job);
   void BeginUnlogged(const std::shared_ptr<WriteJob>& job);
   void BeginWaitingWrites();

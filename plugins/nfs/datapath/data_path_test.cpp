@@ -75,6 +75,7 @@ TEST_F(DataPathTest, SaysWhatIsWrongWithAParameter) {
   EXPECT_THAT(refused("timeoutSeconds", "-1"), HasSubstr("parameter timeoutSeconds"));
   EXPECT_THAT(refused("timeoutError", "ENOENT"), HasSubstr("expected EIO or ETIMEDOUT"));
   EXPECT_THAT(refused("writers", "two"), HasSubstr("expected one or several"));
+  EXPECT_THAT(refused("commitsAtClose", "yes"), HasSubstr("parameter commitsAtClose"));
 }
 
 TEST_F(DataPathTest, FailsToOpenWhereNobodyListensAndOpensOnceSomebodyDoes) {

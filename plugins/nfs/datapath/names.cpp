@@ -72,10 +72,11 @@ void NfsDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
                             [then](auto reply, bool) { then(reply); });
   };
   if (!uncommitted_.Has(*node)) return ask();
-  if ((request.valid & GANTRY_FS_SET_SIZE) != 0 && request.values.size_bytes == 0)
+  const bool empties = (request.valid & GANTRY_FS_SET_SIZE) != 0 && request.values.size_bytes == 0;
+  if (empties && !uncommitted_.IsEmptying(*node))
     return uncommitted_.Empty(op, CredentialsOf(request.context), call, then);
   // What was written before would come back, in size, time or set-user-ID bit, if it was written again.
-  AfterCommit(op, *node, false, ask);
+  AfterCommit(op, *node, Hears::kNothing, ask);
 }
 
 void NfsDataPath::Readlink(gantry_op op, const gantry_fs_node& request) {

@@ -24,11 +24,8 @@ bool IsGone(const NfsError& error) {
   return error.Is(NfsStatus3::kStale) || error.Is(NfsStatus3::kBadHandle);
 }
 
-NfsError Outdated() {
-  return {
-      Failure::kLost, NfsStatus3::kOk, false, 0,
-      "it is not written again, because a release that cannot do that has served the volume since"};
-}
+// Of a COMMIT. Else the server may have dropped what it could not store, and says so only once.
+bool DropsNothing(const NfsError& error) { return IsGone(error) || error.Is(NfsStatus3::kJukebox); }
 
 }  // namespace
 
@@ -52,7 +49,6 @@ NfsOutcome Uncommitted::Prepare() {
     if (log_.suspect() || entry.state != WriteEntry::kWritten) doubtful.insert(entry.file);
   }
   for (const FileHandle& file : doubtful) Hold(file);
-  if (connection_.others_served()) Outdate();
   if (calls_.held().empty()) log_.SetSuspect(false);
   return {};
 }
@@ -82,15 +78,10 @@ uint64_t Uncommitted::Note(gantry_op op, const FileHandle& file, uint64_t offset
   return number.value();
 }
 
-void Uncommitted::Written(uint64_t number, const Verifier& verifier, Stable committed) {
-  const FileHandle file = log_.At(number).file;
-  // Nothing older of the file can be lost, and be written over it.
-  if (committed == Stable::kFileSync && files_[file].entries == 1) return Free(number);
-  PathState& state = connection_.state();
-  state.verifier = verifier;
-  state.unstable = PathState::kSome;
+void Uncommitted::Written(uint64_t number, const Verifier& verifier) {
+  connection_.state().unstable = PathState::kSome;
   log_.Written(number, verifier);
-  SetDue(file);
+  SetDue(log_.At(number).file);
 }
 
 void Uncommitted::GiveUp(gantry_op op) {
@@ -145,8 +136,7 @@ uint64_t Uncommitted::bytes() const {
 
 bool Uncommitted::IsStableBy(uint64_t number, const Verifier& verifier) const {
   const WriteEntry& entry = log_.At(number);
-  return (entry.state == WriteEntry::kWritten || entry.state == WriteEntry::kOutdated) &&
-         entry.verifier == verifier;
+  return entry.state == WriteEntry::kWritten && entry.verifier == verifier;
 }
 
 void Uncommitted::SetDue(const FileHandle& handle) {
@@ -176,7 +166,7 @@ void Uncommitted::EndOwn(File& file) {
 
 // --- what is asked about a file
 
-void Uncommitted::Commit(gantry_op op, const FileHandle& file, bool hears, Then then) {
+void Uncommitted::Commit(gantry_op op, const FileHandle& file, Hears hears, Then then) {
   files_[file].next.push_back({op, hears, std::move(then)});
   Advance(file);
 }
@@ -229,12 +219,11 @@ void Uncommitted::OnCommitted(const FileHandle& handle, const NfsResult<CommitRe
                         return IsStableBy(number, reply->verifier);
                       });
   if (!stable) {
-    const bool gone = !reply && IsGone(reply.error());
-    // The server may have dropped what it could not store, and says so only once.
-    if (!reply && !gone)
+    const bool drops_nothing = !reply && DropsNothing(reply.error());
+    if (!reply && !drops_nothing)
       for (const uint64_t number : UnstableOf(handle)) log_.Lost(number);
     Hold(handle);
-    if (gone) Refused(handle, reply.error());
+    if (drops_nothing) Refused(handle, reply.error());
     return;
   }
   const std::vector<Waiter> waiting = std::exchange(file.waiting, {});
@@ -269,8 +258,9 @@ void Uncommitted::Answer(const FileHandle& handle, const std::vector<Waiter>& wa
   bool told = false;
   for (const Waiter& waiter : waiters) {
     if (!calls_.Has(waiter.op)) continue;
-    told = told || waiter.hears;
-    waiter.then(error_number != 0 ? error_number : lost);
+    told = told || waiter.hears == Hears::kSettles;
+    const int error = error_number != 0 ? error_number : lost;
+    waiter.then(waiter.hears == Hears::kNothing ? 0 : error);
   }
   if (told && lost != 0) lost_files_.Forget(handle);
   if (!Advance(handle)) DropIfDone(handle);
@@ -286,7 +276,8 @@ void Uncommitted::OnNewConnection() {
   for (const FileHandle& file : doubtful) Hold(file);
 }
 
-void Uncommitted::DoubtAll() {
+void Uncommitted::OnCommitFailed(const NfsError& error) {
+  if (DropsNothing(error)) return;
   for (uint64_t number = log_.begin(); number < log_.end(); ++number)
     if (log_.At(number).state == WriteEntry::kWritten) log_.Lost(number);
   OnNewConnection();
@@ -307,6 +298,7 @@ void Uncommitted::Release(const FileHandle& handle) {
   calls_.Release(handle);
   if (calls_.held().empty()) {
     log_.SetSuspect(false);
+    refused_at_.reset();
     if (restored_bytes_ > 0)
       log_line_(GANTRY_LOG_WARNING, "the server had lost what it had not committed; " +
                                         std::to_string(restored_bytes_) +
@@ -316,22 +308,13 @@ void Uncommitted::Release(const FileHandle& handle) {
   if (!Advance(handle)) DropIfDone(handle);
 }
 
-// Before anything is asked: from then on it can't be seen any more that others have served.
-void Uncommitted::Outdate() {
-  std::set<FileHandle, LessHandle> lost;
-  for (uint64_t number = log_.begin(); number < log_.end(); ++number) {
-    const WriteEntry& entry = log_.At(number);
-    if (entry.state == WriteEntry::kWritten) log_.Outdate(number);
-    if (entry.state == WriteEntry::kLost) lost.insert(entry.file);
-  }
-  for (const FileHandle& file : lost) Lose(file, Outdated());
-  OnNewConnection();
-}
-
 void Uncommitted::Restore(const FileHandle& handle) {
   const std::vector<uint64_t> unstable = UnstableOf(handle);
   if (unstable.empty()) return Release(handle);
-  if (log_.At(unstable.front()).state == WriteEntry::kLost) return Rewrite(unstable.front(), 0);
+  // With one of them the server may have dropped another that was under way.
+  if (std::ranges::any_of(
+          unstable, [&](uint64_t number) { return log_.At(number).state == WriteEntry::kLost; }))
+    return Rewrite(unstable.front(), 0);
   File& file = files_[handle];
   file.own = BeginOwn(unstable.front(), false);
   calls_.To<nfs::Commit>(file.own, {handle, 0, 0}, Touched(handle),
@@ -341,18 +324,15 @@ void Uncommitted::Restore(const FileHandle& handle) {
 void Uncommitted::OnRestoreCommit(const FileHandle& handle, const NfsResult<CommitReply>& reply) {
   EndOwn(files_[handle]);
   const std::vector<uint64_t> unstable = UnstableOf(handle);
-  const bool outdated = std::ranges::any_of(
-      unstable, [&](uint64_t number) { return log_.At(number).state == WriteEntry::kOutdated; });
   if (!reply) {
     const NfsError& error = reply.error();
-    if (outdated || IsGone(error) || error.Is(NfsStatus3::kJukebox)) return Refused(handle, error);
+    if (DropsNothing(error)) return Refused(handle, error);
     for (const uint64_t number : unstable) log_.Lost(number);
     Advance(handle);
     return;
   }
   const auto lost = std::ranges::find_if_not(
       unstable, [&](uint64_t number) { return IsStableBy(number, reply->verifier); });
-  if (lost != unstable.end() && outdated) return Lose(handle, Outdated());
   if (lost != unstable.end()) log_.Lost(*lost);
   std::for_each(unstable.begin(), lost, [&](uint64_t number) { Free(number); });
   Advance(handle);
@@ -390,36 +370,38 @@ void Uncommitted::Rewrite(uint64_t number, uint32_t done_bytes) {
 }
 
 void Uncommitted::Refused(const FileHandle& handle, const NfsError& error) {
-  const TimePoint now = Now();
-  const auto since = refused_at_ ? duration_cast<milliseconds>(now - *refused_at_)
-                                 : milliseconds(kRefusedAgainMsMin);
-  if (log_.refused_ms() == 0 && !IsGone(error))
-    log_line_(GANTRY_LOG_WARNING, "the server does not take again what it has lost of a file: " +
-                                      error.message + "; trying on");
-  // A longer time than it is asked after is not one in which it answered.
-  log_.AddRefused(static_cast<uint32_t>(std::min(since, milliseconds(kRefusedAgainMsMax)).count()));
-  refused_at_ = now;
-  if (IsOfSpace(error) || log_.refused_ms() >= kRestoreMsMax) return Lose(handle, error);
-  if (!IsGone(error)) return RetryLater(handle);
+  if (IsOfSpace(error)) return Lose(handle, error);
+  if (!IsGone(error)) return RetryLater(handle, error);
   // A server that does not know the volume yet says that of every file, so it is to say it again after it
   // has answered for the root.
   File& file = files_[handle];
   if (file.root_answered) return Lose(handle, error);
   file.own =
       calls_.BeginOwn(std::make_shared<const Credentials>(*Credentials::Sys(0, 0, {})), false);
-  calls_.To<nfs::GetAttr>(file.own, {connection_.state().root}, [this, handle](auto reply, bool) {
-    File& gone = files_[handle];
-    EndOwn(gone);
-    gone.root_answered = reply.has_value();
-    if (!reply) return RetryLater(handle);
-    Advance(handle);
-  });
+  calls_.To<nfs::GetAttr>(file.own, {connection_.state().root},
+                          [this, handle, error](auto reply, bool) {
+                            File& gone = files_[handle];
+                            EndOwn(gone);
+                            gone.root_answered = reply.has_value();
+                            if (!reply) return RetryLater(handle, error);
+                            Advance(handle);
+                          });
 }
 
-void Uncommitted::RetryLater(const FileHandle& handle) {
+void Uncommitted::RetryLater(const FileHandle& handle, const NfsError& error) {
+  const TimePoint now = Now();
+  const auto since = refused_at_ ? duration_cast<milliseconds>(now - *refused_at_)
+                                 : milliseconds(kRefusedAgainMsMin);
+  if (log_.refused_ms() == 0)
+    log_line_(GANTRY_LOG_WARNING, "the server does not take again what it has lost of a file: " +
+                                      error.message + "; trying on");
+  // A longer time than it is asked after is not one in which it answered.
+  log_.AddRefused(static_cast<uint32_t>(std::min(since, milliseconds(kRefusedAgainMsMax)).count()));
+  refused_at_ = now;
+  if (log_.refused_ms() >= kRestoreMsMax) return Lose(handle, error);
   File& file = files_[handle];
   file.again_ms = std::clamp(2 * file.again_ms, kRefusedAgainMsMin, kRefusedAgainMsMax);
-  file.not_before = Now() + milliseconds(file.again_ms);
+  file.not_before = now + milliseconds(file.again_ms);
 }
 
 void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
@@ -445,7 +427,6 @@ void Uncommitted::Lose(const FileHandle& handle, const NfsError& error) {
 bool Uncommitted::Continue(TimePoint now) {
   // A predecessor's changes come first, and what the server said to its COMMIT, which it says only once.
   if (calls_.HasPast()) return false;
-  if (calls_.TakePastCommitFailed()) DoubtAll();
   bool begun = false;
   while (!due_.empty() && (due_.front().first <= now || log_.IsFilling())) {
     const FileHandle handle = due_.front().second;

@@ -14,19 +14,18 @@
 //   that a restore that was cut short, by a death as well, is not taken for done.
 //
 // The other files go on meanwhile, and files are restored side by side. So what a file holds is what it
-// held before. What changes a file by another way than WRITE (SETATTR) has its data committed first, and so
-// do all who close it; only what empties it takes the data's place. Two writes of one range at the same
-// time have no order, neither here nor at the server.
+// held before. What changes a file by another way than such a WRITE (SETATTR, a WRITE that is stable) has
+// its data committed first, and so do all who close it; only what empties it takes the data's place. Two
+// writes of one range at the same time have no order, neither here nor at the server.
 //
 // A server that has just started may refuse what it takes a moment later (its rights are not read yet, a
 // disk is not there yet), so there is patience, but of one length for all files together: it begins with
-// the first refusal, counts only while the server answers, and goes on in a successor. What is refused
-// after it, or for good, is lost: logged, and kept until one who asked for the file to be stable has been
-// told (lost_files.hpp).
+// the first refusal, counts only while the server answers, and goes on in a successor. A file that was
+// removed takes none of it. What is refused after it, or for good, is lost: logged, and kept until one who
+// asked for the file to be stable has been told (lost_files.hpp).
 //
-// A release that knows nothing of the log may serve for a while and write what is newer than the log
-// (Connection::others_served). What it left is committed, and what is lost of it is not written again but
-// lost.
+// A release that keeps nothing would write what is newer than the log, so it finds another volume's memory
+// and does not serve (DataPathOptions::fingerprint).
 // Rejected: to write again in the background beside new calls of the file, which needs an order between
 // them; to hold all files, because one that is refused would hold up the others.
 #pragma once
@@ -51,6 +50,13 @@ inline constexpr int kRefusedAgainMsMin = 250;   // Until what was refused is as
 inline constexpr int kRefusedAgainMsMax = 4'000;
 inline constexpr int kRestoreMsMax = 60'000;  // From the first refusal to the loss.
 
+// What is told of a loss.
+enum class Hears : uint8_t {
+  kNothing,  // It goes on: what is lost is never written again.
+  kLoss,     // And whoever asks next is told as well.
+  kSettles,  // And nobody after it.
+};
+
 // One thread.
 class Uncommitted {
  public:
@@ -72,7 +78,7 @@ class Uncommitted {
   uint64_t Note(gantry_op op, const FileHandle& file, uint64_t offset, uint32_t bytes,
                 const Writer& writer);
   void Keep(uint64_t number, std::span<const std::byte> data) { log_.Fill(number, data); }
-  void Written(uint64_t number, const Verifier& verifier, Stable committed);
+  void Written(uint64_t number, const Verifier& verifier);
   // It was refused, or all after the first bytes of it.
   void Drop(uint64_t number) { Free(number); }
   void Shorten(uint64_t number, uint32_t bytes) { log_.At(number).bytes = bytes; }
@@ -84,9 +90,9 @@ class Uncommitted {
     const auto found = files_.find(file);
     return found != files_.end() && found->second.entries > 0;
   }
-  // Likewise, or something was lost.
+  // Likewise, or it is being restored, or something was lost.
   bool MustCommit(const FileHandle& file) const {
-    return files_.contains(file) || lost_files_.ErrorOf(file) != 0;
+    return files_.contains(file) || LossOf(file) != 0;
   }
   bool empty() const { return log_.begin() == log_.end(); }
   size_t files() const { return files_.size(); }
@@ -95,9 +101,15 @@ class Uncommitted {
   // written over by what is older, or be of a time when that was lost.
   uint64_t rewrites() const { return rewrites_; }
 
-  // Then: all that was written before is stable. `hears`: its caller asked for that, so that a loss it has
-  // been told of is settled.
-  void Commit(gantry_op op, const FileHandle& file, bool hears, Then then);
+  // 0: nothing was lost that nobody was told of.
+  int LossOf(const FileHandle& file) const { return lost_files_.ErrorOf(file); }
+  // Then: all that was written before is stable, or lost.
+  void Commit(gantry_op op, const FileHandle& file, Hears hears, Then then);
+  // Only one at a time.
+  bool IsEmptying(const FileHandle& file) const {
+    const auto found = files_.find(file);
+    return found != files_.end() && found->second.emptying;
+  }
   // Sets the file's size to 0. Once that is done, what was written before is dropped.
   void Empty(gantry_op op, std::shared_ptr<const Credentials> credentials, const SetAttr& call,
              ThenEmptied then);
@@ -105,6 +117,8 @@ class Uncommitted {
   void CommitAll();
   // The connection is a new one; before anything goes over it.
   void OnNewConnection();
+  // Of a COMMIT that nobody waits for: of what, is not known. It is in the log when this returns.
+  void OnCommitFailed(const NfsError& error);
   // Does what is due; true: calls were made or may go now.
   bool Continue(TimePoint now);
   TimePoint NextAt() const;
@@ -112,7 +126,7 @@ class Uncommitted {
  private:
   struct Waiter {
     gantry_op op;
-    bool hears;
+    Hears hears;
     Then then;
   };
   struct Emptying {
@@ -153,15 +167,13 @@ class Uncommitted {
   void StartEmptying(const FileHandle& file);
   void Answer(const FileHandle& file, const std::vector<Waiter>& waiters, int error_number);
 
-  void Outdate();
-  void DoubtAll();
   void Hold(const FileHandle& file);
   void Release(const FileHandle& file);
   void Restore(const FileHandle& file);
   void OnRestoreCommit(const FileHandle& file, const NfsResult<CommitReply>& reply);
   void Rewrite(uint64_t number, uint32_t done_bytes);
   void Refused(const FileHandle& file, const NfsError& error);
-  void RetryLater(const FileHandle& file);
+  void RetryLater(const FileHandle& file, const NfsError& error);
   void Lose(const FileHandle& file, const NfsError& error);
 
   const gantry_datapath_host& host_;

@@ -12,6 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace test;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 // --- refusals that may pass
@@ -80,7 +81,7 @@ TEST_F(UncommittedTest, AFileThatIsRefusedHoldsUpNoOtherWhenTheLogIsFull) {
 }
 
 TEST_F(UncommittedTest, ASoftCallerOfAFileThatIsRefusedIsToldInItsTime) {
-  DataPathFixture::Open({{"writers", "one"}, {"timeoutSeconds", "1"}});
+  DataPathFixture::Open(Keeping({{"timeoutSeconds", "1"}}));
   Write("file", 0, "data");
   RefuseWrites(kJukeboxStatus);
   RestartServer();
@@ -191,11 +192,48 @@ TEST_F(UncommittedTest, ACloseIsToldOfALossAndDoesNotSettleIt) {
   Write("file", 0, "data");
   RefuseWrites(kNoSpaceStatus);
   RestartServer();
+  ASSERT_TRUE(Logs("has lost"));
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(volume_.Wait(volume_.Commit("file", GANTRY_FS_COMMIT_CLOSE)).error_number, ENOSPC);
   }
   EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, ENOSPC);
   EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+}
+
+// It could do nothing about it, and the storage does what they ask for.
+TEST_F(UncommittedTest, ALossIsToldToNobodyWhoDidNotAskForIt) {
+  Open();
+  Write("file", 0, "data");
+  RefuseWrites(kNoSpaceStatus);
+  RestartServer();
+  const gantry_op waits = volume_.Setattr("file", GANTRY_FS_SET_MODE, {});
+  EXPECT_EQ(volume_.Wait(waits).error_number, 0);
+  ASSERT_TRUE(Logs("has lost"));
+  RefuseWrites(0);
+  EXPECT_EQ(volume_.Wait(Truncate(volume_, "file", 2)).error_number, 0);
+  EXPECT_EQ(volume_.Wait(volume_.Setattr("file", GANTRY_FS_SET_MODE, {})).error_number, 0);
+  Write("file", 0, "more");
+  EXPECT_EQ(volume_.Wait(volume_.Setattr("file", GANTRY_FS_SET_MODE, {})).error_number, 0);
+  Write("file", 0, "more");
+  EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, "data")).length, 4u);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, ENOSPC);
+}
+
+TEST_F(UncommittedTest, ACloseDoesNotWaitForAServerThatIsAwayOrRefuses) {
+  Open();
+  Write("file", 0, "data");
+  RefuseWrites(kAccessStatus);
+  const uint16_t port = server_.port();
+  server_.Stop();
+  ASSERT_TRUE(Logs("can't be connected to"));
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file", GANTRY_FS_COMMIT_CLOSE)).error_number, 0);
+  server_.Begin(port);
+  RestartServer();
+  ASSERT_TRUE(host_.Run([&] { return RefusedMs() > 0; }, 10s));
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file", GANTRY_FS_COMMIT_CLOSE)).error_number, 0);
+  EXPECT_NE(Stable("file"), "data");
+  RefuseWrites(0);
+  EXPECT_TRUE(host_.Run([&] { return Stable("file") == "data"; }, 10s));
 }
 
 TEST_F(UncommittedTest, ASuccessorSaysWhatItsPredecessorHasLost) {
@@ -239,7 +277,13 @@ TEST_F(UncommittedTest, SaysToWhoAsksLaterThatTheFileIsGone) {
   Write("file", 0, "data");
   RefuseCommits(kStaleStatus);
   RestartServer();
-  EXPECT_EQ(volume_.Wait(volume_.Commit("file", GANTRY_FS_COMMIT_CLOSE)).error_number, ESTALE);
+  // Until then it is kept.
+  EXPECT_TRUE(host_.Run(
+      [&] {
+        const gantry_op close = volume_.Commit("file", GANTRY_FS_COMMIT_CLOSE);
+        return volume_.Wait(close).error_number == ESTALE;
+      },
+      10s));
   volume_.Die();
   Volume successor(host_);
   ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
@@ -292,7 +336,26 @@ TEST_F(UncommittedTest, AFileThatIsRemovedBeforeItIsCommittedIsNoLossToSpeakOf) 
   EXPECT_EQ(volume_.log(), "");
 }
 
+// Or else the next one that is refused would have none.
+TEST_F(UncommittedTest, AFileThatIsRemovedTakesNoPatience) {
+  Open();
+  Write("file", 0, "data");
+  RefusedMs() = kRestoreMsMax - 1;
+  RefuseCommits(kStaleStatus);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, ESTALE) << "not lost, but removed";
+}
+
 // --- what empties a file
+
+TEST_F(UncommittedTest, EmptiesAFileForTwoAtTheSameTime) {
+  Open();
+  Write("file", 0, "data");
+  const gantry_op first = Truncate(volume_, "file", 0);
+  const gantry_op second = Truncate(volume_, "file", 0);
+  EXPECT_EQ(volume_.Wait(first).error_number, 0);
+  EXPECT_EQ(volume_.Wait(second).error_number, 0);
+  EXPECT_EQ(Stable("file"), "");
+}
 
 TEST_F(UncommittedTest, EmptiesAFileWithoutWhatWasWrittenToIt) {
   Open();
@@ -390,6 +453,58 @@ TEST_F(UncommittedTest, TellsNoSizeOfBeforeARestore) {
     EXPECT_EQ(volume_.Wait(op).attributes.size_bytes, 4u) << procedure;
     EXPECT_EQ(Stable("file"), "data");
   }
+}
+
+TEST_F(UncommittedTest, ListsNoAttributesOfBeforeARestore) {
+  Open();
+  server_.On(ReadDirPlus::kNumber, [](const FakeCall&) {
+    Xdr results;
+    results.U32(0).U32(0).Raw("cookverf");
+    for (const char* name : {"els1", "file"})
+      results.U32(1).U64(1).Opaque(name).U64(1).U32(1).Fattr().U32(1).Opaque(name);
+    return results.U32(0).U32(1).bytes;
+  });
+  const auto told = [&](gantry_op listing) {
+    EXPECT_EQ(volume_.Wait(listing).error_number, 0);
+    std::vector<std::string> handles;
+    for (const auto& entry : host_.TakeEntries()) handles.push_back(entry.handle);
+    return handles;
+  };
+  EXPECT_THAT(told(volume_.ReaddirPlus("root", 0)), ElementsAre("els1", "file"));
+  Write("file", 0, "data");
+  RefuseWrites(kAccessStatus);
+  RestartServer();
+  ASSERT_TRUE(host_.Run([&] { return RefusedMs() > 0; }, 10s));
+  EXPECT_THAT(told(volume_.ReaddirPlus("root", 0)), ElementsAre("els1", "")) << "it is held";
+  // It is written again while the answer is on its way.
+  std::atomic<bool> goes_on{false};
+  const auto list = [&](const FakeCall&) -> std::optional<Bytes> {
+    if (!goes_on) return std::nullopt;
+    return Xdr()
+        .U32(0)
+        .U32(0)
+        .Raw("cookverf")
+        .U32(1)
+        .U64(1)
+        .Opaque("file")
+        .U64(1)
+        .U32(1)
+        .Fattr()
+        .U32(1)
+        .Opaque("file")
+        .U32(0)
+        .U32(1)
+        .bytes;
+  };
+  server_.On(ReadDirPlus::kNumber, list);
+  const size_t listings = server_.Seen(ReadDirPlus::kNumber).size();
+  const gantry_op listing = volume_.ReaddirPlus("root", 0);
+  ASSERT_TRUE(Sees(ReadDirPlus::kNumber, listings + 1));
+  RefuseWrites(0);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  goes_on = true;
+  LoseTheConnection();
+  EXPECT_THAT(told(listing), ElementsAre(""));
 }
 
 // --- the end of a volume, and other releases

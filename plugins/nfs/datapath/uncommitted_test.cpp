@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <random>
-#include <thread>
 
 #include "plugins/nfs/datapath/testing/uncommitted_fixture.hpp"
 
@@ -42,10 +41,36 @@ TEST_F(UncommittedTest, WritesDurablyWhatIsToBeDurable) {
 
 // It might be written again, over what another node has written meanwhile.
 TEST_F(UncommittedTest, WritesDurablyWhereSeveralNodesWrite) {
-  DataPathFixture::Open({{"writers", "several"}});
+  DataPathFixture::Open(Keeping({{"writers", "several"}}));
   Write("file", 0, "data");
   EXPECT_EQ(Unstable(), 0u);
   EXPECT_EQ(Stable("file"), "data");
+}
+
+TEST_F(UncommittedTest, WritesDurablyAndTakesNoMemoryWhereNobodyAskedForMore) {
+  for (const char* asked : {"", "false"}) {
+    DataPathFixture::Open({{"writers", "one"}, {"commitsAtClose", asked}});
+    Write("file", 0, "data");
+    EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+    EXPECT_EQ(Unstable(), 0u);
+    EXPECT_EQ(Commits(), 0u);
+    EXPECT_EQ(Stable("file"), "data");
+    EXPECT_EQ(host_.Region("writes"), nullptr);
+    EXPECT_EQ(host_.Region("lost-files"), nullptr);
+    ASSERT_EQ(volume_.Close().error_number, 0);
+  }
+}
+
+// Nor could what it kept be written over it.
+TEST_F(UncommittedTest, CommitsBeforeItWritesDurably) {
+  Open();
+  Write("file", 0, "aaaa");
+  EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, "bbbb")).length, 4u);
+  EXPECT_EQ(Commits(), 1u);
+  const size_t writes = server_.Seen(nfs::Write::kNumber).size();
+  RestartServer();
+  EXPECT_EQ(Read(volume_, "file"), "bbbb");
+  EXPECT_EQ(server_.Seen(nfs::Write::kNumber).size(), writes);
 }
 
 TEST_F(UncommittedTest, CommitsByItselfAfterAWhile) {
@@ -70,9 +95,7 @@ TEST_F(UncommittedTest, LetsAServerAloneThatHasOnlyLostItsConnection) {
   Open();
   Write("file", 0, "data");
   const size_t writes = server_.Seen(nfs::Write::kNumber).size();
-  const uint16_t port = server_.port();
-  server_.Stop();
-  server_.Begin(port);
+  LoseTheConnection();
   EXPECT_EQ(Read(volume_, "file"), "data");
   EXPECT_EQ(Commits(), 1u);
   EXPECT_EQ(server_.Seen(nfs::Write::kNumber).size(), writes);
@@ -149,60 +172,96 @@ TEST_F(UncommittedTest, WritesAgainWhatACommitFailedFor) {
   EXPECT_EQ(Stable("file"), "data");
 }
 
-// The server has dropped what it could not store, and says to the next COMMIT that all is well.
+TEST_F(UncommittedTest, HearsThatACommitHasFailedWhateverItsStatus) {
+  for (const uint32_t status : {kIoStatus, kServerFaultStatus}) {
+    Open();
+    Write("file", 0, "data");
+    SayOnceThatACommitHasFailed(status);
+    EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+    EXPECT_EQ(Stable("file"), "data") << status;
+    ASSERT_EQ(volume_.Close().error_number, 0);
+  }
+}
+
+// What it says is the answer to a repetition that nobody waits for any more.
+TEST_F(UncommittedTest, HearsOverAnotherConnectionThatACommitHasFailed) {
+  Open();
+  Write("file", 0, "data");
+  SayOnceThatACommitHasFailed(kIoStatus);
+  server_.HangUpOn(nfs::Commit::kNumber);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_EQ(Stable("file"), "data");
+}
+
+// The server has dropped that too.
+TEST_F(UncommittedTest, WritesAgainWhatWasUnderWayWhenACommitFailed) {
+  Open();
+  EXPECT_EQ(volume_.Wait(volume_.Write("file", 8, "base", 0)).length, 4u);  // Alone: stable.
+  const gantry_op waits = WriteUnanswered("file", 0, "aaaa");
+  EXPECT_EQ(volume_.Wait(volume_.Write("file", 4, "bbbb", 0)).length, 4u);
+  SayOnceThatACommitHasFailed(kIoStatus);
+  const uint64_t received = Received();
+  const gantry_op commit = volume_.Commit("file");
+  ASSERT_TRUE(host_.Run([&] { return Received() > received; }, 5s));
+  LoseTheConnection();
+  EXPECT_EQ(volume_.Wait(waits).length, 4u);
+  EXPECT_EQ(volume_.Wait(commit).error_number, 0);
+  EXPECT_EQ(Stable("file"), "aaaabbbbbase");
+}
+
 TEST_F(UncommittedTest, ASuccessorHearsThatItsPredecessorsCommitHasFailed) {
   Open();
   Write("file", 0, "data");
-  std::atomic<bool> goes_on{false}, failed{false};
-  server_.On(nfs::Commit::kNumber, [&](const FakeCall&) -> std::optional<Bytes> {
-    while (!goes_on) std::this_thread::yield();
-    if (!failed.exchange(true)) return Status(kIoStatus);
-    return Xdr().U32(0).U32(0).U32(0).Raw("start100").bytes;
-  });
+  SayOnceThatACommitHasFailed(kIoStatus);
+  HoldCommitsBack(true);
   volume_.Commit("file");
   ASSERT_TRUE(Sees(nfs::Commit::kNumber, 1));
   volume_.Die();
-  goes_on = true;
+  HoldCommitsBack(false);
   Volume successor(host_);
   ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
   EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
   EXPECT_EQ(Stable("file"), "data");
 }
 
-TEST_F(UncommittedTest, NeverWritesAgainOverWhatAReleaseWithoutALogHasWritten) {
-  WriteNewerWithoutALog();
-  Volume successor(host_);
-  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
-  EXPECT_EQ(Read(successor, "file"), "new");
-  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, EIO);
-  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
-  EXPECT_THAT(successor.log(), HasSubstr("has lost 3 bytes"));
-}
-
-TEST_F(UncommittedTest, RemembersThatAReleaseWithoutALogHasWritten) {
-  WriteNewerWithoutALog();
-  RefuseCommits(kAccessStatus);
-  Volume next(host_);
-  auto parameters = server_.Parameters();
-  parameters["writers"] = "one";
-  next.BeginOpen(parameters);
+// Who heard it dies while it still waits for another answer.
+TEST_F(UncommittedTest, ASuccessorsSuccessorKnowsThatACommitHasFailed) {
+  Open();
+  Write("file", 0, "data");
+  WriteUnanswered("els1", 0, std::string(100'000, 'e'));
+  SayOnceThatACommitHasFailed(kIoStatus);
+  HoldCommitsBack(true);
+  volume_.Commit("file");
   ASSERT_TRUE(Sees(nfs::Commit::kNumber, 1));
-  next.Die();
-  RefuseCommits(0);
-  Volume successor(host_);
-  ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
-  EXPECT_EQ(Read(successor, "file"), "new");
+  volume_.Die();
+  const uint64_t received = Received();
+  HoldCommitsBack(false);
+  Volume first(host_);
+  auto parameters = server_.Parameters();
+  parameters.merge(Keeping());
+  first.BeginOpen(parameters);
+  ASSERT_TRUE(host_.Run([&] { return Received() > received; }, 5s));
+  first.Die();
+  host_.LoseKept();
+  Volume second(host_);
+  ASSERT_EQ(OpenAgain(second).error_number, 0) << second.log();
+  EXPECT_EQ(second.Wait(second.Commit("file")).error_number, 0);
+  EXPECT_EQ(Stable("file"), "data");
 }
 
-TEST_F(UncommittedTest, LosesNothingToAReleaseWithoutALogWhileTheServerLives) {
+// As a release that keeps nothing would go on, whose writes are newer than what is kept.
+TEST_F(UncommittedTest, NobodyGoesOnWhoKeepsNothing) {
   Open();
   Write("file", 0, "data");
   volume_.Die();
-  ServeWithoutALog([this](Volume& other) { EXPECT_EQ(Read(other, "file"), "data"); });
+  RestartServer();
+  Volume other(host_);
+  EXPECT_EQ(OpenAgain(other, {{"writers", "one"}}).error_number, EINVAL);
+  EXPECT_THAT(other.log(), HasSubstr("belongs to another volume"));
+  other.Die();
   Volume successor(host_);
   ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
-  EXPECT_EQ(successor.Wait(successor.Commit("file")).error_number, 0);
-  EXPECT_EQ(Stable("file"), "data");
+  EXPECT_EQ(Read(successor, "file"), "data");
 }
 
 TEST_F(UncommittedTest, MakesAWriteOfMorePartsThanTheLogHoldsStable) {

@@ -36,15 +36,13 @@ struct Writer {
 struct WriteEntry {
   // kLost: it is to be written again, whatever a COMMIT says: the server has lost it, or may have got what
   // is older over it.
-  // kOutdated: it was written, and what is newer may be on the server without being here: it is committed
-  // but never written again.
-  enum State : uint32_t { kFree = 0, kAsked = 1, kWritten = 2, kLost = 3, kOutdated = 4 };
+  enum State : uint32_t { kFree = 0, kAsked = 1, kWritten = 2, kLost = 3 };
   std::atomic<uint32_t> state;
   uint32_t bytes;
   uint64_t offset;      // in the file
   uint64_t data_begin;  // position in the data, which never wraps
   gantry_op op;
-  Verifier verifier;  // kWritten, kOutdated: of the answer
+  Verifier verifier;  // kWritten: of the answer
   FileHandle file;
   Writer writer;
 };
@@ -76,9 +74,6 @@ class WriteLog {
   void Written(uint64_t number, const Verifier& verifier);
   void Lost(uint64_t number) {
     At(number).state.store(WriteEntry::kLost, std::memory_order_release);
-  }
-  void Outdate(uint64_t number) {
-    At(number).state.store(WriteEntry::kOutdated, std::memory_order_release);
   }
   void Free(uint64_t number);
 

@@ -256,19 +256,6 @@ void RpcStream::ReleaseOut() {
   header_->out_head.store(keep, std::memory_order_release);
 }
 
-// Only while the table is not full.
-uint64_t RpcStream::NextNumber() const {
-  uint64_t number = header_->xids_used;
-  while (EntryOf(header_->first_xid + static_cast<uint32_t>(number))->state != CallEntry::kFree) {
-    ++number;
-  }
-  return number;
-}
-
-uint64_t RpcStream::NextXidsUsed() const {
-  return outstanding_ == header_->sizes.calls ? header_->xids_used.load() : NextNumber() + 1;
-}
-
 NfsResult<uint32_t> RpcStream::Submit(const Procedure& procedure, const Credentials& credentials,
                                       const Arguments& arguments, uint64_t tag,
                                       TimePoint deadline) {
@@ -277,7 +264,10 @@ NfsResult<uint32_t> RpcStream::Submit(const Procedure& procedure, const Credenti
   if (outstanding_ == calls) {
     return FailNfs(Failure::kBusy, std::to_string(calls) + " calls are in flight, the limit");
   }
-  const uint64_t number = NextNumber();
+  uint64_t number = header_->xids_used;
+  while (EntryOf(header_->first_xid + static_cast<uint32_t>(number))->state != CallEntry::kFree) {
+    ++number;
+  }
   if (number >= kXidsPerPortMax) {
     return FailNfs(Failure::kLost, "all xids of this port are used, a new connection is needed");
   }

@@ -159,8 +159,6 @@ class RpcStream {
   // Reports all calls still waiting and frees the table.
   void FailAll(const OnUnanswered& on_failed);
 
-  // What header().xids_used will be when the next call has been submitted.
-  uint64_t NextXidsUsed() const;
   // Calls whose answer has not come, abandoned ones included.
   uint32_t outstanding() const { return outstanding_; }
   bool broken() const { return header_->broken != 0; }
@@ -169,8 +167,7 @@ class RpcStream {
  private:
   RpcStream(std::span<std::byte> region, const StreamSizes& sizes);
 
-  uint64_t NextNumber() const;
-  CallEntry* EntryOf(uint32_t xid) const { return &entries_[xid & (header_->sizes.calls - 1)]; }
+  CallEntry* EntryOf(uint32_t xid) { return &entries_[xid & (header_->sizes.calls - 1)]; }
   void Free(CallEntry* entry);
   void ReleaseOut();
   static bool IsWaiting(const CallEntry& entry);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests: a volume with one writer on a server that can lose what was not committed.
+// For tests: a volume that keeps what it writes, on a server that can lose what was not committed.
 #pragma once
 
 #include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "plugins/nfs/datapath/data_path.hpp"
@@ -61,11 +63,53 @@ class UncommittedTest : public DataPathFixture {
     });
   }
 
-  void Open() { DataPathFixture::Open({{"writers", "one"}}); }
-  Ended OpenAgain(Volume& volume) {
-    auto parameters = server_.Parameters();
-    parameters["writers"] = "one";
-    return volume.Open(parameters);
+  // `more`: instead of these.
+  static Volume::Parameters Keeping(Volume::Parameters more = {}) {
+    more.merge(Volume::Parameters{{"writers", "one"}, {"commitsAtClose", "true"}});
+    return more;
+  }
+  void Open() { DataPathFixture::Open(Keeping()); }
+  Ended OpenAgain(Volume& volume, Volume::Parameters more = Keeping()) {
+    more.merge(server_.Parameters());
+    return volume.Open(more);
+  }
+  // The server has dropped what it could not store, and says to the next COMMITs that all is well.
+  void SayOnceThatACommitHasFailed(uint32_t status) {
+    commit_has_failed_ = false;
+    server_.On(nfs::Commit::kNumber, [this, status](const FakeCall& call) -> std::optional<Bytes> {
+      while (commits_wait_) std::this_thread::yield();
+      const std::lock_guard lock(mutex_);
+      if (!commit_has_failed_.exchange(true)) {
+        seen_[FileOf(call)] = stable_[FileOf(call)];
+        return Status(status);
+      }
+      return Xdr().U32(0).U32(0).U32(0).Raw("start100").bytes;
+    });
+  }
+  // Its answers do not come until then.
+  void HoldCommitsBack(bool back) { commits_wait_ = back; }
+  // Bytes of answers, by whichever process.
+  uint64_t Received() {
+    return reinterpret_cast<const StreamHeader*>(host_.Region("rpc") + 4096)->in_head;
+  }
+  // The next WRITE is done, and not answered.
+  void SwallowAWrite() {
+    const std::lock_guard lock(mutex_);
+    swallows_ = true;
+  }
+  // Begins a write whose answer does not come.
+  gantry_op WriteUnanswered(const std::string& file, uint64_t offset, const std::string& data) {
+    const size_t writes = server_.Seen(nfs::Write::kNumber).size();
+    SwallowAWrite();
+    const gantry_op op = volume_.Write(file, offset, Keep(data), 0);
+    EXPECT_TRUE(Sees(nfs::Write::kNumber, writes + 1));
+    return op;
+  }
+  // The server is the same, and has lost nothing.
+  void LoseTheConnection() {
+    const uint16_t port = server_.port();
+    server_.Stop();
+    server_.Begin(port);
   }
   // What was not committed is gone.
   void RestartServer() {
@@ -74,6 +118,7 @@ class UncommittedTest : public DataPathFixture {
     {
       const std::lock_guard lock(mutex_);
       seen_ = stable_;
+      executed_.clear();
       ++starts_;
     }
     server_.Begin(port);
@@ -137,28 +182,6 @@ class UncommittedTest : public DataPathFixture {
     RestartServer();
     return newer;
   }
-  // As a release without a log does, whose process dies in the end as well.
-  void ServeWithoutALog(const std::function<void(Volume&)>& what) {
-    auto& state = *reinterpret_cast<PathState*>(host_.Region("rpc"));
-    const uint64_t noted = state.noted_xids;
-    const uint32_t unstable = state.unstable.exchange(PathState::kNone);
-    Volume other(host_);
-    ASSERT_EQ(OpenAgain(other).error_number, 0) << other.log();
-    what(other);
-    other.Die();
-    state.noted_xids = noted;
-    state.unstable = unstable;
-  }
-  // "old" is lost, and "new" over it, of a process that knew nothing of "old", is not.
-  void WriteNewerWithoutALog() {
-    Open();
-    Write("file", 0, "old");
-    volume_.Die();
-    ServeWithoutALog([this](Volume& other) {
-      EXPECT_EQ(other.Wait(other.Write("file", 0, Keep("new"))).length, 3u);
-    });
-    RestartServer();
-  }
   bool Logs(const std::string& what, std::chrono::milliseconds time = std::chrono::seconds(10)) {
     return host_.Run([&] { return volume_.log().find(what) != std::string::npos; }, time);
   }
@@ -197,6 +220,9 @@ class UncommittedTest : public DataPathFixture {
     if (write_status_ != 0 && (unwritable_.empty() || unwritable_ == FileOf(call)) &&
         writes_taken_-- <= 0)
       return Status(write_status_);
+    // As a reply cache does.
+    if (!executed_.insert(call.xid).second)
+      return Written(CountOf(call), WordAt(call.arguments, 20), Verifier());
     std::string& content = seen_[FileOf(call)];
     const uint64_t at = OffsetOf(call);
     const uint32_t count = std::exchange(short_, false) ? 1 : CountOf(call);
@@ -204,15 +230,18 @@ class UncommittedTest : public DataPathFixture {
     std::memcpy(content.data() + at, call.arguments.data() + 28, count);
     const uint32_t how = WordAt(call.arguments, 20);
     if (how == 2) stable_[FileOf(call)] = content;
+    if (std::exchange(swallows_, false)) return std::nullopt;
     return Written(count, how, Verifier());
   }
 
   std::mutex mutex_;
   std::map<std::string, std::string> seen_, stable_;
+  std::set<uint32_t> executed_;  // WRITEs by xid.
   int starts_ = 0;
   uint32_t write_status_ = 0, commit_status_ = 0, setattr_status_ = 0;
   int writes_taken_ = 0;
-  bool short_ = false;
+  bool short_ = false, swallows_ = false;
+  std::atomic<bool> commit_has_failed_{false}, commits_wait_{false};
   std::string refused_, unwritable_;
   std::deque<std::string> kept_;
 };
