@@ -20,6 +20,7 @@ namespace {
 constexpr uint64_t kWantedFlags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA |
                                   FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES |
                                   FUSE_CACHE_SYMLINKS;
+constexpr uint64_t kReaddirplusFlags = FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
 
 base::Status WaitForRequest(int fd, base::TimePoint deadline) {
   for (;;) {
@@ -103,6 +104,7 @@ base::Result<FuseAgreement> AnswerInit(int fuse_fd, base::TimePoint deadline, In
   agreement.kernel_minor = in.minor;
   agreement.kernel_flags = in.flags | (uint64_t{in.flags2} << 32);
   uint64_t wanted = kWantedFlags;
+  if (choices.readdirplus) wanted |= kReaddirplusFlags;
   if (choices.cache == PageCache::kWriteback) wanted |= FUSE_WRITEBACK_CACHE;
   if (choices.clears_set_id) wanted |= FUSE_HANDLE_KILLPRIV_V2;
   // They are asked for then, and the server refuses them; it is not asked for the kernel's own.

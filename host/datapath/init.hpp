@@ -24,6 +24,10 @@
 //   none          ENOLCK: for volumes that several nodes write, where a lock that another node does not
 //                 see is worse than none
 //
+// Directories may be read with their entries' nodes and attributes (READDIRPLUS), when the kernel finds
+// that its callers want them. It is offered always, since a later version of the plugin may have them
+// where this one has not: the server then answers with the names alone.
+//
 // A target of its own without the rest of the folder, for the mount helper.
 #pragma once
 
@@ -56,6 +60,7 @@ struct InitChoices {
   PageCache cache = PageCache::kWritethrough;
   Locks locks = Locks::kLocal;
   bool clears_set_id = false;
+  bool readdirplus = true;  // false: to measure what it is good for
 };
 
 struct FuseAgreement {

@@ -40,7 +40,8 @@ NodeTable::NodeTable(NodeTable&& other) noexcept
       mapping_(std::move(other.mapping_)),
       ready_(other.ready_),
       free_(std::move(other.free_)),
-      index_(0, Hash{this}, Equal{this}) {
+      index_(0, Hash{this}, Equal{this}),
+      on_freed_(std::move(other.on_freed_)) {
   std::vector<uint32_t> nodes(other.index_.begin(), other.index_.end());
   other.index_.clear();
   index_.insert(nodes.begin(), nodes.end());
@@ -200,6 +201,47 @@ void NodeTable::Finish(Redo& redo) {
   redo.state.store(RedoState::kApplied, std::memory_order_release);
 }
 
+void NodeTable::Store(const LookupBatch& batch) {
+  for (const BatchRecord& record : batch.records())
+    if (Has(record.node)) At(record.node).lookups = record.lookups;
+}
+
+void NodeTable::AddLookups(const LookupBatch& batch, std::span<const uint32_t> nodes) {
+  std::vector<uint32_t> sorted(nodes.begin(), nodes.end());
+  std::sort(sorted.begin(), sorted.end());
+  uint32_t records = 0;
+  for (const uint32_t node : sorted) {
+    if (records == 0 || batch.all[records - 1].node != node)
+      batch.all[records++] = {node, 0, At(node).lookups};
+    ++batch.all[records - 1].times;
+    ++batch.all[records - 1].lookups;
+  }
+  batch.head.records = records;
+  batch.head.state.store(BatchState::kIntent, std::memory_order_release);
+  Finish(batch);
+}
+
+void NodeTable::TakeBack(const LookupBatch& batch) {
+  if (batch.head.state.load(std::memory_order_acquire) != BatchState::kApplied) return;
+  for (BatchRecord& record : batch.records()) {
+    const uint64_t now = Has(record.node) ? At(record.node).lookups : 0;
+    record.lookups = now - std::min<uint64_t>(now, record.times);
+  }
+  batch.head.state.store(BatchState::kUndoing, std::memory_order_release);
+  Finish(batch);
+  for (const BatchRecord& record : batch.records()) DropIfUnused(record.node);
+}
+
+void NodeTable::Finish(const LookupBatch& batch) {
+  const BatchState state = batch.head.state.load(std::memory_order_acquire);
+  if (state != BatchState::kIntent && state != BatchState::kUndoing) return;
+  // Not before that is written; of whoever dies its own order counts.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  Store(batch);
+  batch.head.state.store(state == BatchState::kIntent ? BatchState::kApplied : BatchState::kNone,
+                         std::memory_order_release);
+}
+
 std::optional<Identity::Ids> NodeTable::WriterOf(uint64_t node) const {
   const NodeRecord& record = At(node);
   if (record.has_writer.load(std::memory_order_acquire) == 0) return std::nullopt;
@@ -218,6 +260,7 @@ void NodeTable::DropIfUnused(uint64_t node) {
   NodeRecord& record = At(node);
   if (record.lookups != 0 || record.opens != 0 || record.hidden_directory != 0) return;
   index_.erase(static_cast<uint32_t>(node));
+  if (on_freed_) on_freed_(Handle(node));
   record.used.store(0, std::memory_order_release);
   free_.push_back(static_cast<uint32_t>(node));
 }

@@ -2,7 +2,7 @@
 // Which node id of the kernel is which file of the plugin, in memory that outlives the process. The
 // kernel keeps an id as long as it has lookups or opens of it, so ids and counts must be exact in
 // every server of the volume: a count too high leaks a record, one too low pulls a file away from
-// under the kernel. Counts change by redo records (redo.hpp).
+// under the kernel. Counts change by redo records (redo.hpp, lookup_batch.hpp).
 //
 // One file has one id, however it was reached (hard links, renames): records are found by their
 // plugin handle. The hash index is private to the process and rebuilt from the records.
@@ -16,13 +16,17 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "host/base/error.hpp"
 #include "host/datapath/identity.hpp"
+#include "host/datapath/lookup_batch.hpp"
 #include "host/datapath/memory.hpp"
 #include "host/datapath/redo.hpp"
 
@@ -104,6 +108,7 @@ class NodeTable {
   // The id of the handle's node, if it has one.
   std::optional<uint32_t> Find(std::string_view handle) const;
   uint32_t Opens(uint64_t node) const { return At(node).opens; }
+  uint64_t Lookups(uint64_t node) const { return At(node).lookups; }
 
   // A node that is hidden stays in the table, whatever counts on it.
   void Hide(uint64_t node, const Hidden& hidden);
@@ -118,9 +123,17 @@ class NodeTable {
   static bool IsAdjusted(const Redo& redo, uint64_t node, uint32_t item = 0);
   // What a predecessor began to change and may not have finished.
   void Finish(Redo& redo);
+
+  // One lookup more of each of these, at most kBatchNodesMax; one may be named several times.
+  void AddLookups(const LookupBatch& batch, std::span<const uint32_t> nodes);
+  // The opposite, exactly once, of what was added and the kernel has not been told of.
+  void TakeBack(const LookupBatch& batch);
+  void Finish(const LookupBatch& batch);
   // Nobody so far: nullopt.
   std::optional<Identity::Ids> WriterOf(uint64_t node) const;
   void SetWriter(uint64_t node, Identity::Ids writer);
+  // Called with the handle of each id that is freed from now on.
+  void OnFreed(std::function<void(std::string_view handle)> fn) { on_freed_ = std::move(fn); }
   // Frees the id when nothing counts on it.
   void DropIfUnused(uint64_t node);
   // The ids that a predecessor made and nobody was told of.
@@ -152,6 +165,7 @@ class NodeTable {
   }
   base::Status Prepare();
   base::Status MakeReady(uint32_t records);
+  void Store(const LookupBatch& batch);
 
   int memfd_;
   size_t offset_;
@@ -160,6 +174,7 @@ class NodeTable {
   uint32_t ready_ = 0;  // records that are present
   std::vector<uint32_t> free_;
   std::unordered_set<uint32_t, Hash, Equal> index_;
+  std::function<void(std::string_view)> on_freed_;
 };
 
 }  // namespace gantry::datapath

@@ -11,7 +11,9 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "host/datapath/nodes.hpp"
 #include "host/datapath/slots.hpp"
@@ -84,6 +86,13 @@ class RequestMemory {
   alignas(16) std::array<char, kBytes> bytes_{};
 };
 
+// An entry of a READDIRPLUS that came with its node: which one, and where its entry_out lies in the
+// buffer. It gets an id when the reply is whole, since ids that nothing counts on may be freed before.
+struct NamedNode {
+  size_t at;
+  std::string handle;
+};
+
 struct Operation {
   gantry_op id = 0;  // 0: none
   Slot slot;
@@ -98,16 +107,25 @@ struct Operation {
   std::span<char> buffer;  // of the ReplyArena: READ, READDIR, xattrs
   size_t wanted = 0;       // bytes that the caller asked for
   size_t filled = 0;
-  size_t handle_bytes = 0;  // of handles[1] between a CREATE and its truncation
+  std::vector<NamedNode> named;  // READDIRPLUS
   HiddenName our_name{};
   uint64_t cleaned = 0;  // kClean: the node whose hidden name goes
   RequestMemory request;
   std::array<std::array<char, kHandleBytesMax>, 2> handles{};
+  std::array<size_t, 2> handle_bytes{};
 
   // Copies a handle into `handles`.
   gantry_bytes Keep(size_t which, std::string_view handle) {
     std::memcpy(handles[which].data(), handle.data(), handle.size());
-    return {handles[which].data(), handle.size()};
+    handle_bytes[which] = handle.size();
+    return Kept(which);
+  }
+  gantry_bytes Kept(size_t which) const { return {handles[which].data(), handle_bytes[which]}; }
+  bool Keeps(std::string_view handle) const {
+    for (size_t i = 0; i < handles.size(); ++i)
+      if (handle == std::string_view(handles[i].data(), handle_bytes[i])) return true;
+    return std::any_of(named.begin(), named.end(),
+                       [&](const NamedNode& node) { return node.handle == handle; });
   }
 };
 

@@ -192,7 +192,11 @@ void PluginHost::FillDatapathTable() {
     static_cast<PluginHost*>(ctx)->server_.DoneStatfs(op, statfs);
   };
   path.entry = [](void* ctx, gantry_op op, const gantry_fs_entry* entry) {
-    return static_cast<PluginHost*>(ctx)->server_.Entry(op, entry);
+    return static_cast<PluginHost*>(ctx)->server_.Entry(op, *entry, {}, {});
+  };
+  path.entry_plus = [](void* ctx, gantry_op op, const gantry_fs_entry* entry, gantry_bytes node,
+                       const gantry_fs_attributes* attributes) {
+    return static_cast<PluginHost*>(ctx)->server_.Entry(op, *entry, node, attributes);
   };
   path.region = [](void* ctx, gantry_str name, size_t bytes, int32_t* fresh) {
     return static_cast<PluginHost*>(ctx)->GetRegion(View(name), bytes, fresh);

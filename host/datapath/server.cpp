@@ -14,14 +14,15 @@ namespace {
 
 constexpr int64_t kMillisecond = 1'000'000;
 
-// What is simply done again by a successor: it changes nothing, neither on the storage nor in the
-// node table.
+// What is simply done again by a successor: it changes nothing, neither on the storage nor, but for the
+// counts that READDIRPLUS takes back, in the node table.
 bool IsRepeatable(uint32_t opcode) {
   switch (opcode) {
     case FUSE_GETATTR:
     case FUSE_READLINK:
     case FUSE_READ:
     case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
     case FUSE_STATFS:
     case FUSE_GETXATTR:
     case FUSE_LISTXATTR:
@@ -48,6 +49,8 @@ Server::Server(Parts parts)
 void Server::SetPlugin(const gantry_datapath* table, gantry_instance* instance) {
   std::memcpy(&plugin_, table, std::min<size_t>(table->size, sizeof plugin_));
   instance_ = instance;
+  if (plugin_.forget != nullptr)
+    nodes_.OnFreed([this](std::string_view handle) { NoteForgotten(handle); });
 }
 
 void Server::Open(const gantry_datapath_open& request, std::function<void(base::Status)> then) {
@@ -62,6 +65,8 @@ void Server::Open(const gantry_datapath_open& request, std::function<void(base::
 }
 
 void Server::Close(std::function<void(base::Status)> then) {
+  plugin_.forget = nullptr;
+  forgotten_.clear();
   internal_ = MakeId(++sequence_, kInternalIndex);
   internal_is_open_ = false;
   internal_then_ = std::move(then);
@@ -165,6 +170,8 @@ Operation& Server::Prepare(const Slot& slot) {
   operation.truncate = false;
   operation.wanted = 0;
   operation.filled = 0;
+  operation.named.clear();
+  operation.handle_bytes = {};
   ++in_flight_;
   // The kernel waits for it without an end, a killed program's too.
   if (slot.header()->opcode == FUSE_FLUSH && policy_.commits_at_close) LimitWait(operation);
@@ -284,6 +291,7 @@ void Server::Pump() {
     waiting_.pop_front();
     if (operation != nullptr) Begin(*operation);
   }
+  TellForgotten();
   if (reading_ && !watching_ && slots_.CanReceive()) {
     watching_ = true;
     (void)loop_.Watch(fuse_fd_, EPOLLIN, [this](uint32_t) { OnReadable(); });

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -101,7 +102,9 @@ class Server {
   void DoneData(gantry_op id, uint32_t length);
   void DoneWritten(gantry_op id, uint32_t length);
   void DoneStatfs(gantry_op id, const gantry_fs_statfs* statfs);
-  int32_t Entry(gantry_op id, const gantry_fs_entry* entry);
+  // `node` empty: not told.
+  int32_t Entry(gantry_op id, const gantry_fs_entry& entry, gantry_bytes node,
+                const gantry_fs_attributes* attributes);
   // A done that no operation of the server's has.
   void DoneOfNoKind(gantry_op id);
 
@@ -180,9 +183,13 @@ class Server {
   void Answer(Operation& operation, int error_number, std::string_view body);
   void AnswerNode(Operation& operation, std::string_view handle,
                   const gantry_fs_attributes& attributes);
+  void AnswerEntries(Operation& operation);
   void GoOnLater(Operation& operation);
   void Release(Operation& operation);
-  bool WriteReply(uint64_t unique, int32_t error, std::string_view body);
+  int WriteReply(uint64_t unique, int32_t error, std::string_view body);
+  void NoteForgotten(std::string_view handle);
+  bool IsInUse(std::string_view handle) const;
+  void TellForgotten();
   void EndInternal(base::Status status);
 
   int fuse_fd_;
@@ -219,6 +226,7 @@ class Server {
   std::deque<gantry_op> behind_cleaning_;  // until names of ours are removed
   std::deque<gantry_op> going_on_;         // to their next part
   std::deque<Interrupted> interrupted_;
+  std::vector<std::string> forgotten_;  // handles that no node has, to be told to the plugin
   bool interrupts_due_ = false;
   bool opened_ = false;
   bool reading_ = false;  // wants to read

@@ -96,7 +96,10 @@ void Server::Resume(const Slot& slot) {
 void Server::Recover() {
   const std::vector<Slot> all = slots_.Taken();
   std::vector<Slot> slots = all;
-  for (const Slot& slot : all) nodes_.Finish(slot.control().redo);
+  for (const Slot& slot : all) {
+    nodes_.Finish(slot.control().redo);
+    nodes_.Finish(slot.batch());
+  }
   const auto drop_if = [&](auto&& done) {
     std::erase_if(slots, [&](const Slot& slot) {
       if (!done(slot)) return false;
@@ -131,8 +134,10 @@ void Server::Recover() {
                      {control.reply.data(), control.reply_bytes});
     return true;
   });
-  for (const Slot& slot : slots)
+  for (const Slot& slot : slots) {
     if (slot.state() == SlotState::kExecuting) UndoLookup(slot);
+    nodes_.TakeBack(slot.batch());
+  }
   nodes_.DropAllUnused();
   std::stable_partition(slots.begin(), slots.end(),
                         [](const Slot& slot) { return slot.state() == SlotState::kExecuting; });

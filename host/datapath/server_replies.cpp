@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "host/datapath/attributes.hpp"
 #include "host/datapath/server.hpp"
@@ -84,9 +85,8 @@ void Server::Done(gantry_op id) {
   if (operation == nullptr) return;
   if (operation->part == Part::kHide) return HasHidden(*operation);
   if (operation->part == Part::kClean) return Cleaned(*operation);
-  Answer(
-      *operation, 0,
-      entries ? std::string_view(operation->buffer.data(), operation->filled) : std::string_view());
+  if (entries) return AnswerEntries(*operation);
+  Answer(*operation, 0, {});
 }
 
 void Server::DoneError(gantry_op id, int32_t error_number) {
@@ -107,7 +107,7 @@ void Server::DoneAttributes(gantry_op id, const gantry_fs_attributes* attributes
   Operation* operation = FindEnding(id, Ending::kAttributes);
   if (operation == nullptr) return;
   if (operation->truncate)
-    return AnswerNode(*operation, {operation->handles[1].data(), operation->handle_bytes},
+    return AnswerNode(*operation, {operation->handles[1].data(), operation->handle_bytes[1]},
                       *attributes);
   Answer(*operation, 0, Bytes(ToAttrOut(*attributes, policy_)));
 }
@@ -121,6 +121,7 @@ void Server::DoneNode(gantry_op id, gantry_bytes node, const gantry_fs_attribute
     }
     return EndInternal(nodes_.SetRoot(handle));
   }
+  if (!nodes_.Find(handle)) NoteForgotten(handle);  // unless it is in a moment
   Operation* operation = FindEnding(id, Ending::kNode);
   if (operation == nullptr) return;
   if (operation->part == Part::kLook) return Looked(*operation, handle, *attributes);
@@ -131,7 +132,6 @@ void Server::DoneNode(gantry_op id, gantry_bytes node, const gantry_fs_attribute
       return Answer(*operation, EIO, {});
     }
     (void)operation->Keep(1, handle);
-    operation->handle_bytes = handle.size();
     operation->part = Part::kTruncate;
     return GoOnLater(*operation);
   }
@@ -231,31 +231,69 @@ void Server::DoneStatfs(gantry_op id, const gantry_fs_statfs* statfs) {
 
 void Server::DoneOfNoKind(gantry_op id) { (void)FindEnding(id, Ending::kNone); }
 
-int32_t Server::Entry(gantry_op id, const gantry_fs_entry* entry) {
+int32_t Server::Entry(gantry_op id, const gantry_fs_entry& entry, gantry_bytes node,
+                      const gantry_fs_attributes* attributes) {
   Operation* operation = Find(id);
   if (operation == nullptr || operation->ending != Ending::kEntries || !operation->started) {
     Misbehaved("an entry of no directory");
     return 0;
   }
   if (operation->answered) return 0;
-  const std::string_view name(entry->name.ptr, entry->name.len);
-  if (!IsName(name) || entry->cookie == 0) {
+  const std::string_view name(entry.name.ptr, entry.name.len);
+  if (!IsName(name) || entry.cookie == 0) {
     Misbehaved("an entry without a valid name or cookie");
     return 1;
   }
-  const size_t bytes = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + name.size());
+  const bool plus = operation->slot.header()->opcode == FUSE_READDIRPLUS;
+  const size_t before_name = (plus ? sizeof(fuse_entry_out) : 0) + FUSE_NAME_OFFSET;
+  const size_t bytes = FUSE_DIRENT_ALIGN(before_name + name.size());
   if (operation->filled + bytes > operation->wanted) return 0;
   char* out = operation->buffer.data() + operation->filled;
   std::memset(out, 0, bytes);
+  // The kernel takes no node from the two, and would count none.
+  if (plus && node.len > 0 && attributes != nullptr && name != "." && name != "..") {
+    if (operation->named.size() == kBatchNodesMax) return 0;
+    const fuse_entry_out found = ToEntryOut(0, 0, *attributes, policy_);
+    std::memcpy(out, &found, sizeof found);
+    operation->named.push_back({operation->filled, {static_cast<const char*>(node.ptr), node.len}});
+  }
   fuse_dirent head{};
-  head.ino = entry->fileid;
-  head.off = entry->cookie;
+  head.ino = entry.fileid;
+  head.off = entry.cookie;
   head.namelen = static_cast<uint32_t>(name.size());
-  head.type = (entry->type & S_IFMT) >> 12;
-  std::memcpy(out, &head, FUSE_NAME_OFFSET);
-  std::memcpy(out + FUSE_NAME_OFFSET, name.data(), name.size());
+  head.type = (entry.type & S_IFMT) >> 12;
+  std::memcpy(out + before_name - FUSE_NAME_OFFSET, &head, FUSE_NAME_OFFSET);
+  std::memcpy(out + before_name, name.data(), name.size());
   operation->filled += bytes;
   return 1;
+}
+
+// Nodes get their ids and counts here, and the kernel is told in the same breath. An entry without one it
+// looks up when somebody asks for it; that then says what was wrong.
+void Server::AnswerEntries(Operation& operation) {
+  std::vector<uint32_t> nodes;
+  for (const NamedNode& named : operation.named) {
+    const auto node = nodes_.Intern(named.handle);
+    if (!node || *node == kRootNode) {
+      if (node) Misbehaved("a name leads to the root");
+      if (!node && node.error().code == base::Code::kInvalidArgument)
+        Misbehaved(node.error().message);
+      continue;
+    }
+    fuse_entry_out entry{};
+    std::memcpy(&entry, operation.buffer.data() + named.at, sizeof entry);
+    entry.nodeid = *node;
+    entry.generation = nodes_.Generation(*node);
+    std::memcpy(operation.buffer.data() + named.at, &entry, sizeof entry);
+    nodes.push_back(*node);
+  }
+  const LookupBatch batch = operation.slot.batch();
+  nodes_.AddLookups(batch, nodes);
+  const uint64_t unique = operation.slot.header()->unique;
+  const int refused = WriteReply(unique, 0, {operation.buffer.data(), operation.filled});
+  if (refused != 0) nodes_.TakeBack(batch);
+  if (refused != 0 && refused != ENOENT) (void)WriteReply(unique, -EIO, {});
+  Release(operation);
 }
 
 // A repetition's slot is so already.
@@ -267,7 +305,8 @@ void Server::Answer(Operation& operation, int error_number, std::string_view bod
   const uint64_t unique = operation.slot.header()->unique;
   if (operation.slot.state() == SlotState::kExecuting)
     operation.slot.SaveReply(-error_number, body);
-  if (!WriteReply(unique, -error_number, body)) (void)WriteReply(unique, -EIO, {});
+  const int refused = WriteReply(unique, -error_number, body);
+  if (refused != 0 && refused != ENOENT) (void)WriteReply(unique, -EIO, {});
   Release(operation);
 }
 
@@ -279,29 +318,58 @@ void Server::GoOnLater(Operation& operation) {
 
 void Server::Release(Operation& operation) {
   arena_.Give(std::exchange(operation.buffer, {}));
+  for (const NamedNode& named : std::exchange(operation.named, {}))
+    if (!nodes_.Find(named.handle)) NoteForgotten(named.handle);
   slots_.Free(operation.slot);
   operation.id = 0;
   --in_flight_;
 }
 
-// False: the kernel found the reply malformed, and the caller still waits.
-bool Server::WriteReply(uint64_t unique, int32_t error, std::string_view body) {
+// 0: the kernel has taken it. ENOENT: nobody waits for it. Else it found the reply malformed, and the
+// caller may still wait.
+int Server::WriteReply(uint64_t unique, int32_t error, std::string_view body) {
   fuse_out_header header{};
   header.len = static_cast<uint32_t>(sizeof header + body.size());
   header.error = error;
   header.unique = unique;
   iovec parts[] = {{&header, sizeof header}, {const_cast<char*>(body.data()), body.size()}};
   for (;;) {
-    if (writev(fuse_fd_, parts, body.empty() ? 1 : 2) >= 0) return true;
+    if (writev(fuse_fd_, parts, body.empty() ? 1 : 2) >= 0) return 0;
     if (errno != EINTR) break;
   }
   // ENOENT: the caller is gone. ENODEV, EPERM: the filesystem is.
-  if (errno == ENOENT || errno == ENODEV || errno == EPERM) {
+  const int why = errno;
+  if (why == ENOENT || why == ENODEV || why == EPERM) {
     ++statistics_.replies_refused;
-    return true;
+    return ENOENT;
   }
-  Misbehaved("the kernel refused a reply: " + base::FromErrno(errno, "writev").message);
-  return false;
+  Misbehaved("the kernel refused a reply: " + base::FromErrno(why, "writev").message);
+  return why;
+}
+
+// To be told by Pump: not from within a done function, and when nothing of this turn needs the node.
+void Server::NoteForgotten(std::string_view handle) {
+  if (opened_ && plugin_.forget != nullptr && !handle.empty()) forgotten_.emplace_back(handle);
+}
+
+bool Server::IsInUse(std::string_view handle) const {
+  const auto holds = [&](const Operation& operation) {
+    return operation.id != 0 && operation.Keeps(handle);
+  };
+  return in_flight_ > 0 && std::any_of(operations_.begin(), operations_.end(), holds);
+}
+
+void Server::TellForgotten() {
+  if (forgotten_.empty()) return;
+  std::vector<std::string> in_use;
+  for (std::string& handle : std::exchange(forgotten_, {})) {
+    if (nodes_.Find(handle)) continue;
+    if (IsInUse(handle))
+      in_use.push_back(std::move(handle));
+    else
+      plugin_.forget(instance_, {handle.data(), handle.size()});
+  }
+  forgotten_ = std::move(in_use);
 }
 
 }  // namespace gantry::datapath

@@ -103,6 +103,7 @@ int Server::Ask(Operation& operation) {
     case FUSE_FALLOCATE:
       return AskAllocate(operation);
     case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
       return AskReaddir(operation);
     case FUSE_SETXATTR:
     case FUSE_REMOVEXATTR:
@@ -242,7 +243,7 @@ int Server::AskCreate(Operation& operation) {
 void Server::AskTruncate(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_setattr>();
   request->context = Context(operation);
-  request->node = {operation.handles[1].data(), operation.handle_bytes};
+  request->node = operation.Kept(1);
   request->valid = GANTRY_FS_SET_SIZE;
   if (int e = Call(operation, plugin_.setattr, request, Ending::kAttributes))
     Answer(operation, e, {});
@@ -364,8 +365,12 @@ int Server::AskReaddir(Operation& operation) {
   if (!RequestBody(operation.slot).Take(in) || in.size > kIoBytesMax) return EINVAL;
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
   if (!HasBuffer(operation, in.size)) return 0;
+  request->room_bytes = in.size;
   request->cookie = in.offset;
-  return Call(operation, plugin_.readdir, request, Ending::kEntries);
+  const bool plus = operation.slot.header()->opcode == FUSE_READDIRPLUS;
+  // What was agreed on with the kernel outlives the version of the plugin that could do it.
+  const auto ask = plus && plugin_.readdirplus != nullptr ? plugin_.readdirplus : plugin_.readdir;
+  return Call(operation, ask, request, Ending::kEntries);
 }
 
 int Server::AskChangeXattr(Operation& operation) {

@@ -32,6 +32,7 @@ void ResetForRequest(SlotControl& control) {
   control.progress.store(0, std::memory_order_relaxed);
   control.operation = 0;
   control.redo.state.store(RedoState::kNone, std::memory_order_release);
+  control.batch.state.store(BatchState::kNone, std::memory_order_release);
 }
 
 base::Status TakeLock(int memfd) {
@@ -81,13 +82,14 @@ base::Status SlotTable::Prepare() {
     if (getrandom(&header.nonce, sizeof header.nonce, 0) != sizeof header.nonce)
       return base::FailErrno(errno, "getrandom");
     header.magic.store(kSlotsMagic, std::memory_order_release);
-  } else if (header.magic != kSlotsMagic || header.version != kSlotsVersion ||
-             header.receive_slots_max != kReceiveSlotsMax ||
+  } else if (header.magic != kSlotsMagic || header.version < kSlotsVersionMin ||
+             header.version > kSlotsVersion || header.receive_slots_max != kReceiveSlotsMax ||
              header.compact_slots != kCompactSlots || header.io_bytes_max != kIoBytesMax ||
              header.receive_slots_ready > kReceiveSlotsMax) {
     return base::Fail(base::Code::kFailedPrecondition,
                       "the request slots have version " + std::to_string(header.version) +
-                          ", expected " + std::to_string(kSlotsVersion));
+                          ", expected " + std::to_string(kSlotsVersionMin) + " to " +
+                          std::to_string(kSlotsVersion));
   }
   header.generation.fetch_add(1);
   if (!Sort() || !MakeCompactReady(std::max(compact_ready_, kCompactSlotsStep)))

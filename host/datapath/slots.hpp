@@ -17,7 +17,10 @@
 // receive slot FREE. Killed between the two, both hold the same `unique` and neither has been
 // begun, so a successor drops the receive slot.
 //
-// One thread. The layout is versioned, because predecessor and successor may be of other releases.
+// One thread. The layout is versioned, because predecessor and successor may be of other releases. It is
+// set when the volume begins: who knows only version 1 does not know READDIRPLUS, which the kernel of a
+// volume that began with version 2 asks for (init.hpp), and must not serve it; the other way round all is
+// well.
 #pragma once
 
 #include <linux/fuse.h>
@@ -32,13 +35,15 @@
 #include <vector>
 
 #include "host/base/error.hpp"
+#include "host/datapath/lookup_batch.hpp"
 #include "host/datapath/memory.hpp"
 #include "host/datapath/redo.hpp"
 
 namespace gantry::datapath {
 
 constexpr uint64_t kSlotsMagic = 0x31544f4c53544e47;  // "GNTSLOT1"
-constexpr uint32_t kSlotsVersion = 1;
+constexpr uint32_t kSlotsVersion = 2;
+constexpr uint32_t kSlotsVersionMin = 1;
 constexpr size_t kIoBytesMax = 1024 * 1024;  // of one READ or WRITE; max_write in FUSE_INIT
 constexpr size_t kWriteHeaderBytes = sizeof(fuse_in_header) + sizeof(fuse_write_in);
 // Present from the start, to be read into; more come when large requests pile up.
@@ -63,11 +68,12 @@ struct SlotControl {
   uint32_t reserved;
   Redo redo;
   uint64_t operation;  // the id the plugin knows it by, kept for its repetition; 0: not begun
-  std::array<char, 72> reserved_bytes;
+  BatchHead batch;     // of READDIRPLUS; its records lie behind the request
+  std::array<char, 64> reserved_bytes;
   std::array<char, kSavedReplyBytesMax> reply;
 };
 static_assert(sizeof(SlotControl) == 384 && offsetof(SlotControl, redo) == 24 &&
-              offsetof(SlotControl, reply) == 128);
+              offsetof(SlotControl, batch) == 56 && offsetof(SlotControl, reply) == 128);
 
 constexpr size_t kControlBytes = 1024;
 static_assert(sizeof(SlotControl) <= kControlBytes);
@@ -89,6 +95,12 @@ struct alignas(kPageBytes) CompactSlot {
 };
 static_assert(sizeof(CompactSlot) == 4 * kPageBytes);
 constexpr size_t kCompactBytesMax = sizeof(CompactSlot::request);
+
+// From the request's beginning, in either kind.
+constexpr size_t kBatchOffset = 512;
+static_assert(kBatchOffset >= sizeof(fuse_in_header) + sizeof(fuse_read_in) &&
+              kBatchOffset + kBatchBytes <= kCompactBytesMax &&
+              (kReceiveOffset + kBatchOffset) % alignof(BatchRecord) == 0);
 
 struct SlotsHeader {
   std::atomic<uint64_t> magic;  // written last
@@ -120,6 +132,12 @@ class Slot {
   // The request behind its header.
   std::span<char> body() const {
     return {request_ + sizeof(fuse_in_header), header()->len - sizeof(fuse_in_header)};
+  }
+  // Of a READDIRPLUS, whose request ends before it.
+  LookupBatch batch() const {
+    return {control_->batch,
+            std::span<BatchRecord, kBatchNodesMax>(
+                reinterpret_cast<BatchRecord*>(request_ + kBatchOffset), kBatchNodesMax)};
   }
   // Where read() puts a request.
   std::span<char> space() const { return {request_, capacity_}; }

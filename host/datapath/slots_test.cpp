@@ -54,6 +54,18 @@ TEST_F(SlotsTest, RefuseAnotherVersion) {
   EXPECT_EQ(refused.error().code, base::Code::kFailedPrecondition);
 }
 
+// Its kernel was not offered READDIRPLUS, so an older release may follow again.
+TEST_F(SlotsTest, AreTakenOverFromAServerOfVersionOneAndStayWhatTheyAre) {
+  const uint32_t first = 1;
+  ASSERT_EQ(pwrite(memory_.get(), &first, sizeof first, offsetof(SlotsHeader, version)),
+            ssize_t{sizeof first});
+  EXPECT_TRUE(SlotTable::Attach(memory_.get()));
+  uint32_t now = 0;
+  ASSERT_EQ(pread(memory_.get(), &now, sizeof now, offsetof(SlotsHeader, version)),
+            ssize_t{sizeof now});
+  EXPECT_EQ(now, first);
+}
+
 TEST_F(SlotsTest, RefuseASecondServerWhileTheFirstLives) {
   const pid_t child = fork();
   if (child == 0) {
@@ -75,6 +87,7 @@ TEST_F(SlotsTest, BeginAReceiveWithAnEmptyHeader) {
   const Slot first = Receive(1);
   first.control().interrupted = 1;
   first.control().progress = 3;
+  first.control().batch.state = BatchState::kApplied;
   table_.Free(first);
   const Slot again = table_.BeginReceive().value();
   ASSERT_EQ(again.index(), first.index());
@@ -84,6 +97,7 @@ TEST_F(SlotsTest, BeginAReceiveWithAnEmptyHeader) {
   EXPECT_EQ(again.control().interrupted, 0U);
   EXPECT_EQ(again.control().progress, 0U);
   EXPECT_EQ(again.control().redo.state, RedoState::kNone);
+  EXPECT_EQ(again.control().batch.state, BatchState::kNone);
 }
 
 TEST_F(SlotsTest, MoveASmallRequestWhole) {

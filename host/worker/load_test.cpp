@@ -48,7 +48,7 @@ TEST_F(CheckPluginTest, TakesAGoodOneAndFillsInTheDefaults) {
 
 TEST_F(CheckPluginTest, SaysWhyThePluginRefuses) {
   EXPECT_EQ(CheckPlugin(nullptr, "needs minor 7").error().message,
-            "the plugin refuses this host (ABI 0.3): needs minor 7");
+            "the plugin refuses this host (ABI 0.4): needs minor 7");
 }
 
 TEST_F(CheckPluginTest, NamesTheFieldOfTheTableThatDoesNotMatch) {

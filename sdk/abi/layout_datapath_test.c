@@ -109,7 +109,7 @@ FIELD(gantry_fs_allocate, length, 56);
 
 SIZE(gantry_fs_readdir, 56);
 FIELD(gantry_fs_readdir, size, 0);
-FIELD(gantry_fs_readdir, reserved, 4);
+FIELD(gantry_fs_readdir, room_bytes, 4);
 FIELD(gantry_fs_readdir, context, 8);
 FIELD(gantry_fs_readdir, node, 32);
 FIELD(gantry_fs_readdir, cookie, 48);
@@ -130,7 +130,7 @@ FIELD(gantry_fs_statfs, free_files, 32);
 FIELD(gantry_fs_statfs, name_bytes_max, 40);
 FIELD(gantry_fs_statfs, block_bytes, 44);
 
-SIZE(gantry_datapath_host, 152);
+SIZE(gantry_datapath_host, 160);
 FIELD(gantry_datapath_host, size, 0);
 FIELD(gantry_datapath_host, reserved, 4);
 FIELD(gantry_datapath_host, ctx, 8);
@@ -151,6 +151,7 @@ FIELD(gantry_datapath_host, watch, 120);
 FIELD(gantry_datapath_host, timer, 128);
 FIELD(gantry_datapath_host, secret, 136);
 FIELD(gantry_datapath_host, done_disk, 144);
+FIELD(gantry_datapath_host, entry_plus, 152);
 
 SIZE(gantry_datapath_open, 40);
 FIELD(gantry_datapath_open, size, 0);
@@ -169,7 +170,7 @@ FIELD(gantry_fs_xattr, buffer, 80);
 FIELD(gantry_fs_xattr, length, 88);
 FIELD(gantry_fs_xattr, reserved, 92);
 
-SIZE(gantry_datapath, 208);
+SIZE(gantry_datapath, 224);
 FIELD(gantry_datapath, size, 0);
 FIELD(gantry_datapath, reserved, 4);
 FIELD(gantry_datapath, open, 8);
@@ -197,6 +198,8 @@ FIELD(gantry_datapath, getxattr, 176);
 FIELD(gantry_datapath, setxattr, 184);
 FIELD(gantry_datapath, listxattr, 192);
 FIELD(gantry_datapath, removexattr, 200);
+FIELD(gantry_datapath, readdirplus, 208);
+FIELD(gantry_datapath, forget, 216);
 
 VALUE(GANTRY_FS_REPLAYED, 1);
 VALUE(GANTRY_FS_SET_MODE, 1);

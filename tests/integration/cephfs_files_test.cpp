@@ -326,5 +326,61 @@ TEST_F(CephfsFilesTest, RefusesWritebackWhereSeveralNodesMayUseTheVolume) {
   ASSERT_GRPC_OK(node_->Unstage(volume));
 }
 
+// --- directories ----------------------------------------------------------------------------
+
+TEST_F(CephfsFilesTest, ListsWithTheAttributesThatAFileHasByItself) {
+  constexpr int kFiles = 600;
+  const auto volume = node_->Make("listed", 64 * kMiB);
+  node_->Start(volume);
+  for (int i = 0; i < kFiles; ++i)
+    ASSERT_EQ(WriteWhole(volume.target / ("file-" + std::to_string(i)),
+                         std::string(static_cast<size_t>(i), 'x')),
+              0);
+  fs::create_directory(volume.target / "directory");
+  fs::create_symlink("target", volume.target / "link");
+  ASSERT_EQ(chmod((volume.target / "file-7").c_str(), 0400), 0);
+  const auto other = Observer(volume);
+  node_->Start(other);
+  int listed = 0;
+  for (const auto& entry : fs::directory_iterator(other.target)) {
+    ++listed;
+    const auto found = StatOf(entry.path());
+    const auto wanted = StatOf(volume.target / entry.path().filename());
+    EXPECT_EQ(found.st_ino, wanted.st_ino) << entry.path();
+    EXPECT_EQ(found.st_mode, wanted.st_mode) << entry.path();
+    EXPECT_EQ(found.st_size, wanted.st_size) << entry.path();
+    EXPECT_EQ(found.st_nlink, wanted.st_nlink) << entry.path();
+    EXPECT_EQ(found.st_mtim.tv_nsec, wanted.st_mtim.tv_nsec) << entry.path();
+  }
+  EXPECT_EQ(listed, kFiles + 2);
+  ASSERT_GRPC_OK(node_->End(other));
+  ASSERT_GRPC_OK(node_->End(volume));
+}
+
+// The MDS keeps a removed file, and its objects, as long as a client refers to it.
+TEST_F(CephfsFilesTest, AFileThatWasRemovedWhileItWasOpenGoesWithItsLastClose) {
+  const auto volume = node_->Make("strays", 64 * kMiB);
+  const auto strays = [&] {
+    const auto text = node_->cluster().Cli({"tell", "mds.*", "perf", "dump", "mds_cache"});
+    const auto at = text ? text->find("\"num_strays\":") : std::string::npos;
+    if (at == std::string::npos) throw std::runtime_error("the MDS does not say its strays");
+    return std::stoi(text->substr(at + std::strlen("\"num_strays\":")));
+  };
+  node_->Start(volume);
+  const int before = strays();
+  auto file = Open(volume.target / "file", O_RDWR | O_CREAT);
+  ASSERT_TRUE(file);
+  const std::string data = Random(kMiB, 1);
+  ASSERT_EQ(write(file.get(), data.data(), data.size()), ssize_t(data.size()));
+  ASSERT_TRUE(fs::remove(volume.target / "file"));
+  EXPECT_EQ(strays(), before + 1);
+  std::string again(data.size(), '\0');
+  ASSERT_EQ(pread(file.get(), again.data(), again.size(), 0), ssize_t(again.size()));
+  EXPECT_TRUE(again == data);
+  file.Reset();
+  EXPECT_TRUE(Soon([&] { return strays() == before; }, seconds(20))) << strays();
+  ASSERT_GRPC_OK(node_->End(volume));
+}
+
 }  // namespace
 }  // namespace gantry::tests

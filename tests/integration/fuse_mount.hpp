@@ -26,7 +26,8 @@ inline void EnterMountNamespace() {
 // Unmounted lazily by its destructor; the fd is the caller's.
 class FuseMount {
  public:
-  explicit FuseMount(std::filesystem::path path) : path_(std::move(path)) {
+  explicit FuseMount(std::filesystem::path path, datapath::InitChoices choices = {})
+      : path_(std::move(path)) {
     std::filesystem::create_directories(path_);
     fd_ = base::UniqueFd(open("/dev/fuse", O_RDWR | O_CLOEXEC));
     const std::string options = "fd=" + std::to_string(fd_.get()) +
@@ -34,8 +35,8 @@ class FuseMount {
                                 "default_permissions";
     if (!fd_ || mount("gantry", path_.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
       throw std::runtime_error("mount fuse: " + std::to_string(errno));
-    const auto answered =
-        datapath::AnswerInit(fd_.get(), std::chrono::steady_clock::now() + std::chrono::seconds(5));
+    const auto answered = datapath::AnswerInit(
+        fd_.get(), std::chrono::steady_clock::now() + std::chrono::seconds(5), choices);
     if (!answered) throw std::runtime_error(answered.error().message);
   }
   FuseMount(const FuseMount&) = delete;

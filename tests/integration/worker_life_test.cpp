@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(
                       LoadCase{"wrong_major", "abi_major is 7, expected 0"},
                       LoadCase{"null_manifest", "manifest is NULL, expected a gantry_manifest"},
                       LoadCase{"bad_manifest", "manifest.calls_max is 1000, expected 0 to 256"},
-                      LoadCase{"refuses", "refuses this host (ABI 0.3): it needs minor 9"},
+                      LoadCase{"refuses", "refuses this host (ABI 0.4): it needs minor 9"},
                       LoadCase{"undefined_symbol", "gantry_zoo_nobody_defines_this"},
                       LoadCase{"no_entry", "gantry_plugin_entry_v0"},
                       LoadCase{"does_not_exist", "No such file"}),

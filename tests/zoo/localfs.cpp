@@ -2,12 +2,13 @@
 // gantry.datapath/1 over a local directory, so that the FUSE server is tested without a storage
 // server. Handles are the kernel's own (name_to_handle_at), which survive renames as an NFS file
 // handle does; needs root. Parameters: `directory`; `later=1` ends reads, writes and lookups on a
-// later turn, by a watched eventfd; `away=N` lets the first N opens fail. Names with a meaning:
+// later turn, by a watched eventfd; `keeps=1` holds an fd of each node until it is forgotten; `away=N` lets the first N opens fail. Names with a meaning:
 // ".hang" is looked up, and ".hang-made" made, until it is interrupted; ".slow" is looked up a
 // timer's 50 ms later, ".crash" aborts the process; while the directory has ".refused" it is opened for
 // nobody. Built twice: what stands under LOCALFS_NEXT is done by
 // localfs_next alone, as another version of the plugin: `next=away` lets every open fail, `next=abort`
-// aborts in it, and ".young" aborts the process.
+// aborts in it, and ".young" aborts the process. It has no
+// readdirplus.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -24,6 +25,7 @@
 #include <deque>
 #include <functional>
 #include <gantry/gantry.hpp>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -39,6 +41,7 @@ class Fd {
  public:
   explicit Fd(int fd) : fd_(fd) {}
   Fd(const Fd&) = delete;
+  Fd(Fd&& other) noexcept : fd_(other.Release()) {}
   ~Fd() {
     if (fd_ >= 0) close(fd_);
   }
@@ -67,6 +70,8 @@ struct Handle {
   int type;
   unsigned bytes;
   unsigned char data[kHandleBytesMax];
+
+  gantry_bytes told() const { return {this, offsetof(Handle, data) + bytes}; }
 };
 
 gantry_fs_attributes ToAttributes(const struct stat& s) {
@@ -105,6 +110,7 @@ class LocalFs {
     if (next == "abort") std::abort();
 #endif
     later_ = gantry::Find(request.parameters, "later") == "1";
+    keeps_ = gantry::Find(request.parameters, "keeps") == "1";
     const std::string directory(gantry::Find(request.parameters, "directory"));
     if (access((directory + "/.refused").c_str(), F_OK) == 0) return Fail(op, EACCES);
     root_ = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -275,7 +281,13 @@ class LocalFs {
     End(op, file ? fsync(file.get()) : -1);
   }
 
-  void Readdir(gantry_op op, const gantry_fs_readdir& r) {
+  void Readdir(gantry_op op, const gantry_fs_readdir& r) { List(op, r, /*plus=*/false); }
+  void ReaddirPlus(gantry_op op, const gantry_fs_readdir& r) {
+    Later([=, this] { List(op, r, /*plus=*/true); });
+  }
+  void Forget(gantry_bytes node) { kept_.erase(Key(node)); }
+
+  void List(gantry_op op, const gantry_fs_readdir& r, bool plus) {
     const int fd = At(r.node, O_RDONLY | O_DIRECTORY).Release();
     DIR* directory = fd >= 0 ? fdopendir(fd) : nullptr;
     if (directory == nullptr) return Fail(op, errno);
@@ -286,7 +298,18 @@ class LocalFs {
       entry.fileid = d->d_ino;
       entry.cookie = static_cast<uint64_t>(d->d_off);
       entry.type = static_cast<uint32_t>(d->d_type) << 12;
-      if (api_.entry(api_.ctx, op, &entry) == 0) break;
+      const Fd file(plus ? openat(fd, d->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1);
+      Handle handle{};
+      struct stat s {};
+      int32_t more = 0;
+      if (file && Identify(file.get(), handle, s)) {
+        const gantry_fs_attributes attributes = ToAttributes(s);
+        more = api_.entry_plus(api_.ctx, op, &entry, handle.told(), &attributes);
+        if (more != 0) Keep(file.get(), handle);
+      } else {
+        more = api_.entry(api_.ctx, op, &entry);
+      }
+      if (more == 0) break;
     }
     closedir(directory);
     api_.done(api_.ctx, op);
@@ -330,23 +353,37 @@ class LocalFs {
     return Fd(open_by_handle_at(root_, &buffer.head, flags | O_CLOEXEC));
   }
 
-  void Node(gantry_op op, int fd) {
+  static bool Identify(int fd, Handle& handle, struct stat& attributes) {
     union {
       file_handle head;
       char bytes[sizeof(file_handle) + kHandleBytesMax];
     } buffer{};
     buffer.head.handle_bytes = kHandleBytesMax;
     int mount_id = 0;
-    struct stat s {};
     if (name_to_handle_at(fd, "", &buffer.head, &mount_id, AT_EMPTY_PATH) != 0 ||
-        fstat(fd, &s) != 0)
-      return Fail(op, errno);
-    Handle h{};
-    h.type = buffer.head.handle_type;
-    h.bytes = buffer.head.handle_bytes;
-    std::memcpy(h.data, buffer.head.f_handle, h.bytes);
+        fstat(fd, &attributes) != 0)
+      return false;
+    handle.type = buffer.head.handle_type;
+    handle.bytes = buffer.head.handle_bytes;
+    std::memcpy(handle.data, buffer.head.f_handle, handle.bytes);
+    return true;
+  }
+
+  void Node(gantry_op op, int fd) {
+    Handle handle{};
+    struct stat s {};
+    if (!Identify(fd, handle, s)) return Fail(op, errno);
+    Keep(fd, handle);
     const gantry_fs_attributes attributes = ToAttributes(s);
-    api_.done_node(api_.ctx, op, {&h, offsetof(Handle, data) + h.bytes}, &attributes);
+    api_.done_node(api_.ctx, op, handle.told(), &attributes);
+  }
+
+  static std::string Key(gantry_bytes node) {
+    return {static_cast<const char*>(node.ptr), node.len};
+  }
+  void Keep(int fd, const Handle& handle) {
+    const std::string key = Key(handle.told());
+    if (keeps_ && !kept_.contains(key)) kept_.emplace(key, Fd(dup(fd)));
   }
 
   void Emit(gantry_op op, const Fd& directory, const std::string& name) {
@@ -399,6 +436,8 @@ class LocalFs {
   int wake_ = -1;
   int opens_ = 0;
   bool later_ = false;
+  bool keeps_ = false;
+  std::map<std::string, Fd> kept_;  // by handle
   gantry_op slow_ = 0;
   std::set<gantry_op> hanging_;
   std::deque<std::function<void()>> queue_;
@@ -439,6 +478,12 @@ const gantry_datapath* LocalFs::DataPath() {
     t.commit = &Slot<gantry_fs_commit, &LocalFs::Commit>;
     t.readdir = &Slot<gantry_fs_readdir, &LocalFs::Readdir>;
     t.statfs = &Slot<gantry_fs_node, &LocalFs::Statfs>;
+#ifndef LOCALFS_NEXT
+    t.readdirplus = &Slot<gantry_fs_readdir, &LocalFs::ReaddirPlus>;
+#endif
+    t.forget = [](gantry_instance* i, gantry_bytes node) {
+      gantry::BackendOf<LocalFs>(i).Forget(node);
+    };
     return t;
   }();
   return &kTable;

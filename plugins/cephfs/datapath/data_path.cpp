@@ -95,6 +95,30 @@ void CephDataPath::Sweep() {
       }));
 }
 
+void CephDataPath::LetGo(std::shared_ptr<Node> node) {
+  if (!node) return;
+  let_go_.push_back(std::move(node));
+  if (!letting_go_) LetAllGo();
+}
+
+void CephDataPath::LetAllGo() {
+  letting_go_ = true;
+  jobs_.Submit(Background([this, nodes = std::exchange(let_go_, {})]() mutable -> Finish {
+    nodes.clear();
+    return [this](gantry_op) {
+      letting_go_ = false;
+      if (!let_go_.empty()) LetAllGo();
+    };
+  }));
+}
+
+// A time of change that is not flushed yet (Setattr) is, by the next sweep, which finds the inode again.
+void CephDataPath::Forget(gantry_bytes node) {
+  const auto handle = ToHandle(node);
+  if (!handle || !mounted_) return;
+  for (auto& dropped : mounted_->inodes->Drop(*handle)) LetGo(std::move(dropped));
+}
+
 tl::expected<CephDataPath::Opened, ClientError> CephDataPath::Connect(
     const DataPathOptions& options, const std::string& key, const std::string& uuid, bool successor,
     const DataPathLog& log) {
@@ -226,13 +250,16 @@ Finish CephDataPath::DoneAttributes(const struct ceph_statx& found) const {
   };
 }
 
-Finish CephDataPath::DoneNode(const Mounted& mounted, const Made& made) const {
+Finish CephDataPath::DoneNode(const Mounted& mounted, const Made& made) {
   const Handle handle = HandleOf(made.found);
   const auto node = mounted.inodes->Adopt(made.inode, handle);
   if (made.file != nullptr) mounted.inodes->AdoptFile(node, made.file);
-  return [this, handle, attributes = ToHost(made.found)](gantry_op op) {
-    host_.done_node(host_.ctx, op, handle.bytes(), &attributes);
-  };
+  return
+      [this, handle, node, inodes = mounted.inodes, attributes = ToHost(made.found)](gantry_op op) {
+        // The host may have forgotten it meanwhile, as it was known before.
+        LetGo(inodes->Keep(node));
+        host_.done_node(host_.ctx, op, handle.bytes(), &attributes);
+      };
 }
 
 }  // namespace gantry::cephfs

@@ -77,12 +77,16 @@ class CephDataPath {
   void Write(gantry_op op, const gantry_fs_write& request);
   void Commit(gantry_op op, const gantry_fs_commit& request);
   void Readdir(gantry_op op, const gantry_fs_readdir& request);
+  void ReaddirPlus(gantry_op op, const gantry_fs_readdir& request);
   void Statfs(gantry_op op, const gantry_fs_node& request);
   void Allocate(gantry_op op, const gantry_fs_allocate& request);
   void Getxattr(gantry_op op, const gantry_fs_xattr& request);
   void Setxattr(gantry_op op, const gantry_fs_xattr& request);
   void Listxattr(gantry_op op, const gantry_fs_xattr& request);
   void Removexattr(gantry_op op, const gantry_fs_xattr& request);
+  void Forget(gantry_bytes node);
+  // Inodes that are referred to; for tests.
+  size_t KeptInodes() const { return mounted_ ? mounted_->inodes->size() : 0; }
 
  private:
   struct Mounted {
@@ -107,6 +111,9 @@ class CephDataPath {
   void Arm();
   void OnTime();
   void Sweep();
+  // Gives an inode back on a thread, since that takes libcephfs' lock. Nothing is nothing.
+  void LetGo(std::shared_ptr<Node> node);
+  void LetAllGo();
   // Blocks.
   static tl::expected<Opened, ClientError> Connect(const DataPathOptions& options,
                                                    const std::string& key, const std::string& uuid,
@@ -120,13 +127,13 @@ class CephDataPath {
   Finish Fail(int error_number) const;
   Finish Done() const;
   Finish DoneAttributes(const struct ceph_statx& found) const;
-  Finish DoneNode(const Mounted& mounted, const Made& made) const;
+  Finish DoneNode(const Mounted& mounted, const Made& made);
 
   // Names (names.cpp).
   using Maker = std::function<int(ceph_mount_info*, Inode* directory, const UserPerm*, Made* made)>;
   void Make(gantry_op op, const gantry_fs_make& request, const Asked& asked, Maker maker);
   Finish JudgeMade(const Mounted& at, Inode* parent, const std::string& name, const Asked& asked,
-                   const Caller& who, const Attempt& attempt) const;
+                   const Caller& who, const Attempt& attempt);
   using Remover = int (*)(ceph_mount_info*, Inode*, const char*, const UserPerm*);
   void Remove(gantry_op op, const gantry_fs_name& request, Remover remover);
 
@@ -134,7 +141,8 @@ class CephDataPath {
   Finish DoneValue(std::string value, void* buffer, uint32_t length) const;
 
   // Directories (directory.cpp).
-  void EmitListed(gantry_op op, Listing listing);
+  void List(gantry_op op, const gantry_fs_readdir& request, uint32_t room_bytes);
+  void EmitListed(gantry_op op, Inodes& inodes, Listing listing);
   void Discard(std::vector<Listing> listings);
 
   const gantry_datapath_host& host_;
@@ -151,6 +159,8 @@ class CephDataPath {
   TimePoint sweep_at_ = kNever;
   // Their times of change are the client's own until the next sweep (Setattr).
   std::set<Handle> times_held_;
+  std::vector<std::shared_ptr<Node>> let_go_;  // the next ones
+  bool letting_go_ = false;                    // others are on a thread
   int64_t armed_ns_ = INT64_MAX;
   DataPathOptions options_;
   std::shared_ptr<const Mounted> mounted_;

@@ -3,8 +3,10 @@
 #include <cephfs/libcephfs.h>
 #include <dirent.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <gantry/gantry.hpp>
+#include <utility>
 
 #include "plugins/cephfs/datapath/caller.hpp"
 #include "plugins/cephfs/datapath/convert.hpp"
@@ -15,9 +17,58 @@ namespace {
 
 using std::chrono::steady_clock;
 
+// A reply with nodes has room for so much more with each name, which is no longer than that.
+constexpr size_t kEntryBytesMax = 160;
+constexpr size_t kNameBytesMax = 255;
+
+// One entry more. What ceph_readdir_r returns.
+int ReadName(ceph_mount_info* mount, ceph_dir_result* stream, uint64_t snapshot, ListedName* name) {
+  dirent entry{};
+  const int result = ceph_readdir_r(mount, stream, &entry);
+  if (result > 0)
+    *name = {entry.d_name,
+             FileId({entry.d_ino, snapshot}),
+             static_cast<uint64_t>(entry.d_off),
+             DTTOIF(uint32_t{entry.d_type}),
+             nullptr,
+             {}};
+  return result;
+}
+
+// The same with what a lookup would say. libcephfs refers to each inode, those of "." and ".." too. Its
+// attributes are not taken: of the first entry of each answer of the MDS they are what that said, which
+// does not wait for who is writing the file (Client::readdir_r_cb of 16.2, check_caps). With the
+// capabilities that came along the question costs nothing.
+int ReadNode(Inodes& inodes, ceph_mount_info* mount, ceph_dir_result* stream, const UserPerm* who,
+             ListedName* name) {
+  dirent entry{};
+  struct ceph_statx listed {};
+  Inode* inode = nullptr;
+  const int result = ceph_readdirplus_r(mount, stream, &entry, &listed, CEPH_STATX_INO, 0, &inode);
+  std::shared_ptr<Node> node;
+  if (inode != nullptr) node = inodes.Take(inode, HandleOf(listed));
+  if (result <= 0) return result;
+  *name = {entry.d_name,
+           FileId(HandleOf(listed)),
+           static_cast<uint64_t>(entry.d_off),
+           DTTOIF(uint32_t{entry.d_type}),
+           nullptr,
+           {}};
+  if (!node || name->name == "." || name->name == "..") return result;
+  // Whoever asks for the name hears why not.
+  struct ceph_statx found {};
+  if (ceph_ll_getattr(mount, node->get(), &found, CEPH_STATX_BASIC_STATS, 0, who) < 0)
+    return result;
+  name->attributes = ToHost(found);
+  name->node = std::move(node);
+  return result;
+}
+
 // Opens the directory where that has to be, and reads on when nothing is at hand. 0 or -errno.
-int Fill(const std::shared_ptr<Client>& client, Inode* directory, const UserPerm* who,
-         Listing* listing) {
+// `room_bytes`: with nodes, as many as are sure to find room; what is left over would be out of date when
+// the kernel asks on. 0: without.
+int Fill(Inodes& inodes, const std::shared_ptr<Client>& client, Inode* directory,
+         const UserPerm* who, uint32_t room_bytes, Listing* listing) {
   if (!listing->names.empty() || listing->eof) return 0;
   ceph_mount_info* const mount = client->get();
   if (!listing->stream) {
@@ -27,16 +78,20 @@ int Fill(const std::shared_ptr<Client>& client, Inode* directory, const UserPerm
     listing->stream = std::make_shared<Stream>(client, opened);
     if (listing->after != 0) ceph_seekdir(mount, opened, static_cast<int64_t>(listing->after));
   }
-  while (listing->names.size() < kListedMax) {
-    dirent entry{};
-    const int result = ceph_readdir_r(mount, listing->stream->get(), &entry);
+  ceph_dir_result* const stream = listing->stream->get();
+  size_t bytes = 0;
+  while (listing->names.size() < kListedMax &&
+         (room_bytes == 0 || bytes + kEntryBytesMax + kNameBytesMax <= room_bytes)) {
+    ListedName name;
+    const int result = room_bytes == 0 ? ReadName(mount, stream, listing->directory.snapshot, &name)
+                                       : ReadNode(inodes, mount, stream, who, &name);
     if (result < 0 && listing->names.empty()) return result;
     if (result <= 0) {
       listing->eof = result == 0;
       break;
     }
-    listing->names.push_back({entry.d_name, FileId({entry.d_ino, listing->directory.snapshot}),
-                              static_cast<uint64_t>(entry.d_off), DTTOIF(uint32_t{entry.d_type})});
+    bytes += kEntryBytesMax + name.name.size();
+    listing->names.push_back(std::move(name));
   }
   return 0;
 }
@@ -47,24 +102,41 @@ Stream::~Stream() {
   if (auto* mount = client_->get()) (void)ceph_ll_releasedir(mount, stream_);
 }
 
-void CephDataPath::Readdir(gantry_op op, const gantry_fs_readdir& request) {
+void CephDataPath::Readdir(gantry_op op, const gantry_fs_readdir& request) { List(op, request, 0); }
+
+void CephDataPath::ReaddirPlus(gantry_op op, const gantry_fs_readdir& request) {
+  List(op, request, std::max<uint32_t>(request.room_bytes, kEntryBytesMax + kNameBytesMax));
+}
+
+void CephDataPath::List(gantry_op op, const gantry_fs_readdir& request, uint32_t room_bytes) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
   const auto now = steady_clock::now();
   auto known = request.cookie == 0 ? std::nullopt : listings_.Take(*node, request.cookie, now);
   if (!known) known = Listing{*node, request.cookie, nullptr, {}, false, {}};
   const auto listing = std::make_shared<Listing>(std::move(*known));
-  Run(op, Lane::kNames, request.context, {}, [this, listing](const Mounted& at, const Caller& who) {
-    const auto inode = at.inodes->Find(listing->directory);
-    if (!inode) return Fail(inode.error());
-    const int result = Fill(at.client, (*inode)->get(), who.get(), listing.get());
-    if (result < 0) return Fail(result);
-    listing->read_at = steady_clock::now();
-    return Finish([this, listing](gantry_op done) { EmitListed(done, std::move(*listing)); });
-  });
+  Run(op, Lane::kNames, request.context, {},
+      [this, listing, room_bytes](const Mounted& at, const Caller& who) {
+        const auto inode = at.inodes->Find(listing->directory);
+        if (!inode) return Fail(inode.error());
+        const int result =
+            Fill(*at.inodes, at.client, (*inode)->get(), who.get(), room_bytes, listing.get());
+        if (result < 0) return Fail(result);
+        listing->read_at = steady_clock::now();
+        return Finish([this, listing, inodes = at.inodes](gantry_op done) {
+          EmitListed(done, *inodes, std::move(*listing));
+        });
+      });
 }
 
-void CephDataPath::EmitListed(gantry_op op, Listing listing) {
+void CephDataPath::EmitListed(gantry_op op, Inodes& inodes, Listing listing) {
+  const auto emit = [&](const gantry_fs_entry& entry, const ListedName& name) {
+    if (!name.node) return host_.entry(host_.ctx, op, &entry) != 0;
+    if (host_.entry_plus(host_.ctx, op, &entry, name.node->handle().bytes(), &name.attributes) == 0)
+      return false;
+    LetGo(inodes.Keep(name.node));
+    return true;
+  };
   size_t taken = 0;
   for (const ListedName& name : listing.names) {
     gantry_fs_entry entry{};
@@ -72,11 +144,12 @@ void CephDataPath::EmitListed(gantry_op op, Listing listing) {
     entry.fileid = name.fileid;
     entry.cookie = name.cookie;
     entry.type = name.type;
-    if (host_.entry(host_.ctx, op, &entry) == 0) break;
+    if (!emit(entry, name)) break;
     listing.after = name.cookie;
     ++taken;
   }
   listing.names.erase(listing.names.begin(), listing.names.begin() + static_cast<ptrdiff_t>(taken));
+  for (ListedName& name : listing.names) LetGo(std::exchange(name.node, nullptr));
   listings_.Put(std::move(listing));
   Discard(listings_.TakeOld(steady_clock::now()));
   host_.done(host_.ctx, op);

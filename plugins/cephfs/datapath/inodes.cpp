@@ -43,24 +43,49 @@ Node::~Node() {
   if (auto* mount = client_->get()) (void)ceph_ll_put(mount, inode_);
 }
 
-std::shared_ptr<Node> Inodes::Adopt(Inode* inode, Handle handle) {
-  auto fresh = std::make_shared<Node>(client_, inode, handle);
-  std::shared_ptr<Node> known;
-  std::shared_ptr<Node> dropped;  // after the lock
+std::shared_ptr<Node> Inodes::Take(Inode* inode, Handle handle) {
+  auto fresh = std::make_shared<Node>(client_, inode, handle);  // goes after the lock
   const std::lock_guard lock(mutex_);
-  if (const auto found = nodes_.find(handle); found != nodes_.end()) {
+  const auto found = nodes_.find(handle);
+  return found == nodes_.end() ? fresh : *found->second;
+}
+
+std::shared_ptr<Node> Inodes::Keep(const std::shared_ptr<Node>& node) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = nodes_.find(node->handle()); found != nodes_.end()) {
     recent_.splice(recent_.begin(), recent_, found->second);
-    dropped = std::move(fresh);
-    return *found->second;
+    return *found->second == node ? nullptr : node;
   }
-  recent_.push_front(fresh);
-  nodes_.emplace(handle, recent_.begin());
-  if (recent_.size() > kInodesMax) {
-    dropped = std::move(recent_.back());
-    nodes_.erase(dropped->handle());
-    recent_.pop_back();
+  recent_.push_front(node);
+  nodes_.emplace(node->handle(), recent_.begin());
+  if (recent_.size() <= kInodesMax) return nullptr;
+  std::shared_ptr<Node> dropped = std::move(recent_.back());
+  nodes_.erase(dropped->handle());
+  recent_.pop_back();
+  return dropped;
+}
+
+std::shared_ptr<Node> Inodes::Adopt(Inode* inode, Handle handle) {
+  auto node = Take(inode, handle);
+  // Another thread may have been first; what this one got works as well.
+  (void)Keep(node);
+  return node;
+}
+
+std::vector<std::shared_ptr<Node>> Inodes::Drop(const Handle& handle) {
+  std::vector<std::shared_ptr<Node>> dropped;
+  const std::lock_guard lock(mutex_);
+  if (auto opened = opened_.extract(handle)) dropped.push_back(std::move(opened.mapped().node));
+  if (const auto found = nodes_.extract(handle)) {
+    dropped.push_back(std::move(*found.mapped()));
+    recent_.erase(found.mapped());
   }
-  return fresh;
+  return dropped;
+}
+
+size_t Inodes::size() const {
+  const std::lock_guard lock(mutex_);
+  return nodes_.size();
 }
 
 int Inodes::CheckName(Inode* inode) const {

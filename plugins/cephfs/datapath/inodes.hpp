@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // From handles to what libcephfs works with. A node's handle is its number in the filesystem and its
 // snapshot, which every client of it understands; libcephfs wants pointers, and open files for data.
-// Neither has an end that anybody tells us of (gantry.datapath/1 opens and forgets nothing), so both
-// are kept as caches: what was not used for long is given back, and found or opened again when asked
-// for.
+// Both are kept as caches, so that their number is bounded: what was not used for long is given back, and
+// found or opened again when asked for. An inode goes at once when the host forgets its node: a file that
+// was removed has its objects for as long as a client refers to it.
 //
 // Reading and writing have open files of their own: an open for writing takes the right to cache the
 // file from every other client.
@@ -19,6 +19,7 @@
 #include <mutex>
 #include <optional>
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "plugins/cephfs/datapath/client.hpp"
 
@@ -95,6 +96,14 @@ class Inodes {
 
   // Takes over one reference of libcephfs'.
   std::shared_ptr<Node> Adopt(Inode* inode, Handle handle);
+  // The same, without keeping it: nobody may want it.
+  std::shared_ptr<Node> Take(Inode* inode, Handle handle);
+  // Keeps a node that is told to the host. What is returned goes for it, and is to be let go of on a
+  // thread; or nothing.
+  std::shared_ptr<Node> Keep(const std::shared_ptr<Node>& node);
+  // Of a node that the host has forgotten: keeps it and its files no more. Likewise, all of them.
+  std::vector<std::shared_ptr<Node>> Drop(const Handle& handle);
+  size_t size() const;
   // Blocks when it is not at hand. ESTALE: there is no such inode.
   tl::expected<std::shared_ptr<Node>, int> Find(const Handle& handle);
   // An open file; blocks when there is none yet.
@@ -119,8 +128,8 @@ class Inodes {
 
   const std::shared_ptr<Client> client_;
   const bool successor_;
-  std::mutex mutex_;  // never held while the MDS is asked
-  Recent recent_;     // the one used last is the first
+  mutable std::mutex mutex_;  // never held while the MDS is asked
+  Recent recent_;             // the one used last is the first
   std::map<Handle, Recent::iterator> nodes_;
   std::map<Handle, Opened> opened_;
 };

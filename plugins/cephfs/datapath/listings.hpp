@@ -42,7 +42,9 @@ struct ListedName {
   std::string name;
   uint64_t fileid = 0;
   uint64_t cookie = 0;
-  uint32_t type = 0;  // S_IFMT bits; 0: unknown
+  uint32_t type = 0;           // S_IFMT bits; 0: unknown
+  std::shared_ptr<Node> node;  // of readdirplus, with its attributes
+  gantry_fs_attributes attributes{};
 };
 
 // The rest of a directory after a cookie.

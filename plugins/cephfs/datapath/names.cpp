@@ -195,8 +195,7 @@ void CephDataPath::Make(gantry_op op, const gantry_fs_make& request, const Asked
 }
 
 Finish CephDataPath::JudgeMade(const Mounted& at, Inode* parent, const std::string& name,
-                               const Asked& asked, const Caller& who,
-                               const Attempt& attempt) const {
+                               const Asked& asked, const Caller& who, const Attempt& attempt) {
   ceph_mount_info* const mount = at.client->get();
   Made made;
   const int result = ceph_ll_lookup(mount, parent, name.c_str(), &made.inode, &made.found,

@@ -53,6 +53,10 @@ const gantry_datapath* CephDataPathTable() {
     t.setxattr = &DataPathSlot<Of, gantry_fs_xattr, &CephDataPath::Setxattr>;
     t.listxattr = &DataPathSlot<Of, gantry_fs_xattr, &CephDataPath::Listxattr>;
     t.removexattr = &DataPathSlot<Of, gantry_fs_xattr, &CephDataPath::Removexattr>;
+    t.readdirplus = &DataPathSlot<Of, gantry_fs_readdir, &CephDataPath::ReaddirPlus>;
+    t.forget = [](gantry_instance* instance, gantry_bytes node) noexcept {
+      Of(instance).Forget(node);
+    };
     return t;
   }();
   return &kTable;

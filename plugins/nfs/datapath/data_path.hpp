@@ -68,6 +68,7 @@ class NfsDataPath : private ConnectionUser {
   void Write(gantry_op op, const gantry_fs_write& request);
   void Commit(gantry_op op, const gantry_fs_commit& request);
   void Readdir(gantry_op op, const gantry_fs_readdir& request);
+  void ReaddirPlus(gantry_op op, const gantry_fs_readdir& request);
   void Statfs(gantry_op op, const gantry_fs_node& request);
 
  private:
@@ -160,11 +161,17 @@ class NfsDataPath : private ConnectionUser {
   void DropPart(WriteJob& job, size_t index);
 
   // Directories (directory.cpp).
-  void List(gantry_op op, const FileHandle& directory, uint64_t cookie, const Verifier& verifier,
-            std::optional<uint64_t> skip_to);
-  void OnListed(gantry_op op, Listing listing, std::optional<uint64_t> skip_to);
-  void OnListFailed(gantry_op op, const FileHandle& directory, uint64_t cookie,
-                    std::optional<uint64_t> skip_to, const NfsError& error);
+  struct ListJob {
+    gantry_op op;
+    FileHandle directory;
+    uint32_t plus_bytes;              // To ask the server for.
+    std::optional<uint64_t> skip_to;  // The cookie that is looked for from the beginning.
+  };
+  void BeginList(gantry_op op, const gantry_fs_readdir& request,
+                 std::optional<uint32_t> plus_room_bytes);
+  void List(const ListJob& job, uint64_t cookie, const Verifier& verifier);
+  void OnListed(ListJob job, Listing listing);
+  void OnListFailed(ListJob job, uint64_t cookie, const NfsError& error);
   void EmitListed(gantry_op op, Listing listing);
 
   const gantry_datapath_host& host_;

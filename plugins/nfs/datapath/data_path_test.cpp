@@ -309,6 +309,44 @@ TEST_F(DataPathTest, ListsADirectoryInAsManyStepsAsTheHostHasRoomFor) {
   }
 }
 
+TEST_F(DataPathTest, TellsWhatEntriesAreOnlyInTheAnswerToTheQuestion) {
+  constexpr uint32_t kRoomBytes = 10'000;
+  Open();
+  server_.On(ReadDirPlus::kNumber, [&](const FakeCall& call) {
+    uint32_t max_count = 0;
+    std::memcpy(&max_count, call.arguments.data() + call.arguments.size() - 4, 4);
+    // Of a server whose handles have four bytes.
+    EXPECT_EQ(be32toh(max_count), kRoomBytes / 160 * (120 + 4));
+    Xdr results;
+    results.U32(0).U32(0).Raw("cookverf");
+    results.U32(1).U64(1).Opaque(".").U64(1).U32(1).Fattr().U32(1).Opaque("root");
+    results.U32(1).U64(2).Opaque("bare").U64(2).U32(0).U32(0);
+    for (uint64_t i = 3; i <= 6; ++i)
+      results.U32(1)
+          .U64(i)
+          .Opaque("name" + std::to_string(i))
+          .U64(i)
+          .U32(1)
+          .Fattr()
+          .U32(1)
+          .Opaque("handle" + std::to_string(i));
+    return results.U32(0).U32(1).bytes;
+  });
+  host_.LimitEntries(4);
+  EXPECT_EQ(volume_.Wait(volume_.ReaddirPlus("root", 0, kRoomBytes)).error_number, 0);
+  std::vector<std::string> handles;
+  for (const auto& entry : host_.TakeEntries()) handles.push_back(entry.handle);
+  EXPECT_THAT(handles, ElementsAre("", "", "handle3", "handle4"));
+  // The rest was at hand, and may be out of date.
+  EXPECT_EQ(volume_.Wait(volume_.ReaddirPlus("root", 4, kRoomBytes)).error_number, 0);
+  const auto rest = host_.TakeEntries();
+  ASSERT_EQ(rest.size(), 2U);
+  EXPECT_EQ(rest.back().name, "name6");
+  EXPECT_EQ(rest.back().type, uint32_t{S_IFREG});
+  EXPECT_EQ(rest.back().handle, "");
+  EXPECT_EQ(server_.Seen(ReadDirPlus::kNumber).size(), 1U);
+}
+
 TEST_F(DataPathTest, StartsAgainAndSkipsWhenTheServerTakesItsCookieNoMore) {
   Open();
   std::atomic<bool> changed{false};

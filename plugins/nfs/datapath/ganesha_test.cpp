@@ -274,6 +274,35 @@ TEST_F(GaneshaDataPathTest, ListsFiveThousandEntries) {
   EXPECT_THAT(names, UnorderedElementsAreArray(wanted));
 }
 
+TEST_F(GaneshaDataPathTest, TellsOfEntriesWhatLookupsOfThemSay) {
+  Open();
+  for (int i = 0; i < 300; ++i)
+    std::ofstream(dir() / ("file-" + std::to_string(i))) << std::string(i, 'x');
+  fs::permissions(dir() / "file-7", fs::perms::owner_read);
+  fs::create_directory(dir() / "directory");
+  fs::create_symlink("target", dir() / "link");
+  fs::create_hard_link(dir() / "file-8", dir() / "again");
+  size_t told = 0;
+  for (uint64_t cookie = 0;;) {
+    EXPECT_EQ(volume_.Wait(volume_.ReaddirPlus(root_, cookie)).error_number, 0);
+    const auto entries = host_.TakeEntries();
+    if (entries.empty()) break;
+    for (const auto& entry : entries) {
+      if (entry.handle.empty()) {
+        EXPECT_TRUE(entry.name == "." || entry.name == "..") << entry.name;
+        continue;
+      }
+      ++told;
+      const Ended found = Lookup(entry.name);
+      EXPECT_EQ(entry.handle, found.handle) << entry.name;
+      EXPECT_EQ(std::memcmp(&entry.attributes, &found.attributes, sizeof found.attributes), 0)
+          << entry.name;
+    }
+    cookie = entries.back().cookie;
+  }
+  EXPECT_EQ(told, 303U);
+}
+
 TEST_F(GaneshaDataPathTest, ListsADirectoryThatShrinksMeanwhile) {
   Open();
   std::set<std::string> stay;

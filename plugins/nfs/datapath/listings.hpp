@@ -20,11 +20,18 @@ namespace gantry::nfs {
 inline constexpr size_t kListingsMax = 32;
 inline constexpr int kListingMsMax = 1'000;
 
+// What a lookup of a name would say.
+struct Told {
+  FileHandle handle;
+  Attributes attributes;
+};
+
 struct ListedName {
   std::string name;
   uint64_t fileid = 0;
   uint64_t cookie = 0;
   uint32_t type = 0;  // S_IFMT bits; 0: unknown
+  std::optional<Told> told;
 };
 
 // The rest of a directory after a cookie.
@@ -39,7 +46,9 @@ struct Listing {
 
 class Listings {
  public:
+  // Without what lookups would say: that is out of date when the kernel asks on.
   void Put(Listing listing) {
+    for (ListedName& name : listing.names) name.told.reset();
     all_.push_front(std::move(listing));
     if (all_.size() > kListingsMax) all_.pop_back();
   }

@@ -48,6 +48,7 @@ const gantry_datapath* NfsDataPathTable() {
     t.commit = &DataPathSlot<Of, gantry_fs_commit, &NfsDataPath::Commit>;
     t.readdir = &DataPathSlot<Of, gantry_fs_readdir, &NfsDataPath::Readdir>;
     t.statfs = &DataPathSlot<Of, gantry_fs_node, &NfsDataPath::Statfs>;
+    t.readdirplus = &DataPathSlot<Of, gantry_fs_readdir, &NfsDataPath::ReaddirPlus>;
     return t;
   }();
   return &kTable;

@@ -43,7 +43,7 @@ extern "C" {
 #endif
 
 #define GANTRY_ABI_MAJOR 0u
-#define GANTRY_ABI_MINOR 3u
+#define GANTRY_ABI_MINOR 4u
 #define GANTRY_MAGIC 0x47544e59u /* "GTNY" */
 
 #if defined(__GNUC__)

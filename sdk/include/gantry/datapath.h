@@ -187,9 +187,9 @@ typedef struct gantry_fs_xattr { /* getxattr, setxattr, listxattr, removexattr *
   uint32_t reserved;
 } gantry_fs_xattr;
 
-typedef struct gantry_fs_readdir {
+typedef struct gantry_fs_readdir { /* readdir, readdirplus */
   uint32_t size;
-  uint32_t reserved;
+  uint32_t room_bytes; /* for so much there is room; an entry takes its name and at most 160 more */
   gantry_fs_context context;
   gantry_bytes node;
   uint64_t cookie; /* 0: from the beginning; else the cookie of the last entry taken */
@@ -256,6 +256,11 @@ typedef struct gantry_datapath_host {
   /* A secret kept from stage to unstage; 1 and *value, valid until the next call of this function. */
   int32_t (*secret)(void* ctx, gantry_str key, gantry_str* value);
   void (*done_disk)(void* ctx, gantry_op op, const gantry_disk_facts* facts);
+  /* Of readdirplus: an entry with what a lookup of its name would end with now. `node` empty: the
+   * storage does not say, as with `entry`. "." and ".." have none. Returns what `entry` does; where that
+   * is 0 nothing was taken. To readdir it is the same as `entry`. */
+  int32_t (*entry_plus)(void* ctx, gantry_op op, const gantry_fs_entry* entry, gantry_bytes node,
+                        const gantry_fs_attributes* attributes);
 } gantry_datapath_host;
 
 typedef struct gantry_datapath_open {
@@ -301,6 +306,14 @@ typedef struct gantry_datapath {
   void (*setxattr)(gantry_instance*, gantry_op, const gantry_fs_xattr*);    /* done */
   void (*listxattr)(gantry_instance*, gantry_op, const gantry_fs_xattr*);   /* done_data */
   void (*removexattr)(gantry_instance*, gantry_op, const gantry_fs_xattr*); /* done */
+  /* readdir with the entries' nodes and attributes, asked of the storage since this was called: the
+   * kernel takes them for as new as its question. entry_plus, done. NULL: readdir is asked. */
+  void (*readdirplus)(gantry_instance*, gantry_op, const gantry_fs_readdir*);
+  /* A node that the plugin has told the host by done_node or entry_plus is none of the kernel's any
+   * more: what the plugin keeps of it may go. No done; never the root, after close, or while an operation
+   * on it is under way. What is told again later, by a lookup that is under way now even, is new.
+   * NULL: the plugin keeps nothing. */
+  void (*forget)(gantry_instance*, gantry_bytes node);
 } gantry_datapath;
 
 #ifdef __cplusplus

@@ -42,6 +42,8 @@ struct Entry {
   uint64_t fileid = 0;
   uint64_t cookie = 0;
   uint32_t type = 0;
+  std::string handle;  // Empty: not told.
+  gantry_fs_attributes attributes = {};
 };
 
 // One thread. Everything runs in Run.
@@ -87,7 +89,16 @@ class FakeHost {
     table_.entry = [](void* ctx, gantry_op, const gantry_fs_entry* entry) -> int32_t {
       FakeHost& self = Self(ctx);
       if (self.entries_.size() >= self.entries_max_) return 0;
-      self.entries_.push_back({ToString(entry->name), entry->fileid, entry->cookie, entry->type});
+      self.entries_.push_back(
+          {ToString(entry->name), entry->fileid, entry->cookie, entry->type, {}, {}});
+      return 1;
+    };
+    table_.entry_plus = [](void* ctx, gantry_op op, const gantry_fs_entry* entry, gantry_bytes node,
+                           const gantry_fs_attributes* attributes) -> int32_t {
+      FakeHost& self = Self(ctx);
+      if (self.table_.entry(ctx, op, entry) == 0) return 0;
+      self.entries_.back().handle.assign(static_cast<const char*>(node.ptr), node.len);
+      self.entries_.back().attributes = *attributes;
       return 1;
     };
     table_.region = [](void* ctx, gantry_str name, size_t bytes, int32_t* fresh) -> void* {
@@ -377,6 +388,13 @@ class Volume {
     r.node = Bytes(node);
     r.cookie = cookie;
     return Begin(&NfsDataPath::Readdir, r);
+  }
+  gantry_op ReaddirPlus(const std::string& node, uint64_t cookie, uint32_t room_bytes = 32 * 1024) {
+    auto& r = New<gantry_fs_readdir>();
+    r.node = Bytes(node);
+    r.cookie = cookie;
+    r.room_bytes = room_bytes;
+    return Begin(&NfsDataPath::ReaddirPlus, r);
   }
   void As(uint32_t uid, uint32_t gid, std::vector<uint32_t> groups = {}) {
     groups_.push_back(std::move(groups));
