@@ -121,7 +121,6 @@ void NfsDataPath::Write(gantry_op op, const gantry_fs_write& request) {
   const auto file = ToHandle(request.node);
   if (!BeginWith(op, request.context, file)) return;
   if (request.data.len > GANTRY_FS_IO_BYTES_MAX) return Fail(op, EINVAL);
-  const bool stable = (request.flags & GANTRY_FS_WRITE_STABLE) != 0;
   const auto length = static_cast<uint32_t>(request.data.len);
   const auto job =
       std::make_shared<WriteJob>(WriteJob{op,
@@ -137,32 +136,31 @@ void NfsDataPath::Write(gantry_op op, const gantry_fs_write& request) {
                                           {}});
   job->open_parts = job->parts.size();
   if (job->parts.empty()) return FinishWrite(*job);
-  if (job->parts.size() > kLoggedPartsMax) return BeginUnlogged(job);
-  // After a write that may be lost and written again, all are written again.
-  job->logged = uncommitted_.Has(*file);
-  if (!stable && options_.is_sole_writer && (job->logged || !IsLone(*file, length))) {
-    if (const auto prepared = logs_writes_ ? uncommitted_.Prepare() : NfsOutcome(); !prepared) {
-      log_(GANTRY_LOG_WARNING, prepared.error().message + ": all writes are made stable");
-      logs_writes_ = false;
-    }
-    job->logged = job->logged || logs_writes_;
-    if (job->logged) job->stable = Stable::kUnstable;
-  }
-  if (job->stable == Stable::kUnstable) {
-    // In parts, so that the server begins with one while it receives the next.
-    job->parts = Cut(length, std::min(kUnstablePartBytesMax, connection_.state().write_bytes_max));
-    job->open_parts = job->parts.size();
-  }
-  if (job->logged) {
-    job->writer = {known_.uid, known_.gid, static_cast<uint32_t>(known_.groups.size()), {}};
-    std::ranges::copy(known_.groups, job->writer.groups.begin());
-    full_.push_back(job);
-    return BeginWaitingWrites();
-  }
-  BeginWrite(job);
+  if ((request.flags & GANTRY_FS_WRITE_STABLE) != 0 || !options_.is_sole_writer ||
+      job->parts.size() > kLoggedPartsMax)
+    return BeginUnlogged(job);
+  if (!uncommitted_.Has(*file) && (IsLone(*file, length) || !LogsWrites())) return BeginWrite(job);
+  // In parts, so that the server begins with one while it receives the next.
+  job->parts = Cut(length, std::min(kUnstablePartBytesMax, connection_.state().write_bytes_max));
+  job->open_parts = job->parts.size();
+  job->logged = true;
+  job->stable = Stable::kUnstable;
+  job->writer = {known_.uid, known_.gid, static_cast<uint32_t>(known_.groups.size()), {}};
+  std::ranges::copy(known_.groups, job->writer.groups.begin());
+  full_.push_back(job);
+  BeginWaitingWrites();
 }
 
-// Stable, and after what may be written again is stable too.
+bool NfsDataPath::LogsWrites() {
+  if (!logs_writes_) return false;
+  if (const auto prepared = uncommitted_.Prepare(); !prepared) {
+    log_(GANTRY_LOG_WARNING, prepared.error().message + ": all writes are made stable");
+    logs_writes_ = false;
+  }
+  return logs_writes_;
+}
+
+// Stable, and after what was written before is stable too: that may be written again, and go over it.
 void NfsDataPath::BeginUnlogged(const std::shared_ptr<WriteJob>& job) {
   if (!uncommitted_.Has(job->file)) return BeginWrite(job);
   uncommitted_.Commit(job->op, job->file, false, [this, job](int error_number) {

@@ -154,6 +154,7 @@ class NfsDataPath : private ConnectionUser {
   void WritePart(const std::shared_ptr<WriteJob>& job, size_t index);
   void FinishWrite(const WriteJob& job);
   bool IsLone(const FileHandle& file, uint32_t length);
+  bool LogsWrites();
   void BeginWrite(const std::shared_ptr<WriteJob>& job);
   void BeginUnlogged(const std::shared_ptr<WriteJob>& job);
   void BeginWaitingWrites();
