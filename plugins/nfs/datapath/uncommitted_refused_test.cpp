@@ -392,6 +392,31 @@ TEST_F(UncommittedTest, TellsNoSizeOfBeforeARestore) {
   }
 }
 
+TEST_F(UncommittedTest, TellsNothingOfAFileInAListingBeforeItIsRestored) {
+  Open();
+  server_.On(nfs::ReadDirPlus::kNumber, [](const FakeCall&) {
+    Xdr results;
+    results.U32(0).U32(0).Raw("cookverf");
+    for (const std::string name : {"file", "els1"})
+      results.U32(1).U64(1).Opaque(name).U64(1).U32(1).Fattr().U32(1).Opaque(name);
+    return results.U32(0).U32(1).bytes;
+  });
+  const auto handles = [&] {
+    EXPECT_EQ(volume_.Wait(volume_.ReaddirPlus("root", 0)).error_number, 0);
+    std::vector<std::string> told;
+    for (const auto& entry : host_.TakeEntries()) told.push_back(entry.handle);
+    return told;
+  };
+  Write("file", 0, "data");
+  RefuseWrites(kJukeboxStatus);
+  RestartServer();
+  ASSERT_TRUE(host_.Run([&] { return RefusedMs() > 0; }, 5s));
+  EXPECT_THAT(handles(), testing::ElementsAre("", "els1"));
+  RefuseWrites(0);
+  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
+  EXPECT_THAT(handles(), testing::ElementsAre("file", "els1"));
+}
+
 // --- the end of a volume, and other releases
 
 TEST_F(UncommittedTest, AClosingVolumeWaitsForAServerThatIsAwayForAWhile) {
