@@ -126,7 +126,7 @@ void NfsDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
   if (adopted_ && state.unstable != PathState::kNone) {
     if (const auto prepared = uncommitted_.Prepare(); !prepared) {
       const bool unknown = prepared.error().failure == Failure::kInvalid;
-      return refuse(unknown ? EINVAL : ENOMEM, prepared.error().message);
+      return refuse(unknown ? EPROTONOSUPPORT : ENOMEM, prepared.error().message);
     }
   }
   const auto deadline = steady_clock::now() + milliseconds(kOpenMsMax);

@@ -36,6 +36,7 @@ TEST_F(UncommittedTest, WritesDurablyWhatIsToBeDurable) {
   Write("file", 0, "a");
   EXPECT_EQ(volume_.Wait(volume_.Write("file", 1, "b")).length, 1u);
   EXPECT_EQ(Unstable(), 1u);
+  EXPECT_EQ(Commits(), 1u) << "what was before it might be written again, and over it";
   EXPECT_EQ(Stable("file"), "ab");
 }
 
