@@ -24,7 +24,7 @@ class Kept : public ::testing::Test {
     auto started = lab::Ceph::Start();
     ASSERT_TRUE(started) << started.error().message;
     ceph_ = new lab::Ceph(std::move(*started));
-    path_ = new Path(*ceph_, "node", true);
+    path_ = new Path({ceph_->monitor(), ceph_->filesystem(), ceph_->admin_key()}, "node", true);
   }
   // The path is left: its end would wait for the cluster's.
   static void TearDownTestSuite() {

@@ -37,7 +37,9 @@ class TakeOver : public ::testing::Test {
   // Never destroyed: a client that was thrown out does not end well.
   static Path& Kept(const std::string& node, bool one_node, RegionBytes region = {}) {
     static auto* const all = new std::vector<std::unique_ptr<Path>>();
-    all->push_back(std::make_unique<Path>(*ceph_, node, one_node, std::move(region)));
+    all->push_back(std::make_unique<Path>(
+        test::Cluster{ceph_->monitor(), ceph_->filesystem(), ceph_->admin_key()}, node, one_node,
+        std::move(region)));
     return *all->back();
   }
   using Change = std::function<Ended(Path&)>;

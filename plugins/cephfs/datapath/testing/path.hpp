@@ -11,24 +11,27 @@
 
 #include "plugins/cephfs/datapath/data_path.hpp"
 #include "plugins/cephfs/datapath/testing/fake_host.hpp"
-#include "tests/lab/ceph.hpp"
 
 namespace gantry::cephfs::test {
+
+struct Cluster {
+  std::string monitor;
+  std::string filesystem;
+  std::string key;  // admin's
+};
 
 // One data path of the filesystem's root.
 class Path {
  public:
-  Path(const lab::Ceph& ceph, const std::string& node, bool one_node, RegionBytes region = {})
+  Path(const Cluster& cluster, const std::string& node, bool one_node, RegionBytes region = {})
       : host_(std::move(region)),
         path_(
             host_.table(), {"owner", node},
-            [key = ceph.admin_key()](const gantry_map&) -> plugin::Result<std::string> {
-              return key;
-            },
+            [key = cluster.key](const gantry_map&) -> plugin::Result<std::string> { return key; },
             [](int32_t, std::string_view) {}) {
     const std::map<std::string, std::string> parameters = {
-        {"monitors", "[v2:" + ceph.monitor() + "]"},
-        {"fsName", ceph.filesystem()},
+        {"monitors", "[v2:" + cluster.monitor + "]"},
+        {"fsName", cluster.filesystem},
         {"path", "/"},
         {"user", "admin"},
         {"oneNode", one_node ? "true" : "false"},
