@@ -11,6 +11,10 @@ namespace {
 
 constexpr uint32_t kFirstNode = kRootNode + 1;
 
+// What comes after is not stored before what comes before it. Of a process that is killed the order of
+// its own instructions counts, so it is the compiler alone that must keep it.
+void FenceForSuccessor() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
 void SetHandle(NodeRecord& record, std::string_view handle) {
   record.handle_bytes = static_cast<uint32_t>(handle.size());
   std::memcpy(record.handle.data(), handle.data(), handle.size());
@@ -181,6 +185,7 @@ bool NodeTable::Adjust(Redo& redo, uint64_t node, int64_t lookups, int32_t opens
   redo.lookups = lookups_enough ? record.lookups + static_cast<uint64_t>(lookups) : 0;
   redo.opens = opens_enough ? record.opens + static_cast<uint32_t>(opens) : 0;
   redo.state.store(RedoState::kIntent, std::memory_order_release);
+  FenceForSuccessor();
   record.lookups = redo.lookups;
   record.opens = redo.opens;
   redo.state.store(RedoState::kApplied, std::memory_order_release);
@@ -235,8 +240,7 @@ void NodeTable::TakeBack(const LookupBatch& batch) {
 void NodeTable::Finish(const LookupBatch& batch) {
   const BatchState state = batch.head.state.load(std::memory_order_acquire);
   if (state != BatchState::kIntent && state != BatchState::kUndoing) return;
-  // Not before that is written; of whoever dies its own order counts.
-  std::atomic_signal_fence(std::memory_order_seq_cst);
+  FenceForSuccessor();
   Store(batch);
   batch.head.state.store(state == BatchState::kIntent ? BatchState::kApplied : BatchState::kNone,
                          std::memory_order_release);

@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -93,6 +94,9 @@ struct NamedNode {
   std::string handle;
 };
 
+// Beyond so many nodes that were changed while a READDIRPLUS was under way, all count as changed.
+constexpr size_t kChangedNodesMax = 1024;
+
 struct Operation {
   gantry_op id = 0;  // 0: none
   Slot slot;
@@ -107,7 +111,9 @@ struct Operation {
   std::span<char> buffer;  // of the ReplyArena: READ, READDIR, xattrs
   size_t wanted = 0;       // bytes that the caller asked for
   size_t filled = 0;
-  std::vector<NamedNode> named;  // READDIRPLUS
+  bool lists = false;             // READDIRPLUS, and the plugin has been asked
+  std::vector<NamedNode> named;   // READDIRPLUS
+  std::set<std::string> changed;  // READDIRPLUS: handles, since the plugin was asked
   HiddenName our_name{};
   uint64_t cleaned = 0;  // kClean: the node whose hidden name goes
   RequestMemory request;
@@ -121,11 +127,8 @@ struct Operation {
     return Kept(which);
   }
   gantry_bytes Kept(size_t which) const { return {handles[which].data(), handle_bytes[which]}; }
-  bool Keeps(std::string_view handle) const {
-    for (size_t i = 0; i < handles.size(); ++i)
-      if (handle == std::string_view(handles[i].data(), handle_bytes[i])) return true;
-    return std::any_of(named.begin(), named.end(),
-                       [&](const NamedNode& node) { return node.handle == handle; });
+  std::string_view Handle(size_t which) const {
+    return {handles[which].data(), handle_bytes[which]};
   }
 };
 

@@ -9,28 +9,12 @@
 #include <string>
 #include <utility>
 
+#include "host/datapath/opcodes.hpp"
+
 namespace gantry::datapath {
 namespace {
 
 constexpr int64_t kMillisecond = 1'000'000;
-
-// What is simply done again by a successor: it changes nothing, neither on the storage nor, but for the
-// counts that READDIRPLUS takes back, in the node table.
-bool IsRepeatable(uint32_t opcode) {
-  switch (opcode) {
-    case FUSE_GETATTR:
-    case FUSE_READLINK:
-    case FUSE_READ:
-    case FUSE_READDIR:
-    case FUSE_READDIRPLUS:
-    case FUSE_STATFS:
-    case FUSE_GETXATTR:
-    case FUSE_LISTXATTR:
-      return true;
-    default:
-      return false;
-  }
-}
 
 }  // namespace
 
@@ -170,7 +154,9 @@ Operation& Server::Prepare(const Slot& slot) {
   operation.truncate = false;
   operation.wanted = 0;
   operation.filled = 0;
+  operation.lists = false;
   operation.named.clear();
+  operation.changed.clear();
   operation.handle_bytes = {};
   ++in_flight_;
   return operation;

@@ -187,7 +187,7 @@ class Server {
   void Release(Operation& operation);
   int WriteReply(uint64_t unique, int32_t error, std::string_view body);
   void NoteForgotten(std::string_view handle);
-  bool IsInUse(std::string_view handle) const;
+  void NoteChange(const Operation& operation);
   void TellForgotten();
   void EndInternal(base::Status status);
 
@@ -205,6 +205,7 @@ class Server {
   std::array<Operation, kSlotsMax> operations_;  // by slot
   uint64_t sequence_ = 0;
   uint32_t in_flight_ = 0;
+  uint32_t listings_ = 0;  // READDIRPLUS under way
 
   // Opens of files that are not closed yet; counted too high rather than too low.
   uint64_t open_files_ = 0;

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <string>
 
+#include "host/datapath/opcodes.hpp"
 #include "host/datapath/server.hpp"
 
 namespace gantry::datapath {
@@ -22,27 +23,6 @@ namespace {
 
 constexpr uint64_t kInterruptBit = 1;       // FUSE_INT_REQ_BIT of the kernel's fs/fuse/dev.c
 constexpr uint32_t kUndoItem = UINT32_MAX;  // of a redo record, beside a request's own
-
-bool IsForget(uint32_t opcode) { return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET; }
-
-// Nobody waits for these, so the kernel cannot be asked about them. They are whole when they are
-// there at all: the pages of a slot are present, so no kill cuts the copying short.
-bool HasNoReply(uint32_t opcode) { return IsForget(opcode) || opcode == FUSE_INTERRUPT; }
-
-// Whose success gives the kernel a node.
-bool GivesNode(uint32_t opcode) {
-  switch (opcode) {
-    case FUSE_LOOKUP:
-    case FUSE_MKNOD:
-    case FUSE_MKDIR:
-    case FUSE_SYMLINK:
-    case FUSE_LINK:
-    case FUSE_CREATE:
-      return true;
-    default:
-      return false;
-  }
-}
 
 }  // namespace
 

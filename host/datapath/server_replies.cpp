@@ -7,10 +7,12 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "host/datapath/attributes.hpp"
+#include "host/datapath/opcodes.hpp"
 #include "host/datapath/server.hpp"
 
 namespace gantry::datapath {
@@ -266,10 +268,13 @@ int32_t Server::Entry(gantry_op id, const gantry_fs_entry& entry, gantry_bytes n
 }
 
 // Nodes get their ids and counts here, and the kernel is told in the same breath. An entry without one it
-// looks up when somebody asks for it; that then says what was wrong.
+// looks up when somebody asks for it; that then says what was wrong, or what its attributes are since
+// they were changed.
 void Server::AnswerEntries(Operation& operation) {
   std::vector<uint32_t> nodes;
   for (const NamedNode& named : operation.named) {
+    if (operation.changed.size() > kChangedNodesMax || operation.changed.contains(named.handle))
+      continue;
     const auto node = nodes_.Intern(named.handle);
     if (!node || *node == kRootNode) {
       if (node) Misbehaved("a name leads to the root");
@@ -313,7 +318,21 @@ void Server::GoOnLater(Operation& operation) {
   going_on_.push_back(operation.id);
 }
 
+// The storage may have told a listing of these nodes before: the kernel, which knows better, would take
+// the older size for one that nobody has changed.
+void Server::NoteChange(const Operation& operation) {
+  if (listings_ == 0 || !Changes(operation.slot.header()->opcode)) return;
+  for (Operation& listing : operations_) {
+    if (listing.id == 0 || !listing.lists || listing.changed.size() > kChangedNodesMax) continue;
+    for (size_t i = 0; i < operation.handles.size(); ++i)
+      if (operation.handle_bytes[i] > 0) listing.changed.emplace(operation.Handle(i));
+  }
+}
+
 void Server::Release(Operation& operation) {
+  NoteChange(operation);
+  if (std::exchange(operation.lists, false)) --listings_;
+  operation.changed.clear();
   arena_.Give(std::exchange(operation.buffer, {}));
   for (const NamedNode& named : std::exchange(operation.named, {}))
     if (!nodes_.Find(named.handle)) NoteForgotten(named.handle);
@@ -349,19 +368,18 @@ void Server::NoteForgotten(std::string_view handle) {
   if (opened_ && plugin_.forget != nullptr && !handle.empty()) forgotten_.emplace_back(handle);
 }
 
-bool Server::IsInUse(std::string_view handle) const {
-  const auto holds = [&](const Operation& operation) {
-    return operation.id != 0 && operation.Keeps(handle);
-  };
-  return in_flight_ > 0 && std::any_of(operations_.begin(), operations_.end(), holds);
-}
-
 void Server::TellForgotten() {
   if (forgotten_.empty()) return;
+  std::unordered_set<std::string_view> kept;
+  for (const Operation& operation : operations_) {
+    if (operation.id == 0) continue;
+    for (size_t i = 0; i < operation.handles.size(); ++i) kept.insert(operation.Handle(i));
+    for (const NamedNode& named : operation.named) kept.insert(named.handle);
+  }
   std::vector<std::string> in_use;
   for (std::string& handle : std::exchange(forgotten_, {})) {
     if (nodes_.Find(handle)) continue;
-    if (IsInUse(handle))
+    if (kept.contains(handle))
       in_use.push_back(std::move(handle));
     else
       plugin_.forget(instance_, {handle.data(), handle.size()});

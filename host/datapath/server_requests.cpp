@@ -9,6 +9,7 @@
 #include <string>
 
 #include "host/datapath/attributes.hpp"
+#include "host/datapath/opcodes.hpp"
 #include "host/datapath/request_body.hpp"
 #include "host/datapath/server.hpp"
 
@@ -16,41 +17,6 @@ namespace gantry::datapath {
 namespace {
 
 constexpr size_t kTargetBytesMax = 4095;
-
-bool Changes(uint32_t opcode) {
-  switch (opcode) {
-    case FUSE_SETATTR:
-    case FUSE_SYMLINK:
-    case FUSE_MKNOD:
-    case FUSE_MKDIR:
-    case FUSE_UNLINK:
-    case FUSE_RMDIR:
-    case FUSE_RENAME:
-    case FUSE_RENAME2:
-    case FUSE_LINK:
-    case FUSE_CREATE:
-    case FUSE_WRITE:
-    case FUSE_FALLOCATE:
-    case FUSE_SETXATTR:
-    case FUSE_REMOVEXATTR:
-      return true;
-    default:
-      return false;
-  }
-}
-
-// Answered from the node table alone, so that it need not wait for the storage.
-bool IsOwn(uint32_t opcode) {
-  switch (opcode) {
-    case FUSE_OPEN:
-    case FUSE_OPENDIR:
-    case FUSE_RELEASE:
-    case FUSE_RELEASEDIR:
-      return true;
-    default:
-      return false;
-  }
-}
 
 template <class T>
 std::string_view Bytes(const T& value) {
@@ -366,6 +332,10 @@ int Server::AskReaddir(Operation& operation) {
   const bool plus = operation.slot.header()->opcode == FUSE_READDIRPLUS;
   // What was agreed on with the kernel outlives the version of the plugin that could do it.
   const auto ask = plus && plugin_.readdirplus != nullptr ? plugin_.readdirplus : plugin_.readdir;
+  if (plus && ask != nullptr) {
+    operation.lists = true;
+    ++listings_;
+  }
   return Call(operation, ask, request, Ending::kEntries);
 }
 

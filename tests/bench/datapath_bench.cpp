@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "host/base/temp_dir.hpp"
 #include "host/services/keeper_client.hpp"
 #include "tests/integration/fuse_mount.hpp"
 
@@ -131,12 +132,14 @@ void Memory(const char* what, pid_t pid) {
 
 int main(int argc, char** argv) {
   const char* build = std::getenv("GANTRY_BUILD_DIR");
-  if (argc != 2 || build == nullptr) {
-    std::fprintf(stderr, "GANTRY_BUILD_DIR=... datapath_bench DIRECTORY\n");
+  if (argc > 2 || build == nullptr) {
+    std::fprintf(stderr, "GANTRY_BUILD_DIR=... datapath_bench [DIRECTORY]\n");
     return 2;
   }
   tests::EnterMountNamespace();
-  const fs::path directory = fs::path(argv[1]) / "gantry-datapath-bench";
+  const base::TempDir temporary;
+  const fs::path directory =
+      (argc == 2 ? fs::path(argv[1]) : temporary.path()) / "gantry-datapath-bench";
   const fs::path backing = directory / "backing";
   fs::create_directories(backing);
   int result = 0;

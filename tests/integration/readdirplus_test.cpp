@@ -199,6 +199,30 @@ TEST_F(ReaddirplusTest, AListingSaysWhatItsEntriesAre) {
   AllIsForgotten();
 }
 
+// Its attributes are of before: where the kernel has forgotten the file meanwhile it would take them.
+TEST_F(ReaddirplusTest, AnEntryThatWasChangedMeanwhileComesWithoutItsNode) {
+  fs::create_directory(backing() / "few");
+  for (const char* name : {"open", "other", ".held"}) std::ofstream(backing() / "few" / name) << "";
+  const fs::path directory = Serve() / "few";
+  const base::UniqueFd file(open((directory / "open").c_str(), O_WRONLY | O_CLOEXEC));
+  ASSERT_TRUE(file);
+  std::promise<pid_t> thread;
+  auto listed = std::async(std::launch::async, [&] {
+    thread.set_value(gettid());
+    return List(directory, /*looks=*/false);
+  });
+  const pid_t lister = thread.get_future().get();
+  ASSERT_TRUE(Eventually([&] { return WaitsForFuse(getpid(), lister); }, kLong));
+  EXPECT_EQ(Counts().lookups, 2U) << "the directory and the file that is open";
+  ASSERT_TRUE(base::WriteAll(file.get(), "longer"));
+  fs::remove(backing() / "few" / ".held");
+  EXPECT_EQ(listed.get().names, 2U);
+  EXPECT_EQ(Counts().lookups, 4U) << "the others of the three";
+  struct stat found {};
+  ASSERT_EQ(stat((directory / "open").c_str(), &found), 0);
+  EXPECT_EQ(found.st_size, 6);
+}
+
 TEST_F(ReaddirplusTest, AReplyThatIsEndedOnALaterTurnIsTheSame) {
   const fs::path root = ServeFiles({{"later", "1"}});
   const Listed listed = List(root, /*looks=*/true);

@@ -2,13 +2,13 @@
 // gantry.datapath/1 over a local directory, so that the FUSE server is tested without a storage
 // server. Handles are the kernel's own (name_to_handle_at), which survive renames as an NFS file
 // handle does; needs root. Parameters: `directory`; `later=1` ends reads, writes and lookups on a
-// later turn, by a watched eventfd; `keeps=1` holds an fd of each node until it is forgotten; `away=N` lets the first N opens fail. Names with a meaning:
-// ".hang" is looked up, and ".hang-made" made, until it is interrupted; ".slow" is looked up a
-// timer's 50 ms later, ".crash" aborts the process; while the directory has ".refused" it is opened for
-// nobody. Built twice: what stands under LOCALFS_NEXT is done by
-// localfs_next alone, as another version of the plugin: `next=away` lets every open fail, `next=abort`
-// aborts in it, and ".young" aborts the process. It has no
-// readdirplus.
+// later turn, by a watched eventfd; `keeps=1` holds an fd of each node until it is forgotten; `away=N`
+// lets the first N opens fail. Names with a meaning: ".hang" is looked up, and ".hang-made" made, until
+// it is interrupted; ".slow" is looked up a timer's 50 ms later; ".crash" aborts the process; while the
+// root has ".refused" it is opened for nobody; while a directory has ".held" its readdirplus does not
+// end. Built twice: what stands under LOCALFS_NEXT is done by localfs_next alone, as another version of
+// the plugin: `next=away` lets every open fail, `next=abort` aborts in it, and ".young" aborts the
+// process. It has no readdirplus.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -35,6 +35,7 @@ namespace {
 
 constexpr size_t kHandleBytesMax = 120;
 constexpr int64_t kSlowNs = 50'000'000;
+constexpr int64_t kLookAgainNs = 2'000'000;
 constexpr size_t kRegionBytes = 4096;
 
 class Fd {
@@ -145,16 +146,11 @@ class LocalFs {
       return;
     }
     if (name == ".slow") {
-      timespec now{};
-      clock_gettime(CLOCK_MONOTONIC, &now);
       slow_ = op;
-      return api_.timer(
-          api_.ctx, now.tv_sec * 1'000'000'000 + now.tv_nsec + kSlowNs,
-          [](void* arg) {
-            auto* self = static_cast<LocalFs*>(arg);
-            self->Fail(std::exchange(self->slow_, 0), ENOENT);
-          },
-          this);
+      return In(kSlowNs, [](void* arg) {
+        auto* self = static_cast<LocalFs*>(arg);
+        self->Fail(std::exchange(self->slow_, 0), ENOENT);
+      });
     }
     Later([=, this] {
       const Fd directory = At(r.directory, O_PATH);
@@ -311,8 +307,14 @@ class LocalFs {
       }
       if (more == 0) break;
     }
-    closedir(directory);
-    api_.done(api_.ctx, op);
+    const bool held = plus && faccessat(fd, ".held", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!held) {
+      closedir(directory);
+      return api_.done(api_.ctx, op);
+    }
+    held_ = directory;
+    held_op_ = op;
+    LookAgain();
   }
 
   void Statfs(gantry_op op, const gantry_fs_node&) {
@@ -330,6 +332,17 @@ class LocalFs {
   }
 
  private:
+  void LookAgain() {
+    if (faccessat(dirfd(held_), ".held", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+      return In(kLookAgainNs, [](void* arg) { static_cast<LocalFs*>(arg)->LookAgain(); });
+    closedir(std::exchange(held_, nullptr));
+    api_.done(api_.ctx, held_op_);
+  }
+  void In(int64_t ns, void (*then)(void* arg)) {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    api_.timer(api_.ctx, now.tv_sec * 1'000'000'000 + now.tv_nsec + ns, then, this);
+  }
   void Fail(gantry_op op, int error_number) { api_.done_error(api_.ctx, op, error_number); }
   void End(gantry_op op, int result) {
     if (result != 0) return Fail(op, errno);
@@ -439,6 +452,8 @@ class LocalFs {
   bool keeps_ = false;
   std::map<std::string, Fd> kept_;  // by handle
   gantry_op slow_ = 0;
+  DIR* held_ = nullptr;
+  gantry_op held_op_ = 0;
   std::set<gantry_op> hanging_;
   std::deque<std::function<void()>> queue_;
 };
