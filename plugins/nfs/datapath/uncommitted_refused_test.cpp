@@ -544,7 +544,7 @@ TEST_F(UncommittedTest, RefusesToOpenWhatAnotherReleaseLeftInALayoutThatIsNotKno
     volume.Die();
     std::memset(host.Region(region), 0x77, 8);
     Volume successor(host);
-    EXPECT_EQ(OpenAgain(successor).error_number, EINVAL) << region;
+    EXPECT_EQ(OpenAgain(successor).error_number, EPROTONOSUPPORT) << region;
     EXPECT_THAT(successor.log(), HasSubstr("a layout that this release does not know"));
   }
 }
