@@ -95,7 +95,8 @@ TEST_F(TakeOverTest, ASuccessorThatIsRefusedTriesOn) {
   EXPECT_FALSE(State("v").serving);
   fs::remove(backing() / ".refused");
   EXPECT_EQ(content.get(), "content");
-  EXPECT_TRUE(State("v").serving);
+  EXPECT_TRUE(Eventually([&] { return State("v").serving; }, kLong))
+      << "its keeper hears of it later";
   EXPECT_EQ(State("v").fault, "");
 }
 

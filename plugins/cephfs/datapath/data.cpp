@@ -41,8 +41,8 @@ void CephDataPath::Read(gantry_op op, const gantry_fs_read& request) {
   Run(
       op, Lane::kData, request.context, {},
       [this, node = *node, length = request.length, offset = request.offset,
-       buffer = request.buffer](const Mounted& at, const Caller& who) {
-        const auto inode = at.inodes->Find(node);
+       buffer = request.buffer](At& at, const Caller& who) {
+        const auto inode = at.Find(node);
         if (!inode) return Fail(inode.error());
         const auto file = at.inodes->Open(*inode, /*writes=*/false, who.get());
         if (!file) return Fail(file.error());
@@ -72,9 +72,8 @@ void CephDataPath::Write(gantry_op op, const gantry_fs_write& request) {
   std::memcpy(data.get(), request.data.ptr, length);
   Run(
       op, Lane::kData, request.context, {*node},
-      [this, node = *node, data, length, offset = request.offset](const Mounted& at,
-                                                                  const Caller& who) {
-        const auto inode = at.inodes->Find(node);
+      [this, node = *node, data, length, offset = request.offset](At& at, const Caller& who) {
+        const auto inode = at.Find(node);
         if (!inode) return Fail(inode.error());
         const auto file = at.inodes->Open(*inode, /*writes=*/true, who.get());
         if (!file) return Fail(file.error());
@@ -103,8 +102,8 @@ void CephDataPath::Write(gantry_op op, const gantry_fs_write& request) {
 void CephDataPath::Commit(gantry_op op, const gantry_fs_commit& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
-  Run(op, Lane::kData, request.context, {}, [this, node = *node](const Mounted& at, const Caller&) {
-    const auto inode = at.inodes->Find(node);
+  Run(op, Lane::kData, request.context, {}, [this, node = *node](At& at, const Caller&) {
+    const auto inode = at.Find(node);
     if (!inode) return Fail(inode.error());
     const int result = ceph_ll_sync_inode(at.client->get(), (*inode)->get(), /*syncdataonly=*/1);
     return result < 0 ? Fail(result) : Done();
@@ -117,9 +116,9 @@ void CephDataPath::Allocate(gantry_op op, const gantry_fs_allocate& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
   Run(op, Lane::kData, request.context, {*node},
-      [this, node = *node, offset = request.offset, length = request.length](const Mounted& at,
+      [this, node = *node, offset = request.offset, length = request.length](At& at,
                                                                              const Caller& who) {
-        const auto inode = at.inodes->Find(node);
+        const auto inode = at.Find(node);
         if (!inode) return Fail(inode.error());
         const auto file = at.inodes->Open(*inode, /*writes=*/true, who.get());
         if (!file) return Fail(file.error());

@@ -95,28 +95,22 @@ void CephDataPath::Sweep() {
       }));
 }
 
-void CephDataPath::LetGo(std::shared_ptr<Node> node) {
-  if (!node) return;
-  let_go_.push_back(std::move(node));
-  if (!letting_go_) LetAllGo();
+tl::expected<std::shared_ptr<Node>, int> CephDataPath::At::Find(const Handle& handle) {
+  auto node = inodes->Find(handle);
+  if (node && !(*node)->is_kept()) found.push_back(*node);
+  return node;
 }
 
-void CephDataPath::LetAllGo() {
-  letting_go_ = true;
-  jobs_.Submit(Background([this, nodes = std::exchange(let_go_, {})]() mutable -> Finish {
-    nodes.clear();
-    return [this](gantry_op) {
-      letting_go_ = false;
-      if (!let_go_.empty()) LetAllGo();
-    };
-  }));
+void CephDataPath::Keep(Inodes& inodes, std::shared_ptr<Node> node) {
+  jobs_.LetGo(inodes.Keep(std::move(node)));
 }
 
 // A time of change that is not flushed yet (Setattr) is, by the next sweep, which finds the inode again.
 void CephDataPath::Forget(gantry_bytes node) {
   const auto handle = ToHandle(node);
   if (!handle || !mounted_) return;
-  for (auto& dropped : mounted_->inodes->Drop(*handle)) LetGo(std::move(dropped));
+  jobs_.LetGo(mounted_->inodes->Drop(*handle));
+  Arm();
 }
 
 tl::expected<CephDataPath::Opened, ClientError> CephDataPath::Connect(
@@ -138,7 +132,7 @@ tl::expected<CephDataPath::Opened, ClientError> CephDataPath::Connect(
   auto mounted = std::make_shared<Mounted>();
   mounted->client = *client;
   mounted->inodes = std::make_shared<Inodes>(*client, successor);
-  mounted->root = mounted->inodes->Adopt(root, HandleOf(found));
+  mounted->root = mounted->inodes->Take(root, HandleOf(found));
   return Opened{std::move(mounted), HandleOf(found), ToHost(found)};
 }
 
@@ -171,6 +165,7 @@ void CephDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
         return host_.done_error(host_.ctx, at, opened.error().error_number);
       }
       mounted_ = opened->mounted;
+      Keep(*mounted_->inodes, mounted_->root);
       ReturnUnusedStack();
       host_.done_node(host_.ctx, at, opened->root.bytes(), &opened->attributes);
     };
@@ -181,7 +176,7 @@ void CephDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
 
 void CephDataPath::Close(gantry_op op) {
   const auto mounted = std::exchange(mounted_, nullptr);
-  listings_ = {};
+  Discard(listings_.TakeOld(kNever));
   journal_->Clear();
   if (!mounted) return host_.done(host_.ctx, op);
   // What is stuck in the client can't be unmounted under; whoever comes next ends the session.
@@ -214,11 +209,19 @@ void CephDataPath::Run(gantry_op op, Lane lane, const gantry_fs_context& context
   if ((context.flags & GANTRY_FS_REPLAYED) == 0) journal_->DropPast();
   if (sweep_at_ == kNever && !sweeping_) sweep_at_ = steady_clock::now() + kSweepEvery;
   auto caller = std::make_shared<Caller>(context);
-  jobs_.Submit({op, lane, std::move(changes),
-                [mounted = mounted_, caller = std::move(caller), work = std::move(work)] {
-                  return work(*mounted, *caller);
-                },
-                steady_clock::now() + options_.timeout, bytes});
+  jobs_.Submit(
+      {op, lane, std::move(changes),
+       [this, mounted = mounted_, caller = std::move(caller), work = std::move(work)]() -> Finish {
+         At at(*mounted);
+         Finish finish = work(at, *caller);
+         if (at.found.empty()) return finish;
+         return [this, inodes = at.inodes, found = std::move(at.found),
+                 finish = std::move(finish)](gantry_op done) mutable {
+           for (auto& node : found) Keep(*inodes, std::move(node));
+           finish(done);
+         };
+       },
+       steady_clock::now() + options_.timeout, bytes});
   Arm();
 }
 
@@ -227,7 +230,7 @@ void CephDataPath::RunChange(gantry_op op, const gantry_fs_context& context,
   auto attempt = std::make_shared<Attempt>(op, (context.flags & GANTRY_FS_REPLAYED) != 0,
                                            options_.one_node ? nullptr : journal_);
   Run(op, Lane::kNames, context, std::move(changes),
-      [attempt = std::move(attempt), work = std::move(work)](const Mounted& at, const Caller& who) {
+      [attempt = std::move(attempt), work = std::move(work)](At& at, const Caller& who) {
         // Noted until the end was told.
         return Finish(
             [attempt, finish = work(at, who, *attempt)](gantry_op done) { finish(done); });
@@ -252,14 +255,13 @@ Finish CephDataPath::DoneAttributes(const struct ceph_statx& found) const {
 
 Finish CephDataPath::DoneNode(const Mounted& mounted, const Made& made) {
   const Handle handle = HandleOf(made.found);
-  const auto node = mounted.inodes->Adopt(made.inode, handle);
+  auto node = mounted.inodes->Take(made.inode, handle);
   if (made.file != nullptr) mounted.inodes->AdoptFile(node, made.file);
-  return
-      [this, handle, node, inodes = mounted.inodes, attributes = ToHost(made.found)](gantry_op op) {
-        // The host may have forgotten it meanwhile, as it was known before.
-        LetGo(inodes->Keep(node));
-        host_.done_node(host_.ctx, op, handle.bytes(), &attributes);
-      };
+  return [this, handle, node = std::move(node), inodes = mounted.inodes,
+          attributes = ToHost(made.found)](gantry_op op) mutable {
+    Keep(*inodes, std::move(node));
+    host_.done_node(host_.ctx, op, handle.bytes(), &attributes);
+  };
 }
 
 }  // namespace gantry::cephfs

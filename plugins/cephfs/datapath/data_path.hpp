@@ -85,8 +85,12 @@ class CephDataPath {
   void Listxattr(gantry_op op, const gantry_fs_xattr& request);
   void Removexattr(gantry_op op, const gantry_fs_xattr& request);
   void Forget(gantry_bytes node);
-  // Inodes that are referred to; for tests.
+
+  // For tests: inodes that are kept, and how many of them have open files.
   size_t KeptInodes() const { return mounted_ ? mounted_->inodes->size() : 0; }
+  size_t OpenFiles() const { return mounted_ ? mounted_->inodes->OpenFiles() : 0; }
+  // There is nothing to be swept.
+  bool IsSwept() const { return !sweeping_ && sweep_at_ == kNever; }
 
  private:
   struct Mounted {
@@ -99,21 +103,28 @@ class CephDataPath {
     Handle root;
     gantry_fs_attributes attributes;
   };
+  // What an operation works with, on its thread.
+  struct At : Mounted {
+    explicit At(const Mounted& mounted) : Mounted(mounted) {}
+    // Of a node that the operation is about.
+    tl::expected<std::shared_ptr<Node>, int> Find(const Handle& handle);
+
+    std::vector<std::shared_ptr<Node>> found;  // not kept yet
+  };
   class Caller;
   struct Made;
   class Attempt;
   // What an operation does on its thread.
-  using Work = std::function<Finish(const Mounted&, const Caller&)>;
-  using ChangeWork = std::function<Finish(const Mounted&, const Caller&, Attempt&)>;
+  using Work = std::function<Finish(At&, const Caller&)>;
+  using ChangeWork = std::function<Finish(At&, const Caller&, Attempt&)>;
 
   // Life (data_path.cpp).
   void Watch();
   void Arm();
   void OnTime();
   void Sweep();
-  // Gives an inode back on a thread, since that takes libcephfs' lock. Nothing is nothing.
-  void LetGo(std::shared_ptr<Node> node);
-  void LetAllGo();
+  // Keeps a node that the host knows, or is about to be told.
+  void Keep(Inodes& inodes, std::shared_ptr<Node> node);
   // Blocks.
   static tl::expected<Opened, ClientError> Connect(const DataPathOptions& options,
                                                    const std::string& key, const std::string& uuid,
@@ -159,8 +170,6 @@ class CephDataPath {
   TimePoint sweep_at_ = kNever;
   // Their times of change are the client's own until the next sweep (Setattr).
   std::set<Handle> times_held_;
-  std::vector<std::shared_ptr<Node>> let_go_;  // the next ones
-  bool letting_go_ = false;                    // others are on a thread
   int64_t armed_ns_ = INT64_MAX;
   DataPathOptions options_;
   std::shared_ptr<const Mounted> mounted_;

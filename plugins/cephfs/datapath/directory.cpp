@@ -20,6 +20,9 @@ using std::chrono::steady_clock;
 // A reply with nodes has room for so much more with each name, which is no longer than that.
 constexpr size_t kEntryBytesMax = 160;
 constexpr size_t kNameBytesMax = 255;
+// Of waiting for the attributes of one answer's entries: who has a file open for writing is asked for its
+// size, one after the other. After that the rest goes without, and is asked for by whoever wants it.
+constexpr std::chrono::milliseconds kWaitedMsMax{100};
 
 // One entry more. What ceph_readdir_r returns.
 int ReadName(ceph_mount_info* mount, ceph_dir_result* stream, uint64_t snapshot, ListedName* name) {
@@ -38,9 +41,9 @@ int ReadName(ceph_mount_info* mount, ceph_dir_result* stream, uint64_t snapshot,
 // The same with what a lookup would say. libcephfs refers to each inode, those of "." and ".." too. Its
 // attributes are not taken: of the first entry of each answer of the MDS they are what that said, which
 // does not wait for who is writing the file (Client::readdir_r_cb of 16.2, check_caps). With the
-// capabilities that came along the question costs nothing.
+// capabilities that came along the question costs nothing. `waited` grows by what it took.
 int ReadNode(Inodes& inodes, ceph_mount_info* mount, ceph_dir_result* stream, const UserPerm* who,
-             ListedName* name) {
+             ListedName* name, steady_clock::duration* waited) {
   dirent entry{};
   struct ceph_statx listed {};
   Inode* inode = nullptr;
@@ -57,8 +60,10 @@ int ReadNode(Inodes& inodes, ceph_mount_info* mount, ceph_dir_result* stream, co
   if (!node || name->name == "." || name->name == "..") return result;
   // Whoever asks for the name hears why not.
   struct ceph_statx found {};
-  if (ceph_ll_getattr(mount, node->get(), &found, CEPH_STATX_BASIC_STATS, 0, who) < 0)
-    return result;
+  const auto asked_at = steady_clock::now();
+  const int answer = ceph_ll_getattr(mount, node->get(), &found, CEPH_STATX_BASIC_STATS, 0, who);
+  *waited += steady_clock::now() - asked_at;
+  if (answer < 0) return result;
   name->attributes = ToHost(found);
   name->node = std::move(node);
   return result;
@@ -80,11 +85,13 @@ int Fill(Inodes& inodes, const std::shared_ptr<Client>& client, Inode* directory
   }
   ceph_dir_result* const stream = listing->stream->get();
   size_t bytes = 0;
+  steady_clock::duration waited{0};
   while (listing->names.size() < kListedMax &&
          (room_bytes == 0 || bytes + kEntryBytesMax + kNameBytesMax <= room_bytes)) {
     ListedName name;
-    const int result = room_bytes == 0 ? ReadName(mount, stream, listing->directory.snapshot, &name)
-                                       : ReadNode(inodes, mount, stream, who, &name);
+    const bool with_node = room_bytes != 0 && waited < kWaitedMsMax;
+    const int result = with_node ? ReadNode(inodes, mount, stream, who, &name, &waited)
+                                 : ReadName(mount, stream, listing->directory.snapshot, &name);
     if (result < 0 && listing->names.empty()) return result;
     if (result <= 0) {
       listing->eof = result == 0;
@@ -116,8 +123,8 @@ void CephDataPath::List(gantry_op op, const gantry_fs_readdir& request, uint32_t
   if (!known) known = Listing{*node, request.cookie, nullptr, {}, false, {}};
   const auto listing = std::make_shared<Listing>(std::move(*known));
   Run(op, Lane::kNames, request.context, {},
-      [this, listing, room_bytes](const Mounted& at, const Caller& who) {
-        const auto inode = at.inodes->Find(listing->directory);
+      [this, listing, room_bytes](At& at, const Caller& who) {
+        const auto inode = at.Find(listing->directory);
         if (!inode) return Fail(inode.error());
         const int result =
             Fill(*at.inodes, at.client, (*inode)->get(), who.get(), room_bytes, listing.get());
@@ -130,15 +137,15 @@ void CephDataPath::List(gantry_op op, const gantry_fs_readdir& request, uint32_t
 }
 
 void CephDataPath::EmitListed(gantry_op op, Inodes& inodes, Listing listing) {
-  const auto emit = [&](const gantry_fs_entry& entry, const ListedName& name) {
+  const auto emit = [&](const gantry_fs_entry& entry, ListedName& name) {
     if (!name.node) return host_.entry(host_.ctx, op, &entry) != 0;
     if (host_.entry_plus(host_.ctx, op, &entry, name.node->handle().bytes(), &name.attributes) == 0)
       return false;
-    LetGo(inodes.Keep(name.node));
+    Keep(inodes, std::exchange(name.node, nullptr));
     return true;
   };
   size_t taken = 0;
-  for (const ListedName& name : listing.names) {
+  for (ListedName& name : listing.names) {
     gantry_fs_entry entry{};
     entry.name = ToStr(name.name);
     entry.fileid = name.fileid;
@@ -149,7 +156,7 @@ void CephDataPath::EmitListed(gantry_op op, Inodes& inodes, Listing listing) {
     ++taken;
   }
   listing.names.erase(listing.names.begin(), listing.names.begin() + static_cast<ptrdiff_t>(taken));
-  for (ListedName& name : listing.names) LetGo(std::exchange(name.node, nullptr));
+  for (ListedName& name : listing.names) jobs_.LetGo(std::exchange(name.node, nullptr));
   listings_.Put(std::move(listing));
   Discard(listings_.TakeOld(steady_clock::now()));
   host_.done(host_.ctx, op);
@@ -157,11 +164,7 @@ void CephDataPath::EmitListed(gantry_op op, Inodes& inodes, Listing listing) {
 
 // Closing a directory takes libcephfs' lock, so it is done on a thread.
 void CephDataPath::Discard(std::vector<Listing> listings) {
-  if (listings.empty()) return;
-  jobs_.Submit(Background([listings = std::move(listings)]() mutable -> Finish {
-    listings.clear();
-    return [](gantry_op) {};
-  }));
+  if (!listings.empty()) jobs_.LetGo(std::make_shared<std::vector<Listing>>(std::move(listings)));
 }
 
 }  // namespace gantry::cephfs

@@ -4,6 +4,7 @@
 #include <cephfs/libcephfs.h>
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -50,42 +51,43 @@ std::shared_ptr<Node> Inodes::Take(Inode* inode, Handle handle) {
   return found == nodes_.end() ? fresh : *found->second;
 }
 
-std::shared_ptr<Node> Inodes::Keep(const std::shared_ptr<Node>& node) {
+std::shared_ptr<Node> Inodes::Keep(std::shared_ptr<Node> node) {
   const std::lock_guard lock(mutex_);
   if (const auto found = nodes_.find(node->handle()); found != nodes_.end()) {
     recent_.splice(recent_.begin(), recent_, found->second);
-    return *found->second == node ? nullptr : node;
+    return *found->second == node ? nullptr : std::move(node);
   }
-  recent_.push_front(node);
-  nodes_.emplace(node->handle(), recent_.begin());
-  if (recent_.size() <= kInodesMax) return nullptr;
-  std::shared_ptr<Node> dropped = std::move(recent_.back());
-  nodes_.erase(dropped->handle());
-  recent_.pop_back();
-  return dropped;
+  node->is_kept_ = true;
+  if (node->has_files_) opened_[node->handle()] = Clock::now();
+  recent_.push_front(std::move(node));
+  nodes_.emplace(recent_.front()->handle(), recent_.begin());
+  return recent_.size() <= kInodesMax ? nullptr : Remove(nodes_.find(recent_.back()->handle()));
 }
 
-std::shared_ptr<Node> Inodes::Adopt(Inode* inode, Handle handle) {
-  auto node = Take(inode, handle);
-  // Another thread may have been first; what this one got works as well.
-  (void)Keep(node);
-  return node;
-}
-
-std::vector<std::shared_ptr<Node>> Inodes::Drop(const Handle& handle) {
-  std::vector<std::shared_ptr<Node>> dropped;
+std::shared_ptr<Node> Inodes::Drop(const Handle& handle) {
   const std::lock_guard lock(mutex_);
-  if (auto opened = opened_.extract(handle)) dropped.push_back(std::move(opened.mapped().node));
-  if (const auto found = nodes_.extract(handle)) {
-    dropped.push_back(std::move(*found.mapped()));
-    recent_.erase(found.mapped());
-  }
-  return dropped;
+  const auto found = nodes_.find(handle);
+  return found == nodes_.end() ? nullptr : Remove(found);
+}
+
+std::shared_ptr<Node> Inodes::Remove(Nodes::iterator at) {
+  std::shared_ptr<Node> node = std::move(*at->second);
+  node->is_kept_ = false;
+  opened_.erase(node->handle());
+  recent_.erase(at->second);
+  nodes_.erase(at);
+  return node;
 }
 
 size_t Inodes::size() const {
   const std::lock_guard lock(mutex_);
   return nodes_.size();
+}
+
+size_t Inodes::OpenFiles() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<size_t>(std::count_if(
+      recent_.begin(), recent_.end(), [](const auto& node) { return node->has_files_.load(); }));
 }
 
 int Inodes::CheckName(Inode* inode) const {
@@ -113,15 +115,15 @@ tl::expected<std::shared_ptr<Node>, int> Inodes::Find(const Handle& handle) {
     (void)ceph_ll_put(client_->get(), inode);
     return tl::unexpected(error_number);
   }
-  return Adopt(inode, handle);
+  return Take(inode, handle);
 }
 
+// A node that is not kept has its files for as long as somebody uses it.
 void Inodes::NoteUse(const std::shared_ptr<Node>& node) {
   bool is_crowded = false;
   {
     const std::lock_guard lock(mutex_);
-    auto& opened = opened_[node->handle()];
-    opened = {node, Clock::now()};
+    if (node->is_kept_) opened_[node->handle()] = Clock::now();
     is_crowded = opened_.size() > kOpenFilesMax;
   }
   if (is_crowded) (void)CloseIdle(Clock::time_point::max());
@@ -143,6 +145,7 @@ tl::expected<std::shared_ptr<File>, int> Inodes::Open(const std::shared_ptr<Node
             ceph_ll_open(client_->get(), node->get(), writes ? O_RDWR : O_RDONLY, &fh, who);
         if (result < 0) return tl::unexpected(-result);
         mine = std::make_shared<File>(client_, fh);
+        node->has_files_ = true;
       }
       file = mine;
     }
@@ -156,40 +159,38 @@ void Inodes::AdoptFile(const std::shared_ptr<Node>& node, Fh* fh) {
   {
     const std::lock_guard lock(node->mutex_);
     if (!node->writer_) node->writer_ = std::move(file);
+    node->has_files_ = true;
   }
   NoteUse(node);
 }
 
 bool Inodes::CloseIdle(Clock::time_point now) {
-  std::vector<std::shared_ptr<void>> closed;  // after the lock
+  std::vector<std::shared_ptr<File>> closed;  // after the lock
   const std::lock_guard lock(mutex_);
   for (auto at = opened_.begin(); at != opened_.end();) {
-    const std::shared_ptr<Node> kept = at->second.node;
-    Node& node = *kept;
+    Node& node = **nodes_.at(at->first);
     const std::unique_lock busy(node.mutex_, std::try_to_lock);
     const bool is_used =
         !busy.owns_lock() || node.reader_.use_count() > 1 || node.writer_.use_count() > 1;
-    if (is_used || (now != Clock::time_point::max() && now - at->second.used < kFileIdle)) {
+    if (is_used || (now != Clock::time_point::max() && now - at->second < kFileIdle)) {
       ++at;
       continue;
     }
     for (auto* file : {&node.reader_, &node.writer_})
       if (*file) closed.push_back(std::exchange(*file, nullptr));
-    closed.push_back(kept);
+    node.has_files_ = false;
     at = opened_.erase(at);
   }
   return !opened_.empty();
 }
 
 void Inodes::Clear() {
-  Recent recent;
-  std::map<Handle, Opened> opened;
-  {
-    const std::lock_guard lock(mutex_);
-    recent.swap(recent_);
-    opened.swap(opened_);
-    nodes_.clear();
-  }
+  Recent recent;  // goes after the lock
+  const std::lock_guard lock(mutex_);
+  for (const auto& node : recent_) node->is_kept_ = false;
+  recent.swap(recent_);
+  opened_.clear();
+  nodes_.clear();
 }
 
 }  // namespace gantry::cephfs

@@ -5,12 +5,17 @@
 // found or opened again when asked for. An inode goes at once when the host forgets its node: a file that
 // was removed has its objects for as long as a client refers to it.
 //
+// So a node is kept only on the loop's thread, at the end of an operation that the host is told: of a node
+// that it is told, or that the operation was about, it has not said yet that it forgets it. Whatever else
+// a thread found goes with its last user, and its open files with it.
+//
 // Reading and writing have open files of their own: an open for writing takes the right to cache the
 // file from every other client.
 #pragma once
 
 #include <gantry/datapath.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <list>
@@ -70,6 +75,7 @@ class Node {
 
   Inode* get() const { return inode_; }
   const Handle& handle() const { return handle_; }
+  bool is_kept() const { return is_kept_; }
 
  private:
   friend class Inodes;
@@ -80,6 +86,8 @@ class Node {
   std::mutex mutex_;  // one open at a time; held while the MDS is asked
   std::shared_ptr<File> reader_;
   std::shared_ptr<File> writer_;
+  std::atomic<bool> has_files_ = false;
+  std::atomic<bool> is_kept_ = false;  // changed under Inodes::mutex_
 };
 
 // Any thread; what may ask the MDS, and so block, says so. Errors are errnos.
@@ -94,18 +102,18 @@ class Inodes {
   Inodes(std::shared_ptr<Client> client, bool successor)
       : client_(std::move(client)), successor_(successor) {}
 
-  // Takes over one reference of libcephfs'.
-  std::shared_ptr<Node> Adopt(Inode* inode, Handle handle);
-  // The same, without keeping it: nobody may want it.
+  // Takes over one reference of libcephfs'. The node that is kept where there is one.
   std::shared_ptr<Node> Take(Inode* inode, Handle handle);
-  // Keeps a node that is told to the host. What is returned goes for it, and is to be let go of on a
-  // thread; or nothing.
-  std::shared_ptr<Node> Keep(const std::shared_ptr<Node>& node);
-  // Of a node that the host has forgotten: keeps it and its files no more. Likewise, all of them.
-  std::vector<std::shared_ptr<Node>> Drop(const Handle& handle);
-  size_t size() const;
+  // Keeps a node and its open files; the loop's thread. What is returned goes for it, and is to be let go
+  // of on a thread; or nothing.
+  std::shared_ptr<Node> Keep(std::shared_ptr<Node> node);
+  // Of a node that the host has forgotten: keeps it and its files no more. Likewise.
+  std::shared_ptr<Node> Drop(const Handle& handle);
   // Blocks when it is not at hand. ESTALE: there is no such inode.
   tl::expected<std::shared_ptr<Node>, int> Find(const Handle& handle);
+  // How many are kept, and how many of them have open files.
+  size_t size() const;
+  size_t OpenFiles() const;
   // An open file; blocks when there is none yet.
   tl::expected<std::shared_ptr<File>, int> Open(const std::shared_ptr<Node>& node, bool writes,
                                                 const UserPerm* who);
@@ -116,12 +124,10 @@ class Inodes {
   void Clear();
 
  private:
-  struct Opened {
-    std::shared_ptr<Node> node;
-    Clock::time_point used;
-  };
   using Recent = std::list<std::shared_ptr<Node>>;
+  using Nodes = std::map<Handle, Recent::iterator>;
 
+  std::shared_ptr<Node> Remove(Nodes::iterator at);
   void NoteUse(const std::shared_ptr<Node>& node);
   // 0, ESTALE of a file without a name, or why that cannot be told.
   int CheckName(Inode* inode) const;
@@ -130,8 +136,8 @@ class Inodes {
   const bool successor_;
   mutable std::mutex mutex_;  // never held while the MDS is asked
   Recent recent_;             // the one used last is the first
-  std::map<Handle, Recent::iterator> nodes_;
-  std::map<Handle, Opened> opened_;
+  Nodes nodes_;
+  std::map<Handle, Clock::time_point> opened_;  // of those, last used
 };
 
 }  // namespace gantry::cephfs

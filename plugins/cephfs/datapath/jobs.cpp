@@ -23,6 +23,7 @@ void Jobs::Submit(Order order) {
 bool Jobs::IsHeld(const Job& job) const {
   if (job.order.alone && running_[0] + running_[1] + waiting_[0].size() + waiting_[1].size() > 1)
     return true;
+  if (job.order.op == 0 && retry_at_ != kNever) return true;
   return !held_.empty() && std::any_of(job.order.changes.begin(), job.order.changes.end(),
                                        [&](const Handle& h) { return held_.contains(h); });
 }
@@ -44,41 +45,69 @@ void Jobs::Start() {
       }
       const JobPtr job = *at;
       at = waiting.erase(at);
-      Begin(job);
+      if (Begin(job)) continue;
+      if (job->order.op == 0) {
+        retry_at_ = std::chrono::steady_clock::now() + kThreadRetry;
+        waiting.insert(at, job);
+      } else {
+        Forget(job->order.op);
+        give_up_(job->order.op, EAGAIN);
+        at = waiting.begin();  // the caller may have asked for something
+      }
     }
   }
 }
 
-void Jobs::Begin(const JobPtr& job) {
+bool Jobs::Begin(const JobPtr& job) {
   job->begun = true;
   ++running_[static_cast<size_t>(job->order.lane)];
   running_bytes_ += job->order.bytes;
   const bool runs = threads_.Run([this, job, back = threads_.Returner()]() mutable {
     Finish finish = job->order.work();
     job->order.work = nullptr;  // what it held goes on this thread
-    back([this, job, finish = std::move(finish)] { End(job, finish); });
+    back([this, job, finish = std::move(finish)]() mutable { End(job, std::move(finish)); });
   });
-  if (!runs) End(job, nullptr);
+  if (!runs) {
+    job->begun = false;
+    CountOut(*job);
+  }
+  return runs;
 }
 
-// `finish` is dropped when nobody waits for it any more.
-void Jobs::End(const JobPtr& job, const Finish& finish) {
-  --running_[static_cast<size_t>(job->order.lane)];
-  running_bytes_ -= job->order.bytes;
-  const gantry_op op = job->order.op;
+void Jobs::CountOut(const Job& job) {
+  --running_[static_cast<size_t>(job.order.lane)];
+  running_bytes_ -= job.order.bytes;
+}
+
+void Jobs::End(const JobPtr& job, Finish finish) {
+  CountOut(*job);
   if (job->given_up) {
     --abandoned_;
     for (const Handle& handle : job->order.changes)
       if (const auto held = held_.find(handle); held != held_.end() && --held->second == 0)
         held_.erase(held);
+    if (finish) LetGo(std::make_shared<Finish>(std::move(finish)));
   } else {
-    Forget(op);
-    if (finish) {
-      finish(op);
-    } else if (op != 0) {
-      give_up_(op, EAGAIN);
-    }
+    Forget(job->order.op);
+    finish(job->order.op);
   }
+}
+
+void Jobs::LetGo(std::shared_ptr<void> last) {
+  if (!last) return;
+  let_go_.push_back(std::move(last));
+  if (!letting_go_) LetAllGo();
+}
+
+void Jobs::LetAllGo() {
+  letting_go_ = true;
+  Submit(Background([this, all = std::exchange(let_go_, {})]() mutable -> Finish {
+    all.clear();
+    return [this](gantry_op) {
+      letting_go_ = false;
+      if (!let_go_.empty()) LetAllGo();
+    };
+  }));
 }
 
 void Jobs::Forget(gantry_op op) {
@@ -109,13 +138,17 @@ void Jobs::Interrupt(gantry_op op) {
 void Jobs::OnTime(TimePoint now) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now)
     GiveUpOn(JobPtr(deadlines_.begin()->second), ETIMEDOUT);
+  if (retry_at_ <= now) retry_at_ = kNever;
   Start();
 }
 
-TimePoint Jobs::NextAt() const { return deadlines_.empty() ? kNever : deadlines_.begin()->first; }
+TimePoint Jobs::NextAt() const {
+  return deadlines_.empty() ? retry_at_ : std::min(deadlines_.begin()->first, retry_at_);
+}
 
 void Jobs::OnReadable() {
   threads_.Deliver();
+  retry_at_ = kNever;  // there is a thread
   Start();
 }
 

@@ -11,6 +11,9 @@
 //
 // Names and data have threads of their own: with a frozen MDS reads and writes of files that are open
 // still go on.
+//
+// Whatever holds something of libcephfs' is let go of on such a thread: giving it back takes a lock of
+// libcephfs', which the one thread that serves everybody is not to wait for.
 #pragma once
 
 #include <gantry/datapath.h>
@@ -35,17 +38,19 @@ inline constexpr size_t kDataThreadsMax = 16;
 // Of data under way at once. What is on its way is copied several times between here and an OSD: many
 // large pieces side by side only push each other out of the processor's caches.
 inline constexpr size_t kDataBytesMax = 4 << 20;
+// What nobody waits for is tried again after so long when there was no thread to be had for it.
+inline constexpr std::chrono::milliseconds kThreadRetry{100};
 
 using TimePoint = std::chrono::steady_clock::time_point;
 inline constexpr TimePoint kNever = TimePoint::max();
 
 enum class Lane : uint8_t { kNames, kData };
 
-// Ends an operation; on the loop's thread.
+// Ends an operation; on the loop's thread, or never where the operation was given up.
 using Finish = std::function<void(gantry_op)>;
 
 struct Order {
-  gantry_op op = 0;  // 0: nobody waits for it, so it is never given up
+  gantry_op op = 0;  // 0: nobody waits for it, so it is never given up, and is done some time
   Lane lane = Lane::kNames;
   std::vector<Handle> changes;   // what the work changes; empty: nothing
   std::function<Finish()> work;  // blocks; any thread
@@ -65,10 +70,13 @@ class Jobs {
   // Answers an operation that is given up.
   using GiveUp = std::function<void(gantry_op, int error_number)>;
 
-  explicit Jobs(GiveUp give_up) : give_up_(std::move(give_up)) {}
+  explicit Jobs(GiveUp give_up, Threads::StartThread start = &Threads::StartDetached)
+      : give_up_(std::move(give_up)), threads_(std::move(start)) {}
   Jobs(const Jobs&) = delete;
 
   void Submit(Order order);
+  // Drops the caller's reference on a thread. Nothing is nothing.
+  void LetGo(std::shared_ptr<void> last);
   void Interrupt(gantry_op op);
   void OnTime(TimePoint now);
   TimePoint NextAt() const;
@@ -91,8 +99,11 @@ class Jobs {
   void Start();
   bool IsHeld(const Job& job) const;
   bool HasRoom(const Job& job) const;
-  void Begin(const JobPtr& job);
-  void End(const JobPtr& job, const Finish& finish);
+  // False: there is no thread for it.
+  bool Begin(const JobPtr& job);
+  void CountOut(const Job& job);
+  void End(const JobPtr& job, Finish finish);
+  void LetAllGo();
   void GiveUpOn(const JobPtr& job, int error_number);
   void Forget(gantry_op op);
 
@@ -105,6 +116,9 @@ class Jobs {
   size_t running_bytes_ = 0;
   std::map<Handle, size_t> held_;  // changed by works that were given up
   size_t abandoned_ = 0;
+  TimePoint retry_at_ = kNever;  // what nobody waits for begins no earlier; kNever: at once
+  std::vector<std::shared_ptr<void>> let_go_;  // the next ones
+  bool letting_go_ = false;                    // others are on a thread, or will be
   Threads threads_;
 };
 

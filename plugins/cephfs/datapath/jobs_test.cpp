@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <thread>
 
 namespace gantry::cephfs {
 namespace {
@@ -61,6 +62,18 @@ class Gate {
   bool all_ = false;
 };
 
+// Notes the thread that its last user was on.
+struct Traced {
+  explicit Traced(std::vector<std::thread::id>* all, std::mutex* m) : ended_on(all), mutex(m) {}
+  Traced(const Traced&) = delete;
+  ~Traced() {
+    const std::lock_guard lock(*mutex);
+    ended_on->push_back(std::this_thread::get_id());
+  }
+  std::vector<std::thread::id>* const ended_on;
+  std::mutex* const mutex;
+};
+
 class JobsTest : public ::testing::Test {
  protected:
   ~JobsTest() override { gate_->OpenAll(); }
@@ -88,9 +101,25 @@ class JobsTest : public ::testing::Test {
     jobs_.OnTime(steady_clock::now());
   }
 
+  std::shared_ptr<Traced> Trace() { return std::make_shared<Traced>(&traced_, &traced_mutex_); }
+  // Until so many have gone; the threads they went on.
+  std::vector<std::thread::id> Gone(size_t count) {
+    const auto until = steady_clock::now() + kEventually;
+    for (;; Turn()) {
+      const std::lock_guard lock(traced_mutex_);
+      if (traced_.size() >= count || steady_clock::now() > until) return traced_;
+    }
+  }
+
+  std::vector<std::thread::id> traced_;
+  std::mutex traced_mutex_;
+  bool has_threads_ = true;  // new ones can be made
   std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
   std::map<gantry_op, int> ended_;
-  Jobs jobs_{[this](gantry_op op, int error_number) { ended_[op] = error_number; }};
+  Jobs jobs_{[this](gantry_op op, int error_number) { ended_[op] = error_number; },
+             [this](Threads::Work work) {
+               return has_threads_ && Threads::StartDetached(std::move(work));
+             }};
 };
 
 TEST_F(JobsTest, EndInAnyOrder) {
@@ -214,6 +243,57 @@ TEST_F(JobsTest, StuckNamesLeaveThreadsForData) {
   EXPECT_LE(gate_->Count(), kNameThreadsMax + 1);
   gate_->OpenAll();
   for (int i = 0; i < stuck; ++i) EXPECT_EQ(Wait(100 + i), 0);
+}
+
+TEST_F(JobsTest, WhatAnEndHoldsThatNobodyWaitsForGoesOnAThread) {
+  jobs_.Submit({1,
+                Lane::kNames,
+                {},
+                [this, gate = gate_]() -> Finish {
+                  gate->Pass(1);
+                  return [this, held = Trace()](gantry_op op) { ended_[op] = 0; };
+                },
+                kNever});
+  ASSERT_TRUE(gate_->Reached(1));
+  jobs_.Interrupt(1);
+  ended_.clear();
+  gate_->Open(1);
+  const auto gone = Gone(1);
+  ASSERT_EQ(gone.size(), 1U);
+  EXPECT_NE(gone[0], std::this_thread::get_id());
+  EXPECT_TRUE(ended_.empty()) << "answered twice";
+}
+
+TEST_F(JobsTest, WhatIsLetGoOfGoesOnAThread) {
+  for (int i = 0; i < 3; ++i) jobs_.LetGo(Trace());
+  jobs_.LetGo(nullptr);
+  const auto gone = Gone(3);
+  EXPECT_EQ(gone.size(), 3U);
+  for (const auto& thread : gone) EXPECT_NE(thread, std::this_thread::get_id());
+}
+
+TEST_F(JobsTest, WithoutAThreadAnOperationIsRefusedAndWhatNobodyWaitsForIsDoneLater) {
+  has_threads_ = false;
+  bool is_done = false;
+  jobs_.Submit(
+      Background([&is_done]() -> Finish { return [&is_done](gantry_op) { is_done = true; }; }));
+  jobs_.LetGo(Trace());
+  Submit(1, {kFile});
+  EXPECT_EQ(Wait(1), EAGAIN);
+  ASSERT_NE(jobs_.NextAt(), kNever);
+  jobs_.OnTime(jobs_.NextAt());
+  ASSERT_NE(jobs_.NextAt(), kNever) << "not tried again";
+  jobs_.LetGo(Trace());
+  EXPECT_FALSE(is_done);
+  has_threads_ = true;
+  ASSERT_EQ(Gone(2).size(), 2U);
+  for (const auto until = steady_clock::now() + kEventually;
+       !is_done && steady_clock::now() < until;)
+    Turn();
+  EXPECT_TRUE(is_done);
+  EXPECT_EQ(jobs_.NextAt(), kNever);
+  jobs_.LetGo(Trace());
+  EXPECT_EQ(Gone(3).size(), 3U);
 }
 
 }  // namespace

@@ -71,9 +71,8 @@ void CephDataPath::Lookup(gantry_op op, const gantry_fs_name& request) {
   const auto directory = ToHandle(request.directory);
   if (!directory) return host_.done_error(host_.ctx, op, ESTALE);
   Run(op, Lane::kNames, request.context, {},
-      [this, directory = *directory, name = ToString(request.name)](const Mounted& at,
-                                                                    const Caller& who) {
-        const auto parent = at.inodes->Find(directory);
+      [this, directory = *directory, name = ToString(request.name)](At& at, const Caller& who) {
+        const auto parent = at.Find(directory);
         if (!parent) return Fail(parent.error());
         Made found;
         const int result =
@@ -86,15 +85,14 @@ void CephDataPath::Lookup(gantry_op op, const gantry_fs_name& request) {
 void CephDataPath::Getattr(gantry_op op, const gantry_fs_node& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
-  Run(op, Lane::kNames, request.context, {},
-      [this, node = *node](const Mounted& at, const Caller& who) {
-        const auto inode = at.inodes->Find(node);
-        if (!inode) return Fail(inode.error());
-        struct ceph_statx found {};
-        const int result =
-            ceph_ll_getattr(at.client->get(), (*inode)->get(), &found, kWanted, 0, who.get());
-        return result < 0 ? Fail(result) : DoneAttributes(found);
-      });
+  Run(op, Lane::kNames, request.context, {}, [this, node = *node](At& at, const Caller& who) {
+    const auto inode = at.Find(node);
+    if (!inode) return Fail(inode.error());
+    struct ceph_statx found {};
+    const int result =
+        ceph_ll_getattr(at.client->get(), (*inode)->get(), &found, kWanted, 0, who.get());
+    return result < 0 ? Fail(result) : DoneAttributes(found);
+  });
 }
 
 // A client that may write a file alone keeps changes of its attributes to itself for some seconds, and
@@ -110,8 +108,8 @@ void CephDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
   if (holds) times_held_.insert(*node);
   const bool flushes = mask != CEPH_SETATTR_SIZE && !holds;
   Run(op, Lane::kNames, request.context, {*node},
-      [this, node = *node, values, mask, flushes](const Mounted& at, const Caller& who) mutable {
-        const auto inode = at.inodes->Find(node);
+      [this, node = *node, values, mask, flushes](At& at, const Caller& who) mutable {
+        const auto inode = at.Find(node);
         if (!inode) return Fail(inode.error());
         ceph_mount_info* const mount = at.client->get();
         int result = ceph_ll_setattr(mount, (*inode)->get(), &values, mask, who.get());
@@ -127,25 +125,24 @@ void CephDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
 void CephDataPath::Readlink(gantry_op op, const gantry_fs_node& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
-  Run(op, Lane::kNames, request.context, {},
-      [this, node = *node](const Mounted& at, const Caller& who) {
-        const auto inode = at.inodes->Find(node);
-        if (!inode) return Fail(inode.error());
-        std::string target(kTargetBytesMax, '\0');
-        const int length = ceph_ll_readlink(at.client->get(), (*inode)->get(), target.data(),
-                                            target.size(), who.get());
-        if (length < 0) return Fail(length);
-        target.resize(static_cast<size_t>(length));
-        return Finish([this, target = std::move(target)](gantry_op done) {
-          host_.done_target(host_.ctx, done, ToStr(target));
-        });
-      });
+  Run(op, Lane::kNames, request.context, {}, [this, node = *node](At& at, const Caller& who) {
+    const auto inode = at.Find(node);
+    if (!inode) return Fail(inode.error());
+    std::string target(kTargetBytesMax, '\0');
+    const int length = ceph_ll_readlink(at.client->get(), (*inode)->get(), target.data(),
+                                        target.size(), who.get());
+    if (length < 0) return Fail(length);
+    target.resize(static_cast<size_t>(length));
+    return Finish([this, target = std::move(target)](gantry_op done) {
+      host_.done_target(host_.ctx, done, ToStr(target));
+    });
+  });
 }
 
 // To the byte from the attributes of the volume's directory: libcephfs' own statfs counts in blocks of
 // 4 MiB. Its root is asked for, whichever node the caller named: the quota is the volume's.
 void CephDataPath::Statfs(gantry_op op, const gantry_fs_node& request) {
-  Run(op, Lane::kNames, request.context, {}, [this](const Mounted& at, const Caller& who) {
+  Run(op, Lane::kNames, request.context, {}, [this](At& at, const Caller& who) {
     ceph_mount_info* const mount = at.client->get();
     Inode* const root = at.root->get();
     Usage usage;
@@ -182,8 +179,8 @@ void CephDataPath::Make(gantry_op op, const gantry_fs_make& request, const Asked
   if (!directory) return host_.done_error(host_.ctx, op, ESTALE);
   RunChange(op, request.context, {*directory},
             [this, directory = *directory, name = ToString(request.name), asked,
-             maker = std::move(maker)](const Mounted& at, const Caller& who, Attempt& attempt) {
-              const auto parent = at.inodes->Find(directory);
+             maker = std::move(maker)](At& at, const Caller& who, Attempt& attempt) {
+              const auto parent = at.Find(directory);
               if (!parent) return Fail(parent.error());
               if (!attempt.Note()) return Fail(EAGAIN);
               Made made;
@@ -261,9 +258,9 @@ void CephDataPath::Link(gantry_op op, const gantry_fs_link& request) {
   if (!node || !directory) return host_.done_error(host_.ctx, op, ESTALE);
   RunChange(op, request.context, {*node, *directory},
             [this, node = *node, directory = *directory, name = ToString(request.name)](
-                const Mounted& at, const Caller& who, Attempt& attempt) {
-              const auto inode = at.inodes->Find(node);
-              const auto parent = at.inodes->Find(directory);
+                At& at, const Caller& who, Attempt& attempt) {
+              const auto inode = at.Find(node);
+              const auto parent = at.Find(directory);
               if (!inode) return Fail(inode.error());
               if (!parent) return Fail(parent.error());
               if (!attempt.Note()) return Fail(EAGAIN);
@@ -292,8 +289,8 @@ void CephDataPath::Remove(gantry_op op, const gantry_fs_name& request, Remover r
   if (!directory) return host_.done_error(host_.ctx, op, ESTALE);
   RunChange(op, request.context, {*directory},
             [this, directory = *directory, name = ToString(request.name), remover](
-                const Mounted& at, const Caller& who, Attempt& attempt) {
-              const auto parent = at.inodes->Find(directory);
+                At& at, const Caller& who, Attempt& attempt) {
+              const auto parent = at.Find(directory);
               if (!parent) return Fail(parent.error());
               ceph_mount_info* const mount = at.client->get();
               if (!attempt.IsAlone()) {
@@ -325,10 +322,9 @@ void CephDataPath::Rename(gantry_op op, const gantry_fs_rename& request) {
   if (!from || !to) return host_.done_error(host_.ctx, op, ESTALE);
   RunChange(op, request.context, Changed({request.directory, request.new_directory}),
             [this, from = *from, to = *to, name = ToString(request.name),
-             new_name = ToString(request.new_name)](const Mounted& at, const Caller& who,
-                                                    Attempt& attempt) {
-              const auto source = at.inodes->Find(from);
-              const auto target = at.inodes->Find(to);
+             new_name = ToString(request.new_name)](At& at, const Caller& who, Attempt& attempt) {
+              const auto source = at.Find(from);
+              const auto target = at.Find(to);
               if (!source) return Fail(source.error());
               if (!target) return Fail(target.error());
               ceph_mount_info* const mount = at.client->get();

@@ -6,125 +6,20 @@
 #include <sys/stat.h>
 
 #include <functional>
-#include <gantry/gantry.hpp>
 #include <memory>
 
-#include "plugins/cephfs/datapath/data_path.hpp"
-#include "plugins/cephfs/datapath/testing/fake_host.hpp"
+#include "plugins/cephfs/datapath/testing/path.hpp"
 #include "tests/lab/ceph.hpp"
 
 namespace gantry::cephfs {
 namespace {
 
 using test::Ended;
-using test::FakeHost;
+using test::Path;
 using test::RegionBytes;
 
 constexpr gantry_op kAgain = 1000;  // the operation that is asked for twice
 constexpr uint64_t kVerifier = 4711;
-
-// One data path of the filesystem's root.
-class Path {
- public:
-  Path(const lab::Ceph& ceph, const std::string& node, bool one_node, RegionBytes region = {})
-      : host_(std::move(region)),
-        path_(
-            host_.table(), {"owner", node},
-            [key = ceph.admin_key()](const gantry_map&) -> plugin::Result<std::string> {
-              return key;
-            },
-            [](int32_t, std::string_view) {}) {
-    const std::map<std::string, std::string> parameters = {
-        {"monitors", "[v2:" + ceph.monitor() + "]"},
-        {"fsName", ceph.filesystem()},
-        {"path", "/"},
-        {"user", "admin"},
-        {"oneNode", one_node ? "true" : "false"}};
-    const MapRef map(parameters);
-    gantry_datapath_open request{};
-    request.size = sizeof request;
-    request.parameters = map.get();
-    request.volume_key = ToStr(std::string_view("volume"));
-    path_.Open(1, request);
-    const Ended ended = host_.Wait(1);
-    EXPECT_EQ(ended.error_number, 0);
-    root_ = ended.node;
-  }
-
-  // The next operation is that one, a repetition or the first time.
-  Path& As(gantry_op op, bool replayed) {
-    op_ = op;
-    context_.flags = replayed ? GANTRY_FS_REPLAYED : 0;
-    return *this;
-  }
-  Ended Name(void (CephDataPath::*method)(gantry_op, const gantry_fs_name&),
-             const std::string& name) {
-    gantry_fs_name r{};
-    r.directory = Root();
-    r.name = ToStr(name);
-    return Do(method, r);
-  }
-  Ended Lookup(const std::string& name) { return Name(&CephDataPath::Lookup, name); }
-  Ended Unlink(const std::string& name) { return Name(&CephDataPath::Unlink, name); }
-  Ended Rmdir(const std::string& name) { return Name(&CephDataPath::Rmdir, name); }
-  Ended Make(void (CephDataPath::*method)(gantry_op, const gantry_fs_make&),
-             const std::string& name, uint32_t mode, uint64_t verifier = 1) {
-    gantry_fs_make r{};
-    r.directory = Root();
-    r.name = ToStr(name);
-    r.mode = mode;
-    r.exclusive = 1;
-    r.verifier = verifier;
-    r.target = ToStr(std::string_view("target"));
-    return Do(method, r);
-  }
-  Ended Create(const std::string& name, uint64_t verifier = 1) {
-    return Make(&CephDataPath::Create, name, S_IFREG | 0644, verifier);
-  }
-  Ended Mkdir(const std::string& name) { return Make(&CephDataPath::Mkdir, name, S_IFDIR | 0755); }
-  Ended Symlink(const std::string& name) {
-    return Make(&CephDataPath::Symlink, name, S_IFLNK | 0777);
-  }
-  Ended Link(const std::string& node, const std::string& name) {
-    gantry_fs_link r{};
-    r.node = {node.data(), node.size()};
-    r.directory = Root();
-    r.name = ToStr(name);
-    return Do(&CephDataPath::Link, r);
-  }
-  Ended Rename(const std::string& from, const std::string& to) {
-    gantry_fs_rename r{};
-    r.directory = r.new_directory = Root();
-    r.name = ToStr(from);
-    r.new_name = ToStr(to);
-    return Do(&CephDataPath::Rename, r);
-  }
-  Ended Write(const std::string& node, const std::string& data) {
-    gantry_fs_write r{};
-    r.node = {node.data(), node.size()};
-    r.data = {data.data(), data.size()};
-    return Do(&CephDataPath::Write, r);
-  }
-  const RegionBytes& region() const { return host_.region(); }
-
- private:
-  gantry_bytes Root() const { return {root_.data(), root_.size()}; }
-  template <class Request>
-  Ended Do(void (CephDataPath::*method)(gantry_op, const Request&), Request& request) {
-    request.size = sizeof request;
-    request.context = std::exchange(context_, {});
-    const gantry_op op = op_ != 0 ? std::exchange(op_, 0) : ++last_op_;
-    (path_.*method)(op, request);
-    return host_.Wait(op);
-  }
-
-  FakeHost host_;
-  CephDataPath path_;
-  std::string root_;
-  gantry_fs_context context_{};
-  gantry_op op_ = 0;
-  gantry_op last_op_ = 1;
-};
 
 class TakeOver : public ::testing::Test {
  protected:
@@ -142,7 +37,9 @@ class TakeOver : public ::testing::Test {
   // Never destroyed: a client that was thrown out does not end well.
   static Path& Kept(const std::string& node, bool one_node, RegionBytes region = {}) {
     static auto* const all = new std::vector<std::unique_ptr<Path>>();
-    all->push_back(std::make_unique<Path>(*ceph_, node, one_node, std::move(region)));
+    all->push_back(std::make_unique<Path>(
+        test::Cluster{ceph_->monitor(), ceph_->filesystem(), ceph_->admin_key()}, node, one_node,
+        std::move(region)));
     return *all->back();
   }
   using Change = std::function<Ended(Path&)>;

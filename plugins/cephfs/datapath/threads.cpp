@@ -10,7 +10,17 @@
 
 namespace gantry::cephfs {
 
-Threads::Threads() : shared_(std::make_shared<Shared>()) {
+bool Threads::StartDetached(Work work) {
+  try {
+    std::thread(std::move(work)).detach();
+  } catch (const std::system_error&) {
+    return false;
+  }
+  return true;
+}
+
+Threads::Threads(StartThread start)
+    : start_(std::move(start)), shared_(std::make_shared<Shared>()) {
   shared_->wake.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
@@ -49,11 +59,7 @@ bool Threads::Run(Work work) {
   const bool needs_thread = shared_->idle <= shared_->work.size();
   if (needs_thread) {
     lock.unlock();
-    try {
-      std::thread([shared = shared_] { Loop(shared); }).detach();
-    } catch (const std::system_error&) {
-      return false;
-    }
+    if (!start_([shared = shared_] { Loop(shared); })) return false;
     lock.lock();
   }
   shared_->work.push_back(std::move(work));

@@ -22,8 +22,11 @@ inline constexpr std::chrono::seconds kIdleThread{10};
 class Threads {
  public:
   using Work = std::function<void()>;
+  // Starts a thread that nobody waits for. False: there is none to be had.
+  using StartThread = std::function<bool(Work)>;
+  static bool StartDetached(Work work);
 
-  Threads();
+  explicit Threads(StartThread start = &StartDetached);
   Threads(const Threads&) = delete;
   ~Threads();
 
@@ -49,6 +52,7 @@ class Threads {
   };
   static void Loop(const std::shared_ptr<Shared>& shared);
 
+  const StartThread start_;
   const std::shared_ptr<Shared> shared_;
 };
 

@@ -27,8 +27,8 @@ void CephDataPath::Getxattr(gantry_op op, const gantry_fs_xattr& request) {
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
   Run(op, Lane::kNames, request.context, {},
       [this, node = *node, name = ToString(request.name), buffer = request.buffer,
-       room = request.length](const Mounted& at, const Caller& who) {
-        const auto inode = at.inodes->Find(node);
+       room = request.length](At& at, const Caller& who) {
+        const auto inode = at.Find(node);
         if (!inode) return Fail(inode.error());
         std::string value(GANTRY_FS_XATTR_BYTES_MAX, '\0');
         const int length = ceph_ll_getxattr(at.client->get(), (*inode)->get(), name.c_str(),
@@ -43,9 +43,9 @@ void CephDataPath::Listxattr(gantry_op op, const gantry_fs_xattr& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
   Run(op, Lane::kNames, request.context, {},
-      [this, node = *node, buffer = request.buffer, room = request.length](const Mounted& at,
+      [this, node = *node, buffer = request.buffer, room = request.length](At& at,
                                                                            const Caller& who) {
-        const auto inode = at.inodes->Find(node);
+        const auto inode = at.Find(node);
         if (!inode) return Fail(inode.error());
         std::string list(GANTRY_FS_XATTR_BYTES_MAX, '\0');
         size_t length = 0;
@@ -66,9 +66,8 @@ void CephDataPath::Setxattr(gantry_op op, const gantry_fs_xattr& request) {
   RunChange(op, request.context, {*node},
             [this, node = *node, name = ToString(request.name),
              value = std::string(bytes, bytes + request.value.len),
-             how = static_cast<int>(request.flags)](const Mounted& at, const Caller& who,
-                                                    Attempt& attempt) {
-              const auto inode = at.inodes->Find(node);
+             how = static_cast<int>(request.flags)](At& at, const Caller& who, Attempt& attempt) {
+              const auto inode = at.Find(node);
               if (!inode) return Fail(inode.error());
               if (!attempt.Note()) return Fail(EAGAIN);
               const int result = ceph_ll_setxattr(at.client->get(), (*inode)->get(), name.c_str(),
@@ -86,9 +85,9 @@ void CephDataPath::Removexattr(gantry_op op, const gantry_fs_xattr& request) {
   const auto node = ToHandle(request.node);
   if (!node) return host_.done_error(host_.ctx, op, ESTALE);
   RunChange(op, request.context, {*node},
-            [this, node = *node, name = ToString(request.name)](
-                const Mounted& at, const Caller& who, Attempt& attempt) {
-              const auto inode = at.inodes->Find(node);
+            [this, node = *node, name = ToString(request.name)](At& at, const Caller& who,
+                                                                Attempt& attempt) {
+              const auto inode = at.Find(node);
               if (!inode) return Fail(inode.error());
               if (!attempt.Note()) return Fail(EAGAIN);
               const int result =

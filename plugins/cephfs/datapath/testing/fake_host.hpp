@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -22,7 +23,9 @@ struct Ended {
   int error_number = 0;
   gantry_fs_attributes attributes{};
   std::string node;
-  RegionBytes region;  // as it was when the host was told
+  RegionBytes region;                  // as it was when the host was told
+  std::vector<std::string> with_node;  // a listing's names; until entries_max were taken
+  std::vector<std::string> without_node;
 };
 
 // One thread.
@@ -50,6 +53,13 @@ class FakeHost {
       ended.node.assign(static_cast<const char*>(node.ptr), node.len);
       Self(ctx).End(op, std::move(ended));
     };
+    table_.entry = [](void* ctx, gantry_op op, const gantry_fs_entry* entry) {
+      return Self(ctx).Take(op, *entry, &Ended::without_node);
+    };
+    table_.entry_plus = [](void* ctx, gantry_op op, const gantry_fs_entry* entry, gantry_bytes node,
+                           const gantry_fs_attributes*) {
+      return Self(ctx).Take(op, *entry, node.len == 0 ? &Ended::without_node : &Ended::with_node);
+    };
     table_.done_written = [](void* ctx, gantry_op op, uint32_t) { Self(ctx).End(op, {}); };
     table_.region = [](void* ctx, gantry_str, size_t bytes, int32_t* fresh) -> void* {
       RegionBytes& all = Self(ctx).region_;
@@ -75,6 +85,19 @@ class FakeHost {
 
   const gantry_datapath_host& table() const { return table_; }
   const RegionBytes& region() const { return region_; }
+  // Of a listing, so many entries are taken.
+  void SetRoom(size_t entries) { room_ = entries; }
+  // Turns the loop until then.
+  bool WaitUntil(const std::function<bool()>& is_so) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!is_so() && std::chrono::steady_clock::now() < end) Turn();
+    return is_so();
+  }
+  // Until there is something to be turned for, which waits.
+  bool WaitReadable() {
+    auto fds = Fds();
+    return poll(fds.data(), fds.size(), kReadableMs) > 0;
+  }
   // Turns the loop until the operation has ended.
   Ended Wait(gantry_op op, std::chrono::seconds time = std::chrono::seconds(60)) {
     const auto end = std::chrono::steady_clock::now() + time;
@@ -90,6 +113,7 @@ class FakeHost {
 
  private:
   static constexpr int kLookMs = 10;
+  static constexpr int kReadableMs = 60'000;
   struct Watch {
     void (*fn)(void*, uint32_t);
     void* arg;
@@ -103,12 +127,26 @@ class FakeHost {
   static FakeHost& Self(void* ctx) { return *static_cast<FakeHost*>(ctx); }
   void End(gantry_op op, Ended ended) {
     EXPECT_FALSE(ended_.contains(op)) << "operation " << op << " ended twice";
+    if (const auto listed = listed_.extract(op)) {
+      ended.with_node = listed.mapped().with_node;
+      ended.without_node = listed.mapped().without_node;
+    }
     ended.region = region_;
     ended_[op] = std::move(ended);
   }
-  void Turn() {
+  int32_t Take(gantry_op op, const gantry_fs_entry& entry, std::vector<std::string> Ended::*where) {
+    Ended& listed = listed_[op];
+    if (listed.with_node.size() + listed.without_node.size() == room_) return 0;
+    (listed.*where).emplace_back(entry.name.ptr, entry.name.len);
+    return 1;
+  }
+  std::vector<pollfd> Fds() const {
     std::vector<pollfd> fds;
     for (const auto& [fd, watch] : watches_) fds.push_back({fd, POLLIN, 0});
+    return fds;
+  }
+  void Turn() {
+    std::vector<pollfd> fds = Fds();
     if (poll(fds.data(), fds.size(), kLookMs) < 0) return;
     for (const pollfd& ready : fds)
       if (const auto watch = watches_.find(ready.fd); ready.revents != 0 && watch != watches_.end())
@@ -124,6 +162,8 @@ class FakeHost {
   RegionBytes region_;
   std::map<int, Watch> watches_;
   Timer timer_;
+  std::map<gantry_op, Ended> listed_;  // listings under way
+  size_t room_ = SIZE_MAX;
   std::map<gantry_op, Ended> ended_;
 };
 
