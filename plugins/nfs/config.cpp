@@ -243,6 +243,11 @@ Result<const ShareConfig*> FindShare(const Config& config,
 Result<MutableParameters> ParseMutableParameters(const std::map<std::string, std::string>& given) {
   const std::string where = "mutable_parameters";
   MutableParameters parameters;
+  const auto unknown = [&](const std::string& key) {
+    return Fail(code::kInvalidArgument,
+                where + " has the unknown key \"" + key +
+                    "\"; known are: onDelete, mountPermissions, mountOptions");
+  };
   for (const auto& [key, value] : given) {
     if (key == "onDelete") {
       GANTRY_PLUGIN_TRY_ASSIGN(parameters.disposal, TakeDisposal(where, value));
@@ -253,9 +258,7 @@ Result<MutableParameters> ParseMutableParameters(const std::map<std::string, std
     } else if (key == "mountOptions") {
       GANTRY_PLUGIN_TRY_ASSIGN(parameters.values[key], TakeMountOptions(where, value));
     } else {
-      return Fail(code::kInvalidArgument,
-                  where + " has the unknown key \"" + key +
-                      "\"; known are: onDelete, mountPermissions, mountOptions");
+      return unknown(key);
     }
   }
   return parameters;
