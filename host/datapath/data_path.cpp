@@ -57,7 +57,9 @@ Policy ServingPolicy(const wire::DataPathDescription& description) {
   const auto cache = ParsePageCache(Parameter(description, std::string(kCacheParameter)));
   Policy policy{.readonly = description.readonly};
   if (cache && *cache == PageCache::kWriteback) policy = WritebackPolicy(description.readonly);
-  policy.refuses_flush = KernelIsAtLeast(5, 16);
+  policy.commits_at_close = Parameter(description, std::string(kCommitsAtCloseParameter)) == "true";
+  policy.writes_are_stable = !policy.commits_at_close;
+  policy.refuses_flush = !policy.commits_at_close && KernelIsAtLeast(5, 16);
   policy.hides_removed_files =
       Parameter(description, std::string(kRemovedFilesParameter)) == kHideRemovedFiles;
   return policy;
@@ -289,14 +291,20 @@ class DataPath {
     if (server_->InFlight() > 0)
       log_.Write(wire::LogLevel::kWarning,
                  std::to_string(server_->InFlight()) + " requests were still under way at the end");
-    const int64_t close_ms =
-        keeper_.stop_asked() ? std::min(keeper_.stop_ms() / 4, kCloseMsMax) : kCloseMsMax;
+    const bool commits = Parameter(description_, std::string(kCommitsAtCloseParameter)) == "true";
+    int64_t close_ms = commits ? kCloseCommittingMsMax : kCloseMsMax;
+    if (keeper_.stop_asked()) close_ms = std::min(keeper_.stop_ms() / 4, close_ms);
     const int64_t closed_by = EventLoop::Now() + close_ms * kMillisecond;
-    // The other half is for the plugin's own close.
-    GANTRY_TRY(RemoveHidden(EventLoop::Now() + close_ms / 2 * kMillisecond));
+    // The rest is for the plugin's own close.
+    GANTRY_TRY(
+        RemoveHidden(EventLoop::Now() + std::min(close_ms / 2, kRemoveHiddenMsMax) * kMillisecond));
     bool closed = false;
     server_->Close([&](const base::Status&) { closed = true; });
     while (!closed && EventLoop::Now() < closed_by) GANTRY_TRY(Turn(closed_by));
+    if (!closed && commits)
+      log_.Write(wire::LogLevel::kError, "the volume is not closed after " +
+                                             std::to_string(close_ms) +
+                                             " ms; what the storage has not committed may be lost");
     server_->AbandonInternal();
     const ServerStatistics& s = server_->statistics();
     log_.Write(wire::LogLevel::kInfo, "ended after " + std::to_string(s.requests) + " requests, " +

@@ -29,7 +29,10 @@ constexpr size_t kDiskLockedBytesMax = 320 * 1024 * 1024;
 constexpr int64_t kOpenRetryMsMin = 50;
 constexpr int64_t kOpenRetryMsMax = 2000;
 constexpr int64_t kDrainMsMax = 2000;  // requests under way at the end, when nobody sets a time
+constexpr int64_t kRemoveHiddenMsMax = 1000;
 constexpr int64_t kCloseMsMax = 2000;
+// Of a plugin that keeps what is not committed (kCommitsAtCloseParameter).
+constexpr int64_t kCloseCommittingMsMax = 10'000;
 
 // For the lock of a server that may be on its way out, or that no keeper knows.
 constexpr int64_t kUnknownServerMsMax = 3000;

@@ -14,14 +14,21 @@ namespace gantry::datapath {
 constexpr std::string_view kRemovedFilesParameter = "removedOpenFiles";
 constexpr std::string_view kHideRemovedFiles = "hide";
 
+// "true": the plugin keeps what is written until it is stable (gantry_fs_commit), so writes need not be
+// stable when they are answered, and fsync(2) and close(2) commit. Of a source's parameters.
+constexpr std::string_view kCommitsAtCloseParameter = "commitsAtClose";
+
 // How long the kernel may believe names without asking again.
 constexpr uint64_t kEntryValidSeconds = 1;
 
 struct Policy {
   bool readonly = false;
-  // Every write is on stable storage before it is answered, so that close() need not commit. Else
-  // only those of a file that was opened with O_SYNC or O_DSYNC.
+  // Every write is on stable storage before it is answered. Else only those of a file that was opened
+  // with O_SYNC or O_DSYNC.
   bool writes_are_stable = true;
+  // close(2) commits, for as long as a killed program's exit can wait (kInterruptGraceMs): then the data
+  // is committed later.
+  bool commits_at_close = false;
   // FOPEN_*, what every open answers. Not FOPEN_KEEP_CACHE: the kernel then drops the file's pages at
   // each open, which is close-to-open consistency. Direct writes of one file may run side by side,
   // since the storage orders what overlaps as little as the kernel does.

@@ -159,6 +159,8 @@ Operation& Server::Prepare(const Slot& slot) {
   operation.changed.clear();
   operation.handle_bytes = {};
   ++in_flight_;
+  // The kernel waits for it without an end, a killed program's too.
+  if (slot.header()->opcode == FUSE_FLUSH && policy_.commits_at_close) LimitWait(operation);
   return operation;
 }
 
@@ -212,6 +214,10 @@ void Server::Interrupt(const Slot& slot) {
 
 void Server::AwaitInterrupt(Operation& operation) {
   ++statistics_.interrupts;
+  LimitWait(operation);
+}
+
+void Server::LimitWait(const Operation& operation) {
   interrupted_.push_back({operation.id, EventLoop::Now() + kInterruptGraceMs * kMillisecond});
   if (interrupted_.size() == 1) ArmInterruptTimer();
 }
@@ -223,9 +229,9 @@ void Server::ArmInterruptTimer() {
 void Server::InterruptNow(Operation& operation) {
   // The kernel may queue a second interrupt of a request whose first one was read.
   if (operation.answered || HasOnlyToClean(operation)) return;
-  if (!operation.started) return Answer(operation, EINTR, {});
   const gantry_op id = operation.id;
   const uint32_t opcode = operation.slot.header()->opcode;
+  if (!operation.started) return Answer(operation, opcode == FUSE_FLUSH ? 0 : EINTR, {});
   if (IsRepeatable(opcode) || opcode == FUSE_LOOKUP) {
     // Nothing can have changed, so the caller need not wait for the plugin to give up.
     operation.answered = true;

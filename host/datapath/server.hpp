@@ -117,6 +117,7 @@ class Server {
   void Forget(const Slot& slot);
   void Interrupt(const Slot& slot);
   void AwaitInterrupt(Operation& operation);
+  void LimitWait(const Operation& operation);
   void InterruptNow(Operation& operation);
   void ArmInterruptTimer();
 

@@ -83,8 +83,9 @@ int Server::Ask(Operation& operation) {
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
       return AnswerRelease(operation);
-    case FUSE_FLUSH:  // a filesystem's writes were stable before they were answered
-      if (policy_.refuses_flush) return ENOSYS;
+    case FUSE_FLUSH:
+      if (policy_.commits_at_close) return AskCommit(operation);
+      if (policy_.refuses_flush) return ENOSYS;  // writes were stable before they were answered
       [[fallthrough]];
     case FUSE_DESTROY:
       Answer(operation, 0, {});
@@ -284,8 +285,10 @@ int Server::AskWrite(Operation& operation) {
   const auto writer = from_cache ? nodes_.WriterOf(node) : std::nullopt;
   request->context = writer ? Context(operation, *writer) : Context(operation);
   operation.wanted = in.size;
-  // O_SYNC contains O_DSYNC (open(2)).
-  if (policy_.writes_are_stable || (in.flags & O_DSYNC) != 0)
+  // O_SYNC contains O_DSYNC (open(2)). O_DIRECT promises nothing, but who uses it does without buffers, as
+  // the kernel's NFS client commits its writes before they end.
+  if (policy_.writes_are_stable ||
+      (in.flags & (policy_.commits_at_close ? O_DSYNC | O_DIRECT : O_DSYNC)) != 0)
     request->flags = GANTRY_FS_WRITE_STABLE;
   request->offset = in.offset;
   request->data = {body.rest().data(), in.size};
@@ -295,6 +298,7 @@ int Server::AskWrite(Operation& operation) {
 int Server::AskCommit(Operation& operation) {
   auto* request = operation.request.Make<gantry_fs_commit>();
   request->context = Context(operation);
+  if (operation.slot.header()->opcode == FUSE_FLUSH) request->flags = GANTRY_FS_COMMIT_CLOSE;
   if (int e = KeepNode(operation, 0, operation.slot.header()->nodeid, request->node)) return e;
   return Call(operation, plugin_.commit, request, Ending::kPlain);
 }
@@ -397,7 +401,10 @@ int Server::AnswerOpen(Operation& operation) {
     // not read. What it has of the pages it drops by itself.
     if (OpenChecksAttributes(policy_)) DropAttributes(node);
   }
-  Answer(operation, 0, Bytes(ToOpenOut(policy_)));
+  fuse_open_out out = ToOpenOut(policy_);
+  if (policy_.commits_at_close && (in.flags & O_ACCMODE) == O_RDONLY)
+    out.open_flags |= FOPEN_NOFLUSH;
+  Answer(operation, 0, Bytes(out));
   return 0;
 }
 

@@ -195,7 +195,7 @@ std::map<std::string, std::string> NfsBackend::ContextOf(const Share& share,
   if (config.port != 0) context["port"] = std::to_string(config.port);
   if (config.mount_port != 0) context["mountPort"] = std::to_string(config.mount_port);
   for (const auto* parameters : {&record.parameters, &record.mutable_parameters}) {
-    for (const char* key : {"mountOptions", "mounter"}) {
+    for (const char* key : {"mountOptions", "mounter", kUncommittedWrites}) {
       const auto found = parameters->find(key);
       if (found != parameters->end()) context[key] = found->second;
     }

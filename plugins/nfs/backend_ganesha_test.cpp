@@ -74,6 +74,38 @@ std::string Read(const fs::path& path) {
   if (const Outcome checked_outcome = (outcome); !checked_outcome.ok()) \
   FAIL() << "code " << checked_outcome.code << ": " << checked_outcome.message
 
+TEST(NfsBackend, KeepsUncommittedWritesWhereTheyAreAskedForAndOneNodeWrites) {
+  const auto server = Started();
+  Backend backend(ConfigOf(server));
+  ASSERT_OK(backend.created);
+  const auto context = [&](const Parameters& parameters) {
+    static int number = 0;
+    const Outcome created =
+        backend.Create("pvc-" + std::to_string(++number), {.parameters = parameters});
+    EXPECT_EQ(created.code, GANTRY_OK) << created.message;
+    return created.volumes.at(0).context;
+  };
+  const auto kept = [&](const Parameters& parameters, gantry_access_mode mode) {
+    const Outcome attached = backend.Attach(context(parameters), mode);
+    EXPECT_EQ(attached.code, GANTRY_OK) << attached.message;
+    const auto& source = attached.userspace_sources.at(0);
+    const auto found = source.find("commitsAtClose");
+    return found == source.end() ? "" : found->second;
+  };
+  const Parameters asked = {{"uncommittedWrites", "true"}};
+  EXPECT_EQ(kept(asked, GANTRY_SINGLE_NODE_WRITER), "true");
+  EXPECT_EQ(kept(asked, GANTRY_SINGLE_NODE_MULTI_WRITER), "true");
+  EXPECT_EQ(kept(asked, GANTRY_MULTI_NODE_SINGLE_WRITER), "");
+  EXPECT_EQ(kept(asked, GANTRY_MULTI_NODE_MULTI_WRITER), "");
+  EXPECT_EQ(kept({{"uncommittedWrites", "false"}}, GANTRY_SINGLE_NODE_WRITER), "");
+  EXPECT_EQ(kept({}, GANTRY_SINGLE_NODE_WRITER), "");
+  auto bad = context({});
+  bad["uncommittedWrites"] = "yes";
+  const Outcome refused = backend.Attach(bad);
+  EXPECT_EQ(refused.code, GANTRY_INVALID_ARGUMENT);
+  EXPECT_THAT(refused.message, HasSubstr("\"yes\"; expected true or false"));
+}
+
 TEST(NfsBackend, LivesAVolumesWholeLife) {
   const auto server = Started();
   Backend backend(ConfigOf(server));

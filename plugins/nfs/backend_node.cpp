@@ -65,6 +65,14 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
     }
     mounter = *parsed;
   }
+  bool keeps_writes = false;
+  if (const auto asked = context.find(kUncommittedWrites); asked != context.end()) {
+    keeps_writes = asked->second == "true";
+    if (!keeps_writes && asked->second != "false") {
+      return Refuse(code::kInvalidArgument, "volume_context[\"" + asked->first + "\"] is \"" +
+                                                asked->second + "\"; expected true or false");
+    }
+  }
   const auto recorded = context.find("mountOptions");
   const std::string options = recorded == context.end() ? "" : recorded->second;
   const gantry_list& given = request.capability.mount_flags;
@@ -86,7 +94,7 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
   source.source = ToStr(kernel.source);
   source.options = {words.data(), words.size()};
 
-  const std::map<std::string, std::string> parameters = {
+  std::map<std::string, std::string> parameters = {
       {"server", share->server},
       {"share", share->share},
       {"path", plugin::Join(place->second)},
@@ -99,6 +107,8 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
       {"writers", several_write ? "several" : "one"},
       {"timeoutSeconds", std::to_string(judged ? judged->soft_timeout_seconds : 0)},
       {"timeoutError", judged && judged->is_softerr ? "ETIMEDOUT" : "EIO"}};
+  // What is committed later may be written again later, over what another node wrote meanwhile.
+  if (keeps_writes && !several_write) parameters["commitsAtClose"] = "true";
   const MapRef map(parameters);
   source.parameters = map.get();
   call.Emit(source);

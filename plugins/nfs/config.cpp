@@ -243,6 +243,11 @@ Result<const ShareConfig*> FindShare(const Config& config,
 Result<MutableParameters> ParseMutableParameters(const std::map<std::string, std::string>& given) {
   const std::string where = "mutable_parameters";
   MutableParameters parameters;
+  const auto unknown = [&](const std::string& key) {
+    return Fail(code::kInvalidArgument,
+                where + " has the unknown key \"" + key +
+                    "\"; known are: onDelete, mountPermissions, mountOptions");
+  };
   for (const auto& [key, value] : given) {
     if (key == "onDelete") {
       GANTRY_PLUGIN_TRY_ASSIGN(parameters.disposal, TakeDisposal(where, value));
@@ -253,9 +258,7 @@ Result<MutableParameters> ParseMutableParameters(const std::map<std::string, std
     } else if (key == "mountOptions") {
       GANTRY_PLUGIN_TRY_ASSIGN(parameters.values[key], TakeMountOptions(where, value));
     } else {
-      return Fail(code::kInvalidArgument,
-                  where + " has the unknown key \"" + key +
-                      "\"; known are: onDelete, mountPermissions, mountOptions");
+      return unknown(key);
     }
   }
   return parameters;
@@ -266,7 +269,7 @@ Result<ClassParameters> ParseParameters(const Config& config,
                                         const std::map<std::string, std::string>& given_mutable) {
   static const std::vector<std::string> kKeys = {
       "server", "share", "subDir",       "onDelete", "mountPermissions",
-      "uid",    "gid",   "mountOptions", "mounter"};
+      "uid",    "gid",   "mountOptions", "mounter",  "uncommittedWrites"};
   for (const auto& [key, value] : given) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
       return Fail(code::kInvalidArgument,
@@ -320,6 +323,11 @@ Result<ClassParameters> ParseParameters(const Config& config,
   }
   // Volumes that are older than the parameter have none and are served in user space.
   if (mounter != Mounter::kUserspace) parameters.durable["mounter"] = NameOf(mounter);
+  if (const auto* uncommitted = find(kUncommittedWrites)) {
+    if (*uncommitted != "true" && *uncommitted != "false")
+      return BadEntry("parameters", kUncommittedWrites, *uncommitted, "true or false");
+    if (*uncommitted == "true") parameters.durable[kUncommittedWrites] = "true";
+  }
   return parameters;
 }
 

@@ -23,6 +23,8 @@ inline constexpr uint32_t kConnectionsOfShareMax = 64;
 inline constexpr uint32_t kDefaultConnections = 8;
 inline constexpr uint32_t kDefaultMode = 0777;
 inline constexpr size_t kMountOptionsBytesMax = 1024;
+// A parameter and a key of contexts, "true": a write may be answered before it is stable.
+inline constexpr const char* kUncommittedWrites = "uncommittedWrites";
 
 // Which client serves a volume on the nodes.
 enum class Mounter : uint8_t {

@@ -110,6 +110,17 @@ TEST(Parameters, RecordTheMounterUnlessItIsTheOneOfOldVolumes) {
   EXPECT_EQ(recorded({{"mounter", "userspace"}}), "");
 }
 
+TEST(Parameters, RecordUncommittedWritesOnlyWhereTheyAreAskedFor) {
+  const Config two = *ParseConfig(kTwo);
+  const auto recorded = [&](const char* value) {
+    const auto parameters = ParseParameters(two, {{"server", "a"}, {"uncommittedWrites", value}});
+    EXPECT_TRUE(parameters);
+    return parameters->durable;
+  };
+  EXPECT_EQ(recorded("true").at("uncommittedWrites"), "true");
+  EXPECT_EQ(recorded("false"), ParseParameters(two, {{"server", "a"}})->durable);
+}
+
 TEST(Parameters, NameWhatIsWrong) {
   const Config two = *ParseConfig(kTwo);
   const std::pair<const char*, const char*> cases[] = {{"subdir", "x"},
@@ -119,7 +130,9 @@ TEST(Parameters, NameWhatIsWrong) {
                                                        {"uid", "-1"},
                                                        {"gid", "4294967295"},
                                                        {"gid", "root"},
-                                                       {"mounter", "fuse"}};
+                                                       {"mounter", "fuse"},
+                                                       {"uncommittedWrites", "yes"},
+                                                       {"uncommittedWrites", ""}};
   for (const auto& [key, value] : cases) {
     const auto parameters = ParseParameters(two, {{"server", "a"}, {key, value}});
     ASSERT_FALSE(parameters) << key;

@@ -93,7 +93,7 @@ FIELD(gantry_fs_write, data, 56);
 
 SIZE(gantry_fs_commit, 64);
 FIELD(gantry_fs_commit, size, 0);
-FIELD(gantry_fs_commit, reserved, 4);
+FIELD(gantry_fs_commit, flags, 4);
 FIELD(gantry_fs_commit, context, 8);
 FIELD(gantry_fs_commit, node, 32);
 FIELD(gantry_fs_commit, offset, 48);

@@ -33,11 +33,12 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRounds = 3;
+constexpr int kRounds = 5;
 constexpr int kReadsOfAFile = 4;  // the first one finds a connection that is not used to it
 constexpr size_t kFileBytes = 128 << 20;
 constexpr size_t kPieceBytes = 1 << 20;
 constexpr size_t kBlockBytes = 4096;
+constexpr int kAppends = 1000;
 constexpr int kDepth = 32;
 constexpr int kReadsOfARound = 20'000;
 constexpr int kClients = 16;
@@ -198,6 +199,17 @@ void MakeSmallFile(const fs::path& path) {
   Need(write(file.get(), block.data(), block.size()) == ssize_t{kBlockBytes}, "write");
 }
 
+// As a log is written.
+double AppendsASecond(const fs::path& path) {
+  const base::UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  Need(bool(file), "create");
+  const std::string block(kBlockBytes, 'a');
+  return kAppends / SecondsOf([&] {
+           for (int i = 0; i < kAppends; ++i)
+             Need(write(file.get(), block.data(), block.size()) == ssize_t{kBlockBytes}, "append");
+         });
+}
+
 double FilesASecond(const std::function<void(int client, int number)>& make) {
   const double seconds = SecondsOf([&] {
     std::vector<std::jthread> clients;
@@ -221,7 +233,7 @@ void PrintCallsOfASmallFile() {
                     ", port: " + std::to_string(counter.port()) +
                     ", mountPort: " + std::to_string(server->mount_port()) + "}"};
   tests::NfsNode node(options);
-  const tests::Volume volume = node.Run("counted");
+  const tests::Volume volume = node.Run("counted", tests::Mode::SINGLE_NODE_WRITER);
   Bare bare(*server, "counted", counter.port());
   for (const char* side : {"mount", "bare"}) {
     const fs::path directory = volume.target / side;
@@ -252,39 +264,60 @@ struct Ratio {
   std::vector<double> bare;
 
   void Print(const char* what, const char* unit, double goal) const {
+    if (mount.empty()) return;
     std::printf("%s, %s: mount %s, bare libnfs %s\n", what, unit, Spread(mount).c_str(),
                 Spread(bare).c_str());
     Goal("  mount / bare", Percentile(mount, 0.5) / Percentile(bare, 0.5), ">=", goal, "");
   }
 };
 
-int Main() {
+// `only`: write, read, random or small; empty: all.
+int Main(const std::string& only) {
+  const auto wanted = [&](std::string_view what) { return only.empty() || only == what; };
   tests::EnterMountNamespace();
   tests::NfsNode node;
-  const tests::Volume volume = node.Run("bench");
+  const tests::Volume volume = node.Run("bench", tests::Mode::SINGLE_NODE_WRITER);
   const pid_t data_path = node.DataPathPids().at(0);
+  // Each of its writes is on the server's disk before it is answered.
+  const tests::Volume shared = node.Run("shared");
   const double rest = MemoryMiB(data_path);
   const fs::path root = volume.target;
   const fs::path output = node.host().directory() / "fio.out";
   Ratio write, read, random, small;
+  std::vector<double> shared_write, shared_small, append, shared_append;
   const double file_mib = kFileBytes / kMiB;
   for (int round = 0; round < kRounds; ++round) {
     Bare bare(node.server(), "bench");
     const std::string mount_file = "mount-" + std::to_string(round);
     const std::string bare_file = "bare-" + std::to_string(round);
-    write.mount.push_back(file_mib / SecondsOf([&] { WriteFile(root / mount_file); }));
-    write.bare.push_back(file_mib / SecondsOf([&] { bare.WriteFile(bare_file); }));
-    for (int again = 0; again < kReadsOfAFile; ++again) {
+    if (wanted("write") || wanted("read") || wanted("random")) {
+      write.mount.push_back(file_mib / SecondsOf([&] { WriteFile(root / mount_file); }));
+      write.bare.push_back(file_mib / SecondsOf([&] { bare.WriteFile(bare_file); }));
+    }
+    if (wanted("write")) {
+      shared_write.push_back(file_mib / SecondsOf([&] { WriteFile(shared.target / mount_file); }));
+      append.push_back(AppendsASecond(root / ("append-" + std::to_string(round))));
+      shared_append.push_back(AppendsASecond(shared.target / ("append-" + std::to_string(round))));
+    }
+    for (int again = 0; wanted("read") && again < kReadsOfAFile; ++again) {
       read.mount.push_back(file_mib / SecondsOf([&] { ReadFile(root / mount_file); }));
       read.bare.push_back(file_mib / SecondsOf([&] { bare.ReadFile(bare_file); }));
     }
-    random.mount.push_back(ReadRandomly(root / mount_file, output));
-    random.bare.push_back(kReadsOfARound / SecondsOf([&] { bare.ReadRandomly(bare_file); }));
+    if (wanted("random")) {
+      random.mount.push_back(ReadRandomly(root / mount_file, output));
+      random.bare.push_back(kReadsOfARound / SecondsOf([&] { bare.ReadRandomly(bare_file); }));
+    }
+    if (!wanted("small")) continue;
     for (const char* side : {"small-mount-", "small-bare-"})
       fs::create_directory(root / (side + std::to_string(round)));
     small.mount.push_back(FilesASecond([&](int client, int number) {
       MakeSmallFile(root / ("small-mount-" + std::to_string(round)) /
                     (std::to_string(client) + "-" + std::to_string(number)));
+    }));
+    const fs::path shared_small_files = shared.target / ("small-" + std::to_string(round));
+    fs::create_directory(shared_small_files);
+    shared_small.push_back(FilesASecond([&](int client, int number) {
+      MakeSmallFile(shared_small_files / (std::to_string(client) + "-" + std::to_string(number)));
     }));
     std::vector<std::unique_ptr<Bare>> contexts;
     for (int i = 0; i < kClients; ++i)
@@ -296,17 +329,26 @@ int Main() {
     }));
   }
   write.Print("sequential write, 1 MiB a call", "MiB/s", 0.7);
+  if (!shared_write.empty())
+    std::printf(
+        "  where several nodes may write: %s MiB/s\n"
+        "appends of 4 KiB, each a second: %s\n"
+        "  where several nodes may write: %s\n",
+        Spread(shared_write).c_str(), Spread(append).c_str(), Spread(shared_append).c_str());
   read.Print("sequential read", "MiB/s", 0.7);
   random.Print("random 4 KiB reads, 32 in flight", "IOPS", 0.5);
   small.Print("small files made by 16 threads", "files/s", 0.6);
-  PrintCallsOfASmallFile();
+  if (!shared_small.empty())
+    std::printf("  where several nodes may write: %s files/s\n", Spread(shared_small).c_str());
+  if (wanted("small")) PrintCallsOfASmallFile();
   Goal("memory of a data path at rest", rest, "<=", 16, "MiB");
-  Goal("memory of it after 1 GiB", MemoryMiB(data_path), "<=", 80, "MiB");
-  if (!node.End(volume).ok()) Die("the volume could not be taken down");
+  if (only.empty()) Goal("memory of it after 1 GiB", MemoryMiB(data_path), "<=", 80, "MiB");
+  if (!node.End(volume).ok() || !node.End(shared).ok()) Die("the volume could not be taken down");
   return 0;
 }
 
 }  // namespace
 }  // namespace gantry::bench
 
-int main() { return gantry::bench::Main(); }
+// One of write, read, random, small measures that alone, as for a profiler.
+int main(int count, char** arguments) { return gantry::bench::Main(count > 1 ? arguments[1] : ""); }

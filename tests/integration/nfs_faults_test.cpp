@@ -14,6 +14,7 @@
 #include <random>
 #include <thread>
 
+#include "host/base/fd.hpp"
 #include "host/base/process.hpp"
 #include "tests/integration/nfs_node.hpp"
 
@@ -27,11 +28,12 @@ using std::chrono::steady_clock;
 using ::testing::IsEmpty;
 
 constexpr int kKillRounds = 20;
-constexpr int kKillDelayMsMax = 150;  // about as long as stage to unstage take
-constexpr seconds kErrorMax{2};       // for callers of a data path that has died
-constexpr seconds kRecoveryMax{30};   // for the first block after a server is back
-constexpr seconds kStatsMax{10};      // with a server that hangs
-constexpr seconds kTakeDownMax{30};   // likewise, of unpublish and unstage each
+constexpr int kKillDelayMsMax = 150;    // about as long as stage to unstage take
+constexpr milliseconds kCloseMin{100};  // with something to commit
+constexpr seconds kErrorMax{2};         // for callers of a data path that has died
+constexpr seconds kRecoveryMax{30};     // for the first block after a server is back
+constexpr seconds kStatsMax{10};        // with a server that hangs
+constexpr seconds kTakeDownMax{30};     // likewise, of unpublish and unstage each
 
 class NfsFaults : public ::testing::Test {
  protected:
@@ -268,6 +270,26 @@ TEST_F(NfsFaults, AnApplicationThatWaitsForAFrozenServerCanBeKilled) {
   EXPECT_TRUE(ended->has_value()) << "still waits";
   ASSERT_TRUE(node_->server().Thaw().has_value());
   EXPECT_EQ(WriteWhole(volume.target / "after", "alive"), 0);
+  ASSERT_GRPC_OK(node_->End(volume));
+}
+
+TEST_F(NfsFaults, ACloseWaitsForItsCommitAndNotForAServerThatIsAway) {
+  const Volume volume =
+      node_->Run("closed", Mode::SINGLE_NODE_WRITER, {{"uncommittedWrites", "true"}});
+  const std::string data(1 << 20, 'c');
+  const auto file = volume.target / "file";
+  base::UniqueFd fd(open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  ASSERT_TRUE(bool(fd));
+  ASSERT_EQ(write(fd.get(), data.data(), data.size()), static_cast<ssize_t>(data.size()));
+  ASSERT_TRUE(node_->server().Freeze().has_value());
+  const auto waited = Timed([&] { fd.Reset(); });
+  EXPECT_GT(waited, kCloseMin);
+  EXPECT_LT(waited, kErrorMax);
+  ASSERT_TRUE(node_->server().Thaw().has_value());
+  fd.Reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(fsync(fd.get()), 0);
+  fd.Reset();
+  EXPECT_EQ(ReadWhole(volume.backing / "file"), data);
   ASSERT_GRPC_OK(node_->End(volume));
 }
 

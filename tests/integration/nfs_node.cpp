@@ -142,8 +142,10 @@ grpc::Status NfsNode::Capacity(std::chrono::milliseconds within) {
   return controller_->GetCapacity(Patient(within).get(), {}, &response);
 }
 
-Volume NfsNode::Run(const std::string& name, Mode::Mode mode) {
+Volume NfsNode::Run(const std::string& name, Mode::Mode mode,
+                    const std::map<std::string, std::string>& parameters) {
   Volume volume = Plan(name, mode);
+  volume.parameters = parameters;
   NeedOk(Create(volume), "CreateVolume");
   NeedOk(Stage(volume), "NodeStageVolume");
   NeedOk(Publish(volume), "NodePublishVolume");

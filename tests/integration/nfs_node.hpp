@@ -68,7 +68,8 @@ class NfsNode : public CsiNode {
   grpc::Status Capacity(std::chrono::milliseconds within = kCallMax);
 
   // Created, staged, published; throws with the first error.
-  Volume Run(const std::string& name, Mode::Mode mode = Mode::MULTI_NODE_MULTI_WRITER);
+  Volume Run(const std::string& name, Mode::Mode mode = Mode::MULTI_NODE_MULTI_WRITER,
+             const std::map<std::string, std::string>& parameters = {});
   // Unpublished, unstaged, deleted; the first error.
   grpc::Status End(const Volume& volume);
 

@@ -37,6 +37,11 @@ bool IsJournaled(uint32_t procedure) {
 }
 bool MayBeUnjournaled(uint32_t procedure) { return procedure == SetAttr::kNumber; }
 
+constexpr gantry_op kOwnOperation = gantry_op{1} << 63;  // The host counts from below.
+
+// So that a server receives the first of many large calls while the others are being copied.
+constexpr uint64_t kSendAtBytes = 128 * 1024;
+
 NfsError OutcomeUnknown() {
   return {Failure::kLost, NfsStatus3::kOk, true, 0,
           "the connection was lost, and the outcome can't be known"};
@@ -59,10 +64,12 @@ bool Touched::Meets(const Touched& other) const {
   return false;
 }
 
-Calls::Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up)
+Calls::Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up,
+             OnCommitFailed on_commit_failed)
     : connection_(connection),
       journal_(journal),
       on_given_up_(std::move(on_given_up)),
+      on_commit_failed_(std::move(on_commit_failed)),
       next_tag_(FirstTag()) {}
 
 bool Calls::Begin(gantry_op op, std::shared_ptr<const Credentials> credentials, bool replayed,
@@ -75,6 +82,21 @@ bool Calls::Begin(gantry_op op, std::shared_ptr<const Credentials> credentials, 
   begun->second.deadline = deadline;
   if (deadline != kNoDeadline) deadlines_.emplace(deadline, op);
   return true;
+}
+
+gantry_op Calls::BeginOwn(std::shared_ptr<const Credentials> credentials, bool patient) {
+  const gantry_op op = kOwnOperation | ++own_operations_;
+  Operation& operation = operations_[op];
+  operation.credentials = std::move(credentials);
+  operation.own = true;
+  operation.patient = patient;
+  return op;
+}
+
+bool Calls::IsChanging(const FileHandle& file) const {
+  const Touched touched(file);
+  return std::ranges::any_of(
+      sent_, [&](const auto& item) { return item.second->touched_.Meets(touched); });
 }
 
 void Calls::Add(std::unique_ptr<Ask> ask) {
@@ -97,6 +119,8 @@ void Calls::Add(std::unique_ptr<Ask> ask) {
 // False: the journal is full for now.
 bool Calls::HasEntry(Ask& ask) {
   if (ask.entry_ != nullptr || ask.touched_.empty() || !IsJournaled(ask.procedure())) return true;
+  // Nobody asks for an own operation again.
+  if (operations_.at(ask.op_).own) return true;
   ask.entry_ = journal_.Take(ask.op_, ask.step_, ask.procedure());
   if (ask.entry_ == nullptr) return MayBeUnjournaled(ask.procedure());
   operations_.at(ask.op_).entries.push_back(ask.entry_);
@@ -121,6 +145,9 @@ void Calls::GiveJournaled(std::unique_ptr<Ask> ask) {
 
 // A change waits for changes of the same file that were left behind.
 bool Calls::MayGo(const Ask& ask) const {
+  if (!held_.empty() && ask.subject() != nullptr && IsHeld(*ask.subject()) &&
+      !operations_.at(ask.op_).own)
+    return false;
   if (ask.touched_.empty()) return true;
   return std::none_of(left_behind_.begin(), left_behind_.end(),
                       [&](const auto& old) { return old.second.Meets(ask.touched_); });
@@ -136,11 +163,11 @@ void Calls::Pump() {
   for (auto at = queue_.begin(); at != queue_.end();) {
     RpcStream* stream = connection_.Writable();
     if (stream == nullptr) break;
+    const Operation& operation = operations_.at((*at)->op_);
     if (!MayGo(**at) || !HasEntry(**at)) {
       ++at;
       continue;
     }
-    const Operation& operation = operations_.at((*at)->op_);
     const uint64_t tag = next_tag_;
     JournalEntry* const entry = (*at)->entry_;
     JournalEntry::State before{};
@@ -151,6 +178,7 @@ void Calls::Pump() {
       ++next_tag_;
       sent_.emplace(tag, std::move(*at));
       at = queue_.erase(at);
+      if (connection_.unsent_bytes() >= kSendAtBytes) connection_.Flush();
       continue;
     }
     const Failure failure = submitted.error().failure;
@@ -172,6 +200,9 @@ void Calls::Settled(const Ask& ask) {
 
 void Calls::OnReply(const Reply& reply) {
   const auto found = sent_.find(reply.tag);
+  const bool unheard = found == sent_.end() || found->second->op_ == 0;
+  if (unheard && reply.procedure == Commit::kNumber)
+    if (const auto said = DecodeReply<Commit>(reply); !said) on_commit_failed_(said.error());
   if (found == sent_.end()) return journal_.PastAnswer(reply);
   std::unique_ptr<Ask> ask = std::move(found->second);
   sent_.erase(found);
@@ -186,8 +217,12 @@ void Calls::OnReply(const Reply& reply) {
 }
 
 void Calls::GiveAnswer(std::unique_ptr<Ask> ask, const Reply& reply) {
-  const NfsStatus3 status =
-      ask->Answer(reply, ask->faults_ + 1 >= kServerFaultTriesMax, ask->ambiguous_);
+  auto patience = Patience::kJukeboxAndServerFault;
+  // A COMMIT that failed is not asked again: the server says so only once.
+  if (ask->procedure() == Commit::kNumber || ask->faults_ + 1 >= kServerFaultTriesMax)
+    patience = Patience::kJukebox;
+  if (!operations_.at(ask->op_).patient) patience = Patience::kNone;
+  const NfsStatus3 status = ask->Answer(reply, patience, ask->ambiguous_);
   if (status == NfsStatus3::kOk) return;
   if (status == NfsStatus3::kServerFault) {
     ++ask->faults_;
@@ -209,6 +244,12 @@ bool Calls::OnRepeat(const Unanswered& call, bool same_port) {
   }
   Ask& ask = *found->second;
   const bool wanted = ask.op_ != 0;
+  // It is looked at again whether it may go.
+  if (!held_.empty() && wanted && ask.touched_.empty()) {
+    queue_.push_back(std::move(found->second));
+    sent_.erase(found);
+    return false;
+  }
   if (!call.sent) {
     if (wanted) return true;
     left_behind_.erase(call.tag);
@@ -257,7 +298,8 @@ void Calls::GiveUp(gantry_op op, int error_number) {
 
 void Calls::GiveUpAll(int error_number) {
   std::vector<gantry_op> all;
-  for (const auto& [op, operation] : operations_) all.push_back(op);
+  for (const auto& [op, operation] : operations_)
+    if (!operation.own) all.push_back(op);
   for (const gantry_op op : all) GiveUp(op, error_number);
 }
 

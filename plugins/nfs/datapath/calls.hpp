@@ -9,6 +9,9 @@
 // waits for that answer, in any connection; otherwise an old WRITE could land on a newer one.
 // Servers execute the calls of one connection in any order, so the order of sending is no help.
 //
+// A file may be held (uncommitted.hpp): nothing is asked about it then but by own operations, which
+// belong to no caller.
+//
 // What a change came to is in the journal until the operation's end, so an operation that is asked
 // for again by a successor goes through its chain with the answers that its predecessor got.
 #pragma once
@@ -16,11 +19,13 @@
 #include <gantry/datapath.h>
 
 #include <array>
+#include <cstring>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -35,6 +40,13 @@ inline constexpr int kJukeboxWaitMsMin = 100;
 inline constexpr int kJukeboxWaitMsMax = 5'000;
 inline constexpr int kServerFaultTriesMax = 4;
 inline constexpr size_t kOperationsMax = 4096;  // The host bounds them further.
+
+struct LessHandle {
+  bool operator()(const FileHandle& a, const FileHandle& b) const {
+    if (a.size != b.size) return a.size < b.size;
+    return std::memcmp(a.bytes.data(), b.bytes.data(), a.size) < 0;
+  }
+};
 
 // The handles a call changes something about: two directories at most, or a file and a directory.
 class Touched {
@@ -51,16 +63,21 @@ class Touched {
   uint32_t count_ = 0;
 };
 
+// Which answers a call is repeated after by itself.
+enum class Patience : uint8_t { kNone, kJukebox, kJukeboxAndServerFault };
+
 // One call, from when it is asked for until it is answered.
 class Ask {
  public:
   Ask(gantry_op op, Touched touched) : op_(op), touched_(touched) {}
   virtual ~Ask() = default;
   virtual uint32_t procedure() const = 0;
+  // The file it is about; null where it is about a name, or about the volume.
+  virtual const FileHandle* subject() const = 0;
   virtual NfsResult<uint32_t> Submit(RpcStream& stream, const Credentials& credentials,
                                      uint64_t tag) = 0;
-  // What the reply says; for a status that asks for patience nothing is done with it.
-  virtual NfsStatus3 Answer(const Reply& reply, bool last_try, bool ambiguous) = 0;
+  // What the reply says; for a status that there is patience with nothing is done with it.
+  virtual NfsStatus3 Answer(const Reply& reply, Patience patience, bool ambiguous) = 0;
   virtual void Fail(NfsError error, bool ambiguous) = 0;
 
  private:
@@ -85,16 +102,25 @@ class AskFor final : public Ask {
   AskFor(gantry_op op, Touched touched, const Call& call, Then<Call> then)
       : Ask(op, touched), call_(call), then_(std::move(then)) {}
   uint32_t procedure() const override { return Call::kNumber; }
+  const FileHandle* subject() const override {
+    if constexpr (requires(const Call& call) { call.object; })
+      return &call_.object;
+    else if constexpr (requires(const Call& call) { call.file; })
+      return &call_.file;
+    else
+      return nullptr;
+  }
   NfsResult<uint32_t> Submit(RpcStream& stream, const Credentials& credentials,
                              uint64_t tag) override {
     return nfs::Submit(stream, call_, credentials, tag, kNoDeadline);
   }
-  NfsStatus3 Answer(const Reply& reply, bool last_try, bool ambiguous) override {
+  NfsStatus3 Answer(const Reply& reply, Patience patience, bool ambiguous) override {
     auto decoded = DecodeReply<Call>(reply);
     if (!decoded && decoded.error().failure == Failure::kStatus) {
       const NfsStatus3 status = decoded.error().status;
-      if (status == NfsStatus3::kJukebox) return status;
-      if (status == NfsStatus3::kServerFault && !last_try) return status;
+      if (status == NfsStatus3::kJukebox && patience != Patience::kNone) return status;
+      if (status == NfsStatus3::kServerFault && patience == Patience::kJukeboxAndServerFault)
+        return status;
     }
     then_(std::move(decoded), ambiguous);
     return NfsStatus3::kOk;
@@ -113,10 +139,26 @@ class Calls {
  public:
   // An operation has ended without its answers: EINTR, the timeout's error.
   using OnGivenUp = std::function<void(gantry_op op, int error_number)>;
+  // A COMMIT has failed that no operation waits for any more, a predecessor's or one that was left behind;
+  // called before its answer is gone from the memory that outlives the process.
+  using OnCommitFailed = std::function<void(const NfsError& error)>;
 
-  Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up);
+  Calls(Connection& connection, Journal& journal, OnGivenUp on_given_up,
+        OnCommitFailed on_commit_failed);
   Calls(const Calls&) = delete;
 
+  // An operation that nobody asked for, without a deadline; it has a number that no host gives. Impatient:
+  // it is told of every answer.
+  gantry_op BeginOwn(std::shared_ptr<const Credentials> credentials, bool patient);
+  // Until Release only own operations' calls about the file are submitted.
+  void Hold(const FileHandle& file) { held_.insert(file); }
+  void Release(const FileHandle& file) { held_.erase(file); }
+  bool IsHeld(const FileHandle& file) const { return held_.contains(file); }
+  const std::set<FileHandle, LessHandle>& held() const { return held_; }
+  // Calls of a predecessor are not answered.
+  bool HasPast() const { return connection_.outstanding() > sent_.size(); }
+  // A change of the file is not answered.
+  bool IsChanging(const FileHandle& file) const;
   // False: there are too many, or this one is under way already.
   bool Begin(gantry_op op, std::shared_ptr<const Credentials> credentials, bool replayed,
              TimePoint deadline);
@@ -132,7 +174,7 @@ class Calls {
   }
   // The operation is over; its calls without an answer are left to themselves.
   void End(gantry_op op);
-  // Ends it through OnGivenUp, if it is under way.
+  // Ends it through OnGivenUp, if it is under way. All: but own ones.
   void GiveUp(gantry_op op, int error_number);
   void GiveUpAll(int error_number);
   // Forgets the calls left behind; the connection has forgotten them as well.
@@ -157,6 +199,8 @@ class Calls {
   struct Operation {
     std::shared_ptr<const Credentials> credentials;
     bool replayed = false;
+    bool own = false;
+    bool patient = true;
     TimePoint deadline = kNoDeadline;
     uint32_t asks = 0;
     uint32_t steps = 0;
@@ -173,6 +217,7 @@ class Calls {
   Connection& connection_;
   Journal& journal_;
   const OnGivenUp on_given_up_;
+  const OnCommitFailed on_commit_failed_;
   std::unordered_map<gantry_op, Operation> operations_;
   std::deque<std::unique_ptr<Ask>> queue_;
   std::multimap<TimePoint, std::unique_ptr<Ask>> delayed_;
@@ -183,6 +228,8 @@ class Calls {
   std::vector<std::unique_ptr<Ask>> journaled_;  // Answered by the journal.
   std::vector<JournalEntry*> ended_;  // Of operations whose ends the host is just being told.
   uint64_t next_tag_;
+  uint64_t own_operations_ = 0;
+  std::set<FileHandle, LessHandle> held_;
 };
 
 }  // namespace gantry::nfs

@@ -219,6 +219,7 @@ void Connection::Established(TimePoint now) {
   const auto last_port = static_cast<uint16_t>(state_->source_port);
   const bool same_port = port == last_port;
   repeated_.clear();
+  user_.OnNewConnection();
   if (renumber_ && stream_->outstanding() == 0) {
     (void)MakeStream();
     renumber_ = false;

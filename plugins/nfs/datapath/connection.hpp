@@ -60,9 +60,8 @@ struct PathState {
   std::atomic<uint32_t> source_port;  // Of the last connection; 0: there was none.
 
   // Of writes that were answered but not stable: a successor must know that there were any.
-  enum Unstable : uint32_t { kNone = 0, kOneVerifier = 1, kSeveral = 2 };
+  enum Unstable : uint32_t { kNone = 0, kSome = 1 };
   std::atomic<uint32_t> unstable;
-  Verifier verifier;  // With kOneVerifier.
 };
 
 class ConnectionUser {
@@ -71,6 +70,8 @@ class ConnectionUser {
   virtual void OnReply(const Reply& reply) = 0;
   // Whether an unanswered call shall go over a new connection; false: it is forgotten.
   virtual bool OnRepeat(const Unanswered& call, bool same_port) = 0;
+  // A connection was made, another than the one before; nothing has gone over it yet.
+  virtual void OnNewConnection() = 0;
   // Something happened in an event of the host's; nothing of the connection is on the stack.
   virtual void OnTurnEnd() = 0;
 };
@@ -109,6 +110,9 @@ class Connection {
 
   bool started() const { return phase_ != Phase::kStopped; }
   bool up() const { return phase_ == Phase::kUp; }
+  uint64_t unsent_bytes() const {
+    return stream_ ? stream_->header().out_tail - stream_->header().out_sent : 0;
+  }
   uint32_t outstanding() const { return stream_ ? stream_->outstanding() : 0; }
   TimePoint NextAt() const;
   void OnTime(TimePoint now);

@@ -37,10 +37,15 @@ NfsDataPath::NfsDataPath(const gantry_datapath_host& host, Log log)
     : host_(host),
       log_(std::move(log)),
       connection_(host, *this, log_),
-      calls_(connection_, journal_, [this](gantry_op op, int error_number) {
-        if (op == open_op_) return AbortOpen(error_number);
-        host_.done_error(host_.ctx, op, error_number);
-      }) {}
+      calls_(
+          connection_, journal_,
+          [this](gantry_op op, int error_number) {
+            if (op == open_op_) return AbortOpen(error_number);
+            uncommitted_.GiveUp(op);
+            host_.done_error(host_.ctx, op, error_number);
+          },
+          [this](const NfsError& error) { uncommitted_.OnCommitFailed(error); }),
+      uncommitted_(host, connection_, calls_, log_) {}
 
 NfsDataPath::~NfsDataPath() {
   ForgetLocator();
@@ -68,6 +73,8 @@ void NfsDataPath::Settle() {
     calls_.Pump();
     connection_.Flush();
     connection_.Settle();
+    if (uncommitted_.Continue(steady_clock::now())) again_ = true;
+    BeginWaitingWrites();
     FinishAbort();
     ContinueOpen();
     ContinueClose();
@@ -76,7 +83,7 @@ void NfsDataPath::Settle() {
 }
 
 void NfsDataPath::ArmTimer() {
-  TimePoint next = std::min(calls_.NextAt(), connection_.NextAt());
+  TimePoint next = std::min({calls_.NextAt(), connection_.NextAt(), uncommitted_.NextAt()});
   if (phase_ == Phase::kClosing) next = std::min(next, close_by_);
   const int64_t at_ns = ToHostTime(next);
   if (at_ns == armed_ns_) return;
@@ -115,6 +122,12 @@ void NfsDataPath::Open(gantry_op op, const gantry_datapath_open& request) {
   adopted_ = state.magic == PathState::kMagic;
   if (adopted_ && state.fingerprint != options_.fingerprint) {
     return refuse(EINVAL, "the memory belongs to another volume");
+  }
+  if (adopted_ && state.unstable != PathState::kNone) {
+    if (const auto prepared = uncommitted_.Prepare(); !prepared) {
+      const bool unknown = prepared.error().failure == Failure::kInvalid;
+      return refuse(unknown ? EPROTONOSUPPORT : ENOMEM, prepared.error().message);
+    }
   }
   const auto deadline = steady_clock::now() + milliseconds(kOpenMsMax);
   const gantry_fs_context context{};
@@ -254,6 +267,7 @@ void NfsDataPath::FinishAbort() {
 
 void NfsDataPath::ForgetConnection() {
   connection_.Stop();
+  uncommitted_.Clear();
   connection_.Forget();
   calls_.Forget();
   journal_.Clear();
@@ -266,18 +280,25 @@ void NfsDataPath::Close(gantry_op op) {
   calls_.GiveUpAll(ESHUTDOWN);
   FinishAbort();
   phase_ = Phase::kClosing;
+  uncommitted_.CommitAll();
   close_op_ = op;
-  close_by_ = steady_clock::now() + milliseconds(kCloseMsMax);
+  close_by_ = steady_clock::now() +
+              milliseconds(uncommitted_.empty() ? kCloseMsMax : kCloseUncommittedMsMax);
 }
 
 void NfsDataPath::ContinueClose() {
   if (phase_ != Phase::kClosing) return;
-  const bool waits = connection_.up() && calls_.left_behind() > 0;
+  const bool waits = (connection_.up() && calls_.left_behind() > 0) || !uncommitted_.empty();
   if (waits && steady_clock::now() < close_by_) return;
   if (calls_.left_behind() > 0) {
     log_(GANTRY_LOG_WARNING, std::to_string(calls_.left_behind()) +
                                  " changes that were given up are not answered; the server may "
                                  "still make them");
+  }
+  if (!uncommitted_.empty()) {
+    log_(GANTRY_LOG_ERROR, "closed before the server has committed the " +
+                               std::to_string(uncommitted_.bytes()) + " bytes written last to " +
+                               std::to_string(uncommitted_.files()) + " files; they may be lost");
   }
   if (locator_watched_) host_.watch(host_.ctx, locator_->fd(), 0, nullptr, nullptr);
   locator_watched_ = false;
@@ -285,7 +306,8 @@ void NfsDataPath::ContinueClose() {
   directories_.Clear();
   new_directories_.Clear();
   listings_ = {};
-  uncommitted_.clear();
+  full_.clear();
+  lone_.clear();
   phase_ = Phase::kClosed;
   host_.done(host_.ctx, std::exchange(close_op_, 0));
 }
@@ -350,6 +372,7 @@ bool NfsDataPath::IsEcho(const NfsError& error, bool ambiguous, NfsStatus3 echo)
   return options_.is_sole_writer && ambiguous && error.Is(echo);
 }
 
+// `echo` is how a change that has been made already is refused the second time.
 void NfsDataPath::FailChange(gantry_op op, const NfsError& error, bool ambiguous, NfsStatus3 echo) {
   if (ambiguous && error.Is(echo)) {
     log_(GANTRY_LOG_WARNING,
@@ -359,9 +382,11 @@ void NfsDataPath::FailChange(gantry_op op, const NfsError& error, bool ambiguous
   Fail(op, error);
 }
 
+// Those of a file that is held may be of a time when the server had lost what was written to it. To ask
+// for them is to wait.
 void NfsDataPath::DoneAttributes(gantry_op op, const FileHandle& node,
                                  const std::optional<Attributes>& attributes) {
-  if (!attributes) {
+  if (!attributes || calls_.IsHeld(node)) {
     return calls_.To<nfs::GetAttr>(op, {node}, [this, op, node](auto reply, bool) {
       if (!reply) return Fail(op, reply.error());
       DoneAttributes(op, node, reply->attributes);
@@ -374,7 +399,7 @@ void NfsDataPath::DoneAttributes(gantry_op op, const FileHandle& node,
 
 void NfsDataPath::DoneNode(gantry_op op, const FileHandle& node,
                            const std::optional<Attributes>& attributes) {
-  if (!attributes) {
+  if (!attributes || calls_.IsHeld(node)) {
     return calls_.To<nfs::GetAttr>(op, {node}, [this, op, node](auto reply, bool) {
       if (!reply) return Fail(op, reply.error());
       DoneNode(op, node, reply->attributes);
@@ -386,10 +411,11 @@ void NfsDataPath::DoneNode(gantry_op op, const FileHandle& node,
 }
 
 void NfsDataPath::DoneByName(gantry_op op, const FileHandle& directory, std::string_view name) {
-  calls_.To<nfs::Lookup>(op, {directory, name}, [this, op](auto reply, bool) {
-    if (!reply) return Fail(op, reply.error());
-    DoneNode(op, reply->handle, reply->attributes);
-  });
+  calls_.To<nfs::Lookup>(op, {directory, name},
+                         [this, op, rewrites = uncommitted_.rewrites()](auto reply, bool) {
+                           if (!reply) return Fail(op, reply.error());
+                           DoneNode(op, reply->handle, SinceRewrite(rewrites, reply->attributes));
+                         });
 }
 
 }  // namespace gantry::nfs

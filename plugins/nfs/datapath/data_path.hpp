@@ -14,7 +14,8 @@
 #include <gantry/datapath.h>
 
 #include <cerrno>
-#include <map>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -26,13 +27,20 @@
 #include "plugins/nfs/datapath/locator.hpp"
 #include "plugins/nfs/datapath/new_directories.hpp"
 #include "plugins/nfs/datapath/options.hpp"
+#include "plugins/nfs/datapath/uncommitted.hpp"
 
 namespace gantry::nfs {
 
 inline constexpr int kOpenMsMax = 20'000;
-inline constexpr int kCloseMsMax = 2'000;             // For answers to changes that were given up.
-inline constexpr size_t kUncommittedFilesMax = 1024;  // Beyond, writes are made stable.
+inline constexpr int kCloseMsMax = 2'000;  // For answers to changes that were given up.
+// For what is not committed. The host gives a little more where its own caller has the time.
+inline constexpr int kCloseUncommittedMsMax = 9'000;
+// A smaller write is made stable at once where it is the only one: that costs less than a COMMIT.
+inline constexpr uint32_t kLoneWriteBytesMax = 64 * 1024;
+inline constexpr size_t kLoneWritesMax = 64;
 inline constexpr uint32_t kReadPartBytesMax = 256 * 1024;
+inline constexpr uint32_t kUnstablePartBytesMax = 256 * 1024;
+inline constexpr size_t kLoggedPartsMax = 64;                 // A write of more is made stable.
 inline constexpr uint32_t kTransferBytesDefault = 32 * 1024;  // Where the server names no limit.
 
 // The instance behind the table; the methods are the table's functions. One thread, the loop's.
@@ -81,6 +89,7 @@ class NfsDataPath : private ConnectionUser {
   // Life (data_path.cpp).
   void OnReply(const Reply& reply) override;
   bool OnRepeat(const Unanswered& call, bool same_port) override;
+  void OnNewConnection() override { uncommitted_.OnNewConnection(); }
   void OnTurnEnd() override;
   void OnTime();
   void OnLocated();
@@ -112,11 +121,18 @@ class NfsDataPath : private ConnectionUser {
   void Done(gantry_op op);
   void Fail(gantry_op op, int error_number);
   void Fail(gantry_op op, const NfsError& error);
+  // Then at once, or when what was written to the file before is stable.
+  void AfterCommit(gantry_op op, const FileHandle& file, Hears hears, std::function<void()> then);
   bool IsEcho(const NfsError& error, bool ambiguous, NfsStatus3 echo) const;
   void FailChange(gantry_op op, const NfsError& error, bool ambiguous, NfsStatus3 echo);
   void DoneAttributes(gantry_op op, const FileHandle& node,
                       const std::optional<Attributes>& attributes);
   void DoneNode(gantry_op op, const FileHandle& node, const std::optional<Attributes>& attributes);
+  // Nothing where something was written again since that count of it: they may be of before.
+  std::optional<Attributes> SinceRewrite(uint64_t rewrites,
+                                         const std::optional<Attributes>& attributes) const {
+    return rewrites == uncommitted_.rewrites() ? attributes : std::nullopt;
+  }
   void DoneByName(gantry_op op, const FileHandle& directory, std::string_view name);
 
   // Names (names.cpp).
@@ -137,7 +153,13 @@ class NfsDataPath : private ConnectionUser {
   void FinishRead(const ReadJob& job);
   void WritePart(const std::shared_ptr<WriteJob>& job, size_t index);
   void FinishWrite(const WriteJob& job);
-  void NoteUncommitted(const FileHandle& file, const Verifier& verifier);
+  bool IsLone(const FileHandle& file, uint32_t length);
+  bool KeepsWrites();
+  void BeginWrite(const std::shared_ptr<WriteJob>& job);
+  void BeginUnlogged(const std::shared_ptr<WriteJob>& job);
+  void BeginWaitingWrites();
+  void NotePiece(WriteJob& job, size_t index, const WriteReply& reply);
+  void DropPart(WriteJob& job, size_t index);
 
   // Directories (directory.cpp).
   struct ListJob {
@@ -183,15 +205,10 @@ class NfsDataPath : private ConnectionUser {
   NewDirectories new_directories_;
   Listings listings_;
   bool plain_readdir_ = false;  // The server has no READDIRPLUS.
-  struct LessHandle {
-    bool operator()(const FileHandle& a, const FileHandle& b) const {
-      if (a.size != b.size) return a.size < b.size;
-      return std::memcmp(a.bytes.data(), b.bytes.data(), a.size) < 0;
-    }
-  };
-  // Files with writes that were not stable, and the verifier they were answered with; nothing when
-  // it has changed since, so that some of them are lost.
-  std::map<FileHandle, std::optional<Verifier>, LessHandle> uncommitted_;
+  Uncommitted uncommitted_;
+  std::deque<std::shared_ptr<WriteJob>> full_;  // Writes that wait for room in its log.
+  std::deque<FileHandle> lone_;                 // Written once since they were committed.
+  bool logs_writes_ = true;                     // There is memory for it.
 };
 
 class NfsDataPath::Turn {

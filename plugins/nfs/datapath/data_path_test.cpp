@@ -75,6 +75,7 @@ TEST_F(DataPathTest, SaysWhatIsWrongWithAParameter) {
   EXPECT_THAT(refused("timeoutSeconds", "-1"), HasSubstr("parameter timeoutSeconds"));
   EXPECT_THAT(refused("timeoutError", "ENOENT"), HasSubstr("expected EIO or ETIMEDOUT"));
   EXPECT_THAT(refused("writers", "two"), HasSubstr("expected one or several"));
+  EXPECT_THAT(refused("commitsAtClose", "yes"), HasSubstr("parameter commitsAtClose"));
 }
 
 TEST_F(DataPathTest, FailsToOpenWhereNobodyListensAndOpensOnceSomebodyDoes) {
@@ -266,21 +267,6 @@ TEST_F(DataPathTest, ReportsAWriteThatWasLessStableThanAskedForAsAnError) {
   Open();
   server_.On(nfs::Write::kNumber, [](const FakeCall&) { return Written(4, 0); });
   EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, "data")).error_number, EIO);
-}
-
-TEST_F(DataPathTest, FailsACommitAfterTheServerLostWhatWasNotStable) {
-  Open();
-  server_.On(nfs::Write::kNumber, [](const FakeCall&) { return Written(4, 0, "before  "); });
-  std::atomic<bool> restarted{false};
-  server_.On(nfs::Commit::kNumber, [&](const FakeCall&) {
-    return Xdr().U32(0).U32(0).U32(0).Raw(restarted ? "after   " : "before  ").bytes;
-  });
-  EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, "data", 0)).length, 4u);
-  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0);
-  EXPECT_EQ(volume_.Wait(volume_.Write("file", 0, "data", 0)).length, 4u);
-  restarted = true;
-  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, EIO);
-  EXPECT_EQ(volume_.Wait(volume_.Commit("file")).error_number, 0) << "reported once";
 }
 
 // --- directories

@@ -85,9 +85,14 @@ void NfsDataPath::BeginList(gantry_op op, const gantry_fs_readdir& request,
 }
 
 void NfsDataPath::List(const ListJob& job, uint64_t cookie, const Verifier& verifier) {
-  const auto then = [this, job, cookie](auto reply, bool) {
+  const auto then = [this, job, cookie, rewrites = uncommitted_.rewrites()](auto reply, bool) {
     if (!reply) return OnListFailed(job, cookie, reply.error());
-    OnListed(job, ToListing(job.directory, cookie, *std::move(reply)));
+    Listing listing = ToListing(job.directory, cookie, *std::move(reply));
+    // They may be of a time when the server had lost what was written.
+    for (ListedName& name : listing.names)
+      if (name.told && (rewrites != uncommitted_.rewrites() || calls_.IsHeld(name.told->handle)))
+        name.told.reset();
+    OnListed(job, std::move(listing));
   };
   if (plain_readdir_)
     return calls_.To<nfs::ReadDir>(job.op, {job.directory, cookie, verifier}, then);

@@ -62,11 +62,21 @@ void NfsDataPath::Setattr(gantry_op op, const gantry_fs_setattr& request) {
   const auto node = ToHandle(request.node);
   if (!BeginWith(op, request.context, node)) return;
   const nfs::SetAttr call{*node, FromHost(request), {}};
-  calls_.To<nfs::SetAttr>(op, call, Touched(*node), [this, op, node = *node](auto reply, bool) {
+  const auto then = [this, op, node = *node](const NfsResult<ChangeReply>& reply) {
     if (!reply) return Fail(op, reply.error());
     NoteDirectory(node, reply->wcc);
     DoneAttributes(op, node, reply->wcc.after);
-  });
+  };
+  const auto ask = [this, op, call, then] {
+    calls_.To<nfs::SetAttr>(op, call, Touched(call.object),
+                            [then](auto reply, bool) { then(reply); });
+  };
+  if (!uncommitted_.Has(*node)) return ask();
+  const bool empties = (request.valid & GANTRY_FS_SET_SIZE) != 0 && request.values.size_bytes == 0;
+  if (empties && !uncommitted_.IsEmptying(*node))
+    return uncommitted_.Empty(op, CredentialsOf(request.context), call, then);
+  // What was written before would come back, in size, time or set-user-ID bit, if it was written again.
+  AfterCommit(op, *node, Hears::kNothing, ask);
 }
 
 void NfsDataPath::Readlink(gantry_op op, const gantry_fs_node& request) {
@@ -104,17 +114,17 @@ void NfsDataPath::Statfs(gantry_op op, const gantry_fs_node& request) {
 template <class Call>
 void NfsDataPath::MakeBy(gantry_op op, const Call& call, std::optional<TimePoint> new_at) {
   new_directories_.AddName(call.directory, call.name);
-  calls_.To<Call>(
-      op, call, Touched(call.directory),
-      [this, op, directory = call.directory, name = call.name, new_at](auto reply, bool ambiguous) {
-        if (!reply && !IsEcho(reply.error(), ambiguous, NfsStatus3::kExist)) {
-          return FailChange(op, reply.error(), ambiguous, NfsStatus3::kExist);
-        }
-        NoteDirectory(directory, reply ? reply->directory : WeakCacheData());
-        if (!reply || !reply->handle) return DoneByName(op, directory, name);
-        if (new_at && !ambiguous) new_directories_.Note(*reply->handle, *new_at);
-        DoneNode(op, *reply->handle, reply->attributes);
-      });
+  calls_.To<Call>(op, call, Touched(call.directory),
+                  [this, op, directory = call.directory, name = call.name, new_at,
+                   rewrites = uncommitted_.rewrites()](auto reply, bool ambiguous) {
+                    if (!reply && !IsEcho(reply.error(), ambiguous, NfsStatus3::kExist)) {
+                      return FailChange(op, reply.error(), ambiguous, NfsStatus3::kExist);
+                    }
+                    NoteDirectory(directory, reply ? reply->directory : WeakCacheData());
+                    if (!reply || !reply->handle) return DoneByName(op, directory, name);
+                    if (new_at && !ambiguous) new_directories_.Note(*reply->handle, *new_at);
+                    DoneNode(op, *reply->handle, SinceRewrite(rewrites, reply->attributes));
+                  });
 }
 
 void NfsDataPath::Create(gantry_op op, const gantry_fs_make& request) {
@@ -220,11 +230,12 @@ void NfsDataPath::Link(gantry_op op, const gantry_fs_link& request) {
 // The name leads to the very file that was to be linked: the link was made.
 void NfsDataPath::ProveLink(gantry_op op, const gantry_fs_link& request, const FileHandle& node,
                             const FileHandle& directory) {
-  calls_.To<nfs::Lookup>(op, {directory, View(request.name)}, [this, op, node](auto found, bool) {
-    if (!found) return Fail(op, EIO);
-    if (found->handle != node) return Fail(op, EIO);
-    DoneNode(op, node, found->attributes);
-  });
+  calls_.To<nfs::Lookup>(op, {directory, View(request.name)},
+                         [this, op, node, rewrites = uncommitted_.rewrites()](auto found, bool) {
+                           if (!found) return Fail(op, EIO);
+                           if (found->handle != node) return Fail(op, EIO);
+                           DoneNode(op, node, SinceRewrite(rewrites, found->attributes));
+                         });
 }
 
 // --- names that go

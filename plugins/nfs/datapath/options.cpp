@@ -14,6 +14,13 @@ tl::unexpected<NfsError> Refuse(std::string_view key, std::string_view value,
                                         "\", expected " + std::string(expected));
 }
 
+// Missing: false.
+NfsResult<bool> TrueOrFalse(std::string_view key, std::string_view value) {
+  if (value.empty() || value == "false") return false;
+  if (value == "true") return true;
+  return Refuse(key, value, "true or false");
+}
+
 NfsResult<uint64_t> Number(const gantry_map& parameters, std::string_view key, uint64_t number_max,
                            std::optional<uint64_t> otherwise) {
   const std::string_view text = gantry::Find(parameters, key);
@@ -82,10 +89,7 @@ NfsResult<DataPathOptions> ParseOptions(const gantry_map& parameters) {
     return Refuse("identity", identity, "caller or fixed");
   }
   const std::string_view reserved = gantry::Find(parameters, "reservedPorts");
-  if (!reserved.empty() && reserved != "true" && reserved != "false") {
-    return Refuse("reservedPorts", reserved, "true or false");
-  }
-  options.server.reserved_port = reserved == "true";
+  GANTRY_PLUGIN_TRY_ASSIGN(options.server.reserved_port, TrueOrFalse("reservedPorts", reserved));
   GANTRY_PLUGIN_TRY_ASSIGN(const uint64_t timeout,
                            Number(parameters, "timeoutSeconds", kSoftTimeoutSecondsMax, 0));
   if (timeout != 0) options.timeout = std::chrono::seconds(timeout);
@@ -103,6 +107,12 @@ NfsResult<DataPathOptions> ParseOptions(const gantry_map& parameters) {
   options.fingerprint = Fingerprint(
       {options.server.host, options.server.export_path, gantry::Find(parameters, "path"),
        gantry::Find(parameters, "port"), gantry::Find(parameters, "mountPort"), reserved});
+  GANTRY_PLUGIN_TRY_ASSIGN(
+      const bool commits_at_close,
+      TrueOrFalse("commitsAtClose", gantry::Find(parameters, "commitsAtClose")));
+  options.keeps_writes = commits_at_close && options.is_sole_writer;
+  // Who keeps nothing, as an older release, must not go on with what one who does has left.
+  if (options.keeps_writes) options.fingerprint = ~options.fingerprint;
   return options;
 }
 

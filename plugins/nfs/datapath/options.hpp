@@ -13,6 +13,7 @@
 //   timeoutSeconds  missing or 0: an operation waits for its server (hard); else it ends after so long
 //   timeoutError    with which error it ends then: EIO (default; soft) or ETIMEDOUT (softerr)
 //   writers         "one": nobody but this data path changes the directory; "several" (default)
+//   commitsAtClose  "true": writes may be answered before they are stable; only where one writes
 // Other keys are somebody else's and ignored.
 #pragma once
 
@@ -44,6 +45,7 @@ struct DataPathOptions {
   std::optional<std::chrono::seconds> timeout;
   int timeout_error = EIO;
   bool is_sole_writer = false;
+  bool keeps_writes = false;  // What is not stable (uncommitted.hpp).
   // Names the storage these options lead to, for memory that outlives the process.
   uint64_t fingerprint = 0;
 };

@@ -101,10 +101,11 @@ class Backend {
     return host_.Run(
         kCallTime, [&](gantry_call call) { controller_->get_capacity(instance_, call, &request); });
   }
-  Outcome Attach(const Parameters& context) {
+  Outcome Attach(const Parameters& context, gantry_access_mode mode = GANTRY_SINGLE_NODE_WRITER) {
     const MapRef map(context);
     gantry_attach request{};
     request.size = sizeof request;
+    request.capability.access_mode = mode;
     request.context = map.get();
     return host_.Run(kCallTime,
                      [&](gantry_call call) { node_->attach(instance_, call, &request); });

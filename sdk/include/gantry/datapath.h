@@ -146,9 +146,12 @@ typedef struct gantry_fs_write {
   gantry_bytes data;
 } gantry_fs_write;
 
+/* close(2) asks, not fsync(2): it may be told of an error, but that is not settled by it. */
+enum { GANTRY_FS_COMMIT_CLOSE = 1u << 0 };
+
 typedef struct gantry_fs_commit {
   uint32_t size;
-  uint32_t reserved;
+  uint32_t flags;
   gantry_fs_context context;
   gantry_bytes node;
   uint64_t offset;

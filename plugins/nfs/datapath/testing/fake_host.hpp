@@ -284,15 +284,18 @@ class Volume {
     host_.SetDeaf(false);
   }
 
-  Ended Open(const Parameters& parameters,
-             std::chrono::milliseconds time = std::chrono::seconds(25)) {
+  gantry_op BeginOpen(const Parameters& parameters) {
     const MapRef map(parameters);
     gantry_datapath_open request{};
     request.size = sizeof request;
     request.parameters = map.get();
     const gantry_op op = host_.NewOp();
     path_->Open(op, request);
-    Ended ended = host_.Wait(op, time);
+    return op;
+  }
+  Ended Open(const Parameters& parameters,
+             std::chrono::milliseconds time = std::chrono::seconds(25)) {
+    Ended ended = host_.Wait(BeginOpen(parameters), time);
     root_ = ended.handle;
     return ended;
   }
@@ -374,9 +377,10 @@ class Volume {
     r.flags = flags;
     return Begin(&NfsDataPath::Write, r);
   }
-  gantry_op Commit(const std::string& node) {
+  gantry_op Commit(const std::string& node, uint32_t flags = 0) {
     auto& r = New<gantry_fs_commit>();
     r.node = Bytes(node);
+    r.flags = flags;
     return Begin(&NfsDataPath::Commit, r);
   }
   gantry_op Readdir(const std::string& node, uint64_t cookie) {
