@@ -27,6 +27,8 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 
 constexpr std::chrono::seconds kEndMax{10};
+constexpr int kRoundsMin = 10;  // of looking at all processes
+constexpr std::chrono::seconds kRoundsMax{60};
 constexpr int kLookAgainMs = 1;
 
 std::string NewCanary() {
@@ -125,6 +127,11 @@ TEST(Canary, IsInNoLogErrorCommandLineOrFile) {
   const Volume volume = node.Run("canary");
   ASSERT_GRPC_OK(node.Stage(volume));
   ASSERT_GRPC_OK(node.Publish(volume));
+  // For as long as it takes to look often, on a machine that is busy.
+  const auto looked_often = [&] {
+    return !node.Stage(volume).ok() || !node.Publish(volume).ok() || watch.rounds() > kRoundsMin;
+  };
+  EXPECT_TRUE(Soon(looked_often, kRoundsMax));
   ASSERT_GRPC_OK(node.Expand(volume, 2LL << 30));
   EXPECT_EQ(WriteWhole(volume.target / "file", "content"), 0);
 
@@ -160,7 +167,7 @@ TEST(Canary, IsInNoLogErrorCommandLineOrFile) {
   EXPECT_THAT(everywhere(), IsEmpty());
   for (const auto& error : errors) EXPECT_THAT(error, Not(HasSubstr(canary)));
   EXPECT_FALSE(watch.Stop());
-  EXPECT_GT(watch.rounds(), 10);
+  EXPECT_GT(watch.rounds(), kRoundsMin);
   const std::string log = node.host().Log();
   EXPECT_THAT(log, HasSubstr("NodeStageVolume"));
   EXPECT_EQ(log.find(canary), std::string::npos);
