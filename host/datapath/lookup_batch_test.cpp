@@ -27,7 +27,7 @@ namespace {
 constexpr uint32_t kNodes = 16;
 constexpr size_t kBatchAt = 0;  // of the memory; the head, then the records
 constexpr size_t kTableAt = 2 * kPageBytes;
-constexpr size_t kBytes = kTableAt + 2 * kPageBytes;  // all that changes
+constexpr size_t kMemoryBytes = kTableAt + 2 * kPageBytes;  // all that changes
 using Image = std::string;
 
 class Memory {
@@ -35,13 +35,13 @@ class Memory {
   Memory()
       : fd_(memfd_create("batch", MFD_CLOEXEC)),
         nodes_(NodeTable::Attach(fd_.get(), kTableAt, kNodes).value()),
-        mapping_(Mapping::Shared(fd_.get(), 0, kBytes).value()) {
+        mapping_(Mapping::Shared(fd_.get(), 0, kMemoryBytes).value()) {
     (void)nodes_.SetRoot("root");
   }
   explicit Memory(const Image& image)
       : fd_(memfd_create("batch", MFD_CLOEXEC)),
         nodes_((Fill(fd_.get(), image), NodeTable::Attach(fd_.get(), kTableAt, kNodes).value())),
-        mapping_(Mapping::Shared(fd_.get(), 0, kBytes).value()) {}
+        mapping_(Mapping::Shared(fd_.get(), 0, kMemoryBytes).value()) {}
   static void Fill(int fd, const Image& image) {
     if (pwrite(fd, image.data(), image.size(), 0) != static_cast<ssize_t>(image.size()))
       throw std::runtime_error("no memory");
@@ -54,7 +54,7 @@ class Memory {
             std::span<BatchRecord, kBatchNodesMax>(
                 reinterpret_cast<BatchRecord*>(at + sizeof(BatchRecord)), kBatchNodesMax)};
   }
-  std::string_view bytes() const { return {mapping_.data(), kBytes}; }
+  std::string_view bytes() const { return {mapping_.data(), kMemoryBytes}; }
   // By handle; what has no node has none.
   std::map<std::string, uint64_t> Lookups() {
     std::map<std::string, uint64_t> all;
@@ -68,7 +68,7 @@ class Memory {
   NodeTable nodes_;
   Mapping mapping_;
 };
-static_assert(kBatchAt + sizeof(BatchRecord) + kBatchBytes <= kBytes);
+static_assert(kBatchAt + sizeof(BatchRecord) + kBatchBytes <= kMemoryBytes);
 
 // All that a process which does `work` leaves when it is killed after any of its instructions.
 std::set<Image> Leavings(const Image& begin, const std::function<void(Memory&)>& work) {
