@@ -38,6 +38,8 @@ inline uint32_t CountOf(const FakeCall& call) { return WordAt(call.arguments, 16
 
 class DataPathFixture : public testing::Test {
  protected:
+  // Its thread may still answer a call of the volume's, out of what a test keeps.
+  void TearDown() override { server_.Stop(); }
   void Open(Volume::Parameters more = {}) {
     auto parameters = server_.Parameters();
     more.merge(parameters);
