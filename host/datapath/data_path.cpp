@@ -84,7 +84,11 @@ class DataPath {
  public:
   DataPath(const gantry_plugin& plugin, const wire::DataPathDescription& description,
            wire::LogPipe& log)
-      : plugin_(plugin), description_(description), log_(log), keeper_(base::UniqueFd(kControlFd)) {
+      : plugin_(plugin),
+        description_(description),
+        policy_(ServingPolicy(description)),
+        log_(log),
+        keeper_(base::UniqueFd(kControlFd)) {
     for (const auto& [key, value] : description.parameters)
       parameters_.push_back({ToStr(key), ToStr(value)});
   }
@@ -180,7 +184,7 @@ class DataPath {
     if (!slots_->locked())
       log_.Write(wire::LogLevel::kWarning, "RLIMIT_MEMLOCK is too small to lock the slots");
     server_ = std::make_unique<Server>(Server::Parts{
-        kFuseFd, *loop_, *slots_, *nodes_, *arena_, identity, ServingPolicy(description_),
+        kFuseFd, *loop_, *slots_, *nodes_, *arena_, identity, policy_,
         [this](wire::LogLevel level, std::string_view text) { log_.Write(level, text); }});
     host_ = std::make_unique<PluginHost>(*loop_, *server_, keeper_, description_, log_);
     GANTRY_TRY(base::SetNonBlocking(kFuseFd));
@@ -291,8 +295,7 @@ class DataPath {
     if (server_->InFlight() > 0)
       log_.Write(wire::LogLevel::kWarning,
                  std::to_string(server_->InFlight()) + " requests were still under way at the end");
-    const bool commits = Parameter(description_, std::string(kCommitsAtCloseParameter)) == "true";
-    int64_t close_ms = commits ? kCloseCommittingMsMax : kCloseMsMax;
+    int64_t close_ms = policy_.commits_at_close ? kCloseCommittingMsMax : kCloseMsMax;
     if (keeper_.stop_asked()) close_ms = std::min(keeper_.stop_ms() / 4, close_ms);
     const int64_t closed_by = EventLoop::Now() + close_ms * kMillisecond;
     // The rest is for the plugin's own close.
@@ -301,7 +304,7 @@ class DataPath {
     bool closed = false;
     server_->Close([&](const base::Status&) { closed = true; });
     while (!closed && EventLoop::Now() < closed_by) GANTRY_TRY(Turn(closed_by));
-    if (!closed && commits)
+    if (!closed && policy_.commits_at_close)
       log_.Write(wire::LogLevel::kError, "the volume is not closed after " +
                                              std::to_string(close_ms) +
                                              " ms; what the storage has not committed may be lost");
@@ -326,6 +329,7 @@ class DataPath {
 
   const gantry_plugin& plugin_;
   const wire::DataPathDescription& description_;
+  const Policy policy_;
   wire::LogPipe& log_;
   KeeperLink keeper_;
   std::vector<gantry_pair> parameters_;

@@ -229,9 +229,9 @@ void Server::ArmInterruptTimer() {
 void Server::InterruptNow(Operation& operation) {
   // The kernel may queue a second interrupt of a request whose first one was read.
   if (operation.answered || HasOnlyToClean(operation)) return;
+  if (!operation.started) return Answer(operation, EINTR, {});
   const gantry_op id = operation.id;
   const uint32_t opcode = operation.slot.header()->opcode;
-  if (!operation.started) return Answer(operation, opcode == FUSE_FLUSH ? 0 : EINTR, {});
   if (IsRepeatable(opcode) || opcode == FUSE_LOOKUP) {
     // Nothing can have changed, so the caller need not wait for the plugin to give up.
     operation.answered = true;

@@ -98,19 +98,14 @@ void Server::DoneError(gantry_op id, int32_t error_number) {
   Operation* operation = Find(id);
   operation = FindEnding(id, operation != nullptr ? operation->ending : Ending::kPlain);
   if (operation == nullptr) return;
-  // close(2) has waited long enough: what it has written is kept, and committed later.
-  const bool flushed = operation->slot.header()->opcode == FUSE_FLUSH && error_number == EINTR;
-  const int error = flushed ? 0 : ToReplyErrno(error_number);
-  if (error == 0) return Answer(*operation, 0, {});
+  const int error = ToReplyErrno(error_number);
   if (!GoesOnAfter(*operation, error)) Answer(*operation, error, {});
 }
 
 void Server::DoneAttributes(gantry_op id, const gantry_fs_attributes* attributes) {
   Operation* operation = FindEnding(id, Ending::kAttributes);
   if (operation == nullptr) return;
-  if (operation->truncate)
-    return AnswerNode(*operation, {operation->handles[1].data(), operation->handle_bytes[1]},
-                      *attributes);
+  if (operation->truncate) return AnswerNode(*operation, operation->Handle(1), *attributes);
   Answer(*operation, 0, Bytes(ToAttrOut(*attributes, policy_)));
 }
 
@@ -123,7 +118,7 @@ void Server::DoneNode(gantry_op id, gantry_bytes node, const gantry_fs_attribute
     }
     return EndInternal(nodes_.SetRoot(handle));
   }
-  if (!nodes_.Find(handle)) NoteForgotten(handle);  // unless it is in a moment
+  NoteForgotten(handle);  // unless it is known, or is in a moment
   Operation* operation = FindEnding(id, Ending::kNode);
   if (operation == nullptr) return;
   if (operation->part == Part::kLook) return Looked(*operation, handle, *attributes);
@@ -308,6 +303,8 @@ void Server::MarkExecuting(const Operation& operation) {
 
 void Server::Answer(Operation& operation, int error_number, std::string_view body) {
   const uint64_t unique = operation.slot.header()->unique;
+  // close(2) has waited long enough: what it has written is kept, and committed later.
+  if (operation.slot.header()->opcode == FUSE_FLUSH && error_number == EINTR) error_number = 0;
   if (operation.slot.state() == SlotState::kExecuting)
     operation.slot.SaveReply(-error_number, body);
   const int refused = WriteReply(unique, -error_number, body);
@@ -337,8 +334,7 @@ void Server::Release(Operation& operation) {
   if (std::exchange(operation.lists, false)) --listings_;
   operation.changed.clear();
   arena_.Give(std::exchange(operation.buffer, {}));
-  for (const NamedNode& named : std::exchange(operation.named, {}))
-    if (!nodes_.Find(named.handle)) NoteForgotten(named.handle);
+  for (const NamedNode& named : std::exchange(operation.named, {})) NoteForgotten(named.handle);
   slots_.Free(operation.slot);
   operation.id = 0;
   --in_flight_;
@@ -368,7 +364,8 @@ int Server::WriteReply(uint64_t unique, int32_t error, std::string_view body) {
 
 // To be told by Pump: not from within a done function, and when nothing of this turn needs the node.
 void Server::NoteForgotten(std::string_view handle) {
-  if (opened_ && plugin_.forget != nullptr && !handle.empty()) forgotten_.emplace_back(handle);
+  if (opened_ && plugin_.forget != nullptr && !handle.empty() && !nodes_.Find(handle))
+    forgotten_.emplace_back(handle);
 }
 
 void Server::TellForgotten() {

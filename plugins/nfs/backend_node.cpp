@@ -67,11 +67,12 @@ Status NfsBackend::Attach(Call& call, const gantry_attach& request) {
   }
   bool keeps_writes = false;
   if (const auto asked = context.find(kUncommittedWrites); asked != context.end()) {
-    keeps_writes = asked->second == "true";
-    if (!keeps_writes && asked->second != "false") {
+    const auto parsed = ParseTrueOrFalse(asked->second);
+    if (!parsed) {
       return Refuse(code::kInvalidArgument, "volume_context[\"" + asked->first + "\"] is \"" +
                                                 asked->second + "\"; expected true or false");
     }
+    keeps_writes = *parsed;
   }
   const auto recorded = context.find("mountOptions");
   const std::string options = recorded == context.end() ? "" : recorded->second;

@@ -170,6 +170,11 @@ std::optional<Mounter> ParseMounter(std::string_view name) {
   return found->second;
 }
 
+std::optional<bool> ParseTrueOrFalse(std::string_view word) {
+  if (word != "true" && word != "false") return std::nullopt;
+  return word == "true";
+}
+
 Result<Config> ParseConfig(std::string_view text) {
   GANTRY_PLUGIN_TRY_ASSIGN(const json object,
                            plugin::ParseJson(text, "the backend's configuration"));
@@ -324,9 +329,9 @@ Result<ClassParameters> ParseParameters(const Config& config,
   // Volumes that are older than the parameter have none and are served in user space.
   if (mounter != Mounter::kUserspace) parameters.durable["mounter"] = NameOf(mounter);
   if (const auto* uncommitted = find(kUncommittedWrites)) {
-    if (*uncommitted != "true" && *uncommitted != "false")
-      return BadEntry("parameters", kUncommittedWrites, *uncommitted, "true or false");
-    if (*uncommitted == "true") parameters.durable[kUncommittedWrites] = "true";
+    const auto parsed = ParseTrueOrFalse(*uncommitted);
+    if (!parsed) return BadEntry("parameters", kUncommittedWrites, *uncommitted, "true or false");
+    if (*parsed) parameters.durable[kUncommittedWrites] = "true";
   }
   return parameters;
 }

@@ -34,6 +34,7 @@ enum class Mounter : uint8_t {
 };
 std::string_view NameOf(Mounter mounter);
 std::optional<Mounter> ParseMounter(std::string_view name);
+std::optional<bool> ParseTrueOrFalse(std::string_view word);
 
 struct ShareConfig {
   std::string server;

@@ -163,11 +163,11 @@ void Calls::Pump() {
   for (auto at = queue_.begin(); at != queue_.end();) {
     RpcStream* stream = connection_.Writable();
     if (stream == nullptr) break;
-    const Operation& operation = operations_.at((*at)->op_);
     if (!MayGo(**at) || !HasEntry(**at)) {
       ++at;
       continue;
     }
+    const Operation& operation = operations_.at((*at)->op_);
     const uint64_t tag = next_tag_;
     JournalEntry* const entry = (*at)->entry_;
     JournalEntry::State before{};
