@@ -19,6 +19,7 @@
 #include "host/base/file.hpp"
 #include "host/datapath/nodes.hpp"
 #include "host/datapath/slots.hpp"
+#include "tests/integration/node_counts.hpp"
 #include "tests/integration/volume_fixture.hpp"
 
 namespace gantry::tests {
@@ -270,13 +271,7 @@ TEST_P(DataPathTest, CountsOfNodesReturnToZero) {
   EXPECT_EQ(nodes->Count().opens, 50U);
   for (int i = 0; i < 1500; i += 2) unlink((root / ("f" + std::to_string(i))).c_str());
   open_files.clear();
-  const auto all_zero = [&] {
-    std::ofstream("/proc/sys/vm/drop_caches") << "2\n";
-    const auto counts = nodes->Count();
-    return counts.nodes == 0 && counts.lookups == 0 && counts.opens == 0;
-  };
-  EXPECT_TRUE(Eventually(all_zero, kLong))
-      << nodes->Count().nodes << " nodes, " << nodes->Count().opens << " opens";
+  ExpectAllIsForgotten(*nodes);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ends, DataPathTest, ::testing::Values("0", "1"),

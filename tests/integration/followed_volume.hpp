@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "host/datapath/nodes.hpp"
+#include "host/datapath/slots.hpp"
+#include "tests/integration/node_counts.hpp"
 #include "tests/integration/volume_fixture.hpp"
 
 namespace gantry::tests {
@@ -78,6 +81,16 @@ class FollowedVolume : public VolumeFixture {
     };
     return Eventually(there, kLong) ? pid : 0;
   }
+
+  // The nodes that its servers count.
+  datapath::NodeTable Nodes() {
+    auto fds = client().Fds("v", In(kLong));
+    if (!fds) throw std::runtime_error(fds.error().message);
+    auto nodes = datapath::NodeTable::Attach(fds->memory.get(), datapath::kSlotsBytes);
+    if (!nodes) throw std::runtime_error(nodes.error().message);
+    return *std::move(nodes);
+  }
+  void AllIsForgotten() { ExpectAllIsForgotten(Nodes()); }
 };
 
 }  // namespace gantry::tests

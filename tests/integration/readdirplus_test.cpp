@@ -21,8 +21,6 @@
 #include <thread>
 
 #include "host/base/file.hpp"
-#include "host/datapath/nodes.hpp"
-#include "host/datapath/slots.hpp"
 #include "tests/integration/followed_volume.hpp"
 
 namespace gantry::tests {
@@ -137,26 +135,7 @@ class ReaddirplusTest : public FollowedVolume {
   }
   static constexpr size_t kNames = kFiles + 3;
 
-  // Waits until the kernel has no node of the volume any more, and nobody counts on one.
-  void AllIsForgotten() {
-    auto fds = client().Fds("v", In(kLong));
-    ASSERT_TRUE(fds) << fds.error().message;
-    auto nodes = datapath::NodeTable::Attach(fds->memory.get(), datapath::kSlotsBytes);
-    ASSERT_TRUE(nodes) << nodes.error().message;
-    const auto all_zero = [&] {
-      std::ofstream("/proc/sys/vm/drop_caches") << "2\n";
-      const auto counts = nodes->Count();
-      return counts.nodes == 0 && counts.lookups == 0 && counts.opens == 0;
-    };
-    EXPECT_TRUE(Eventually(all_zero, kLong))
-        << nodes->Count().nodes << " nodes, " << nodes->Count().lookups << " lookups, "
-        << nodes->Count().opens << " opens";
-  }
-  datapath::NodeCounts Counts() {
-    auto fds = client().Fds("v", In(kLong));
-    auto nodes = datapath::NodeTable::Attach(fds->memory.get(), datapath::kSlotsBytes);
-    return nodes->Count();
-  }
+  datapath::NodeCounts Counts() { return Nodes().Count(); }
   void KillAtReplies(bool written) {
     constexpr int kDeaths = 4;
     const fs::path root = ServeFiles();

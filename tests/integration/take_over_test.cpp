@@ -152,18 +152,7 @@ TEST_F(TakeOverTest, CountsOfNodesAreExactAfterManyDeaths) {
   users.clear();
   EXPECT_EQ(wrong, 0);
   for (const auto& entry : fs::directory_iterator(root)) fs::remove(entry.path());
-  auto fds = client().Fds("v", In(kLong));
-  ASSERT_TRUE(fds) << fds.error().message;
-  auto nodes = datapath::NodeTable::Attach(fds->memory.get(), datapath::kSlotsBytes);
-  ASSERT_TRUE(nodes) << nodes.error().message;
-  const auto all_zero = [&] {
-    std::ofstream("/proc/sys/vm/drop_caches") << "2\n";
-    const auto counts = nodes->Count();
-    return counts.nodes == 0 && counts.lookups == 0 && counts.opens == 0;
-  };
-  EXPECT_TRUE(Eventually(all_zero, kLong))
-      << nodes->Count().nodes << " nodes, " << nodes->Count().lookups << " lookups, "
-      << nodes->Count().opens << " opens";
+  AllIsForgotten();
 }
 
 TEST_F(TakeOverTest, AVolumeOutlivesItsKeeper) {

@@ -213,11 +213,7 @@ TEST_F(UncommittedTest, WritesAgainWhatWasUnderWayWhenACommitFailed) {
 TEST_F(UncommittedTest, ASuccessorHearsThatItsPredecessorsCommitHasFailed) {
   Open();
   Write("file", 0, "data");
-  SayOnceThatACommitHasFailed(kIoStatus);
-  HoldCommitsBack(true);
-  volume_.Commit("file");
-  ASSERT_TRUE(Sees(nfs::Commit::kNumber, 1));
-  volume_.Die();
+  DieBeforeAFailedCommitIsHeard();
   HoldCommitsBack(false);
   Volume successor(host_);
   ASSERT_EQ(OpenAgain(successor).error_number, 0) << successor.log();
@@ -230,11 +226,7 @@ TEST_F(UncommittedTest, ASuccessorsSuccessorKnowsThatACommitHasFailed) {
   Open();
   Write("file", 0, "data");
   WriteUnanswered("els1", 0, std::string(100'000, 'e'));
-  SayOnceThatACommitHasFailed(kIoStatus);
-  HoldCommitsBack(true);
-  volume_.Commit("file");
-  ASSERT_TRUE(Sees(nfs::Commit::kNumber, 1));
-  volume_.Die();
+  DieBeforeAFailedCommitIsHeard();
   const uint64_t received = Received();
   HoldCommitsBack(false);
   Volume first(host_);

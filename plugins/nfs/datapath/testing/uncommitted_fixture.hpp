@@ -149,6 +149,14 @@ class UncommittedTest : public DataPathFixture {
     refused_ = file;
     commit_status_ = status;
   }
+  // A COMMIT of "file" has failed at the server, and who asked for it dies before it is heard.
+  void DieBeforeAFailedCommitIsHeard() {
+    SayOnceThatACommitHasFailed(kIoStatus);
+    HoldCommitsBack(true);
+    volume_.Commit("file");
+    ASSERT_TRUE(Sees(nfs::Commit::kNumber, 1));
+    volume_.Die();
+  }
   std::string Stable(const std::string& file) {
     const std::lock_guard lock(mutex_);
     return stable_[file];
